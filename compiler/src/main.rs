@@ -1,0 +1,2 @@
+//! `qnnc`, the compiler.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The oracle: integer-only interpreter of a [`super::Graph`].

@@ -1,0 +1,225 @@
+//! The quantized tensor graph: what a TFLite model means, made explicit.
+//!
+//! Padding is in numbers, a fused activation is a clamp on stored integers, multipliers are integers (or, where the
+//! reference kernel keeps a real number, the double itself). Shapes are static, operators stand in topological order.
+//! `tflite` builds it, [`eval`] is the oracle, `lower` turns it into `ir`.
+pub mod eval;
+
+/// Index of a tensor in [`Graph::tensors`]; equals the index in the model's subgraph 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TensorId(pub u32);
+
+impl TensorId {
+    /// Position in [`Graph::tensors`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Stored integer type of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DType {
+    /// 8 bits, signed.
+    I8,
+    /// 8 bits, unsigned.
+    U8,
+    /// 16 bits, signed.
+    I16,
+    /// 32 bits, signed.
+    I32,
+    /// 64 bits, signed.
+    I64,
+    /// One byte, 0 or 1.
+    Bool,
+}
+
+impl DType {
+    /// Smallest and largest stored value.
+    pub fn range(self) -> (i64, i64) {
+        match self {
+            DType::I8 => (-128, 127),
+            DType::U8 => (0, 255),
+            DType::I16 => (-32768, 32767),
+            DType::I32 => (i32::MIN.into(), i32::MAX.into()),
+            DType::I64 => (i64::MIN, i64::MAX),
+            DType::Bool => (0, 1),
+        }
+    }
+
+    /// Bytes of one element in a model file.
+    pub fn size(self) -> usize {
+        match self {
+            DType::I8 | DType::U8 | DType::Bool => 1,
+            DType::I16 => 2,
+            DType::I32 => 4,
+            DType::I64 => 8,
+        }
+    }
+}
+
+/// Per-tensor quantization: real value = `scale · (stored − zero_point)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quant {
+    /// Finite, positive.
+    pub scale: f32,
+    /// In the range of the tensor's type.
+    pub zero_point: i32,
+}
+
+/// A tensor of the model.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// As in the file, unescaped: escape before printing.
+    pub name: String,
+    /// Stored type.
+    pub dtype: DType,
+    /// Static, every dimension at least 1.
+    pub shape: Vec<usize>,
+    /// Absent for weights (see [`Linear`]), biases and integer tensors.
+    pub quant: Option<Quant>,
+    /// Stored integers of a constant that is an *operand* of an element-wise operator (weights live in [`Linear`]).
+    pub constant: Option<Vec<i32>>,
+}
+
+impl Tensor {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Never: shapes have no zero dimension.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// `qm(m)` of the reference kernels: `m ≈ m0 · 2^(e−31)`, `2^30 ≤ m0 < 2^31`, or (0, 0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Multiplier {
+    /// Mantissa.
+    pub m: i32,
+    /// Exponent, may be positive.
+    pub e: i32,
+}
+
+/// The rounding rule of a requantization, with its multipliers: one entry, or one per output channel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rescale {
+    /// `R`: saturating rounding doubling high product, then rounding shift (two roundings).
+    Twice(Vec<Multiplier>),
+    /// `round(acc · k)` with the product in double and halves away from zero (FULLY_CONNECTED).
+    Once(Vec<f64>),
+}
+
+/// Output side of a requantizing operator: add `zero_point`, then `max(lo)`, then `min(hi)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Zero point of the output tensor.
+    pub zero_point: i32,
+    /// Lower activation bound, stored integer.
+    pub lo: i32,
+    /// Upper activation bound, stored integer; may be below `lo`, then `hi` wins.
+    pub hi: i32,
+}
+
+/// Weights, bias and requantization of a linear operator.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `q_w − z_w`, in the layout named at the operator.
+    pub weights: Vec<i16>,
+    /// Smallest and largest centred weight that the stored type allows: public, unlike the weights.
+    pub weight_range: (i32, i32),
+    /// One per output channel; zeros where the model has none.
+    pub bias: Vec<i64>,
+    /// Zero point of the input.
+    pub input_zero_point: i32,
+    /// Multipliers, one or one per output channel.
+    pub rescale: Rescale,
+    /// Zero point and clamp.
+    pub out: Output,
+}
+
+/// Geometry of a 2-D window over NHWC. Padding contributes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Kernel height and width.
+    pub kernel: [usize; 2],
+    /// Strides.
+    pub stride: [usize; 2],
+    /// Dilations.
+    pub dilation: [usize; 2],
+    /// Padding before (top, left). Positions beyond the far edge are padding as well.
+    pub pad: [usize; 2],
+}
+
+/// One side of an ADD: `R((q − zero_point) << left_shift, multiplier)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddOperand {
+    /// Zero point of the operand.
+    pub zero_point: i32,
+    /// Its multiplier.
+    pub multiplier: Multiplier,
+}
+
+/// What an operator computes. Formulas: TFLite's reference kernels.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "fields are explained at their variant")]
+pub enum Kind {
+    /// Weights `[out, kh, kw, in/groups]`.
+    Conv2d { window: Window, groups: usize, linear: Linear },
+    /// Weights `[kh, kw, in·multiplier]`; output channel c reads input channel c / multiplier.
+    DepthwiseConv2d { window: Window, multiplier: usize, linear: Linear },
+    /// Weights `[out, in]`; the input is read as rows of `in`.
+    FullyConnected { linear: Linear },
+    /// Mean over the positions inside the input, then clamp.
+    AveragePool2d { window: Window, lo: i32, hi: i32 },
+    /// Maximum over the positions inside the input, then clamp.
+    MaxPool2d { window: Window, lo: i32, hi: i32 },
+    /// `R(Σ(q − input_zero_point), multiplier)`; the multiplier already has the count divided in.
+    Mean { axes: Vec<usize>, input_zero_point: i32, multiplier: Multiplier, out: Output },
+    /// Both operands brought to one scale, added, rescaled; NumPy broadcasting.
+    Add { left_shift: u32, operands: [AddOperand; 2], multiplier: Multiplier, out: Output },
+    /// Pads each axis (before, after) with a stored integer.
+    Pad { amounts: Vec<(usize, usize)>, value: i32 },
+    /// RESHAPE, SQUEEZE, EXPAND_DIMS: same elements, other shape.
+    Reshape,
+    /// `R(q − input_zero_point, multiplier)`.
+    Quantize { input_zero_point: i32, multiplier: Multiplier, out: Output },
+    /// Rows of the last axis; differences below `dmin` give `lo`; output counts from `lo` in `bits` bits.
+    Softmax { multiplier: Multiplier, dmin: i32, lo: i32, bits: u32 },
+}
+
+/// One operator. `inputs` are data operands only (weights and biases are inside [`Kind`]).
+#[derive(Clone, Debug)]
+pub struct Op {
+    /// Index of the operator in the model file.
+    pub index: usize,
+    /// TFLite name, for people.
+    pub name: &'static str,
+    /// Meaning.
+    pub kind: Kind,
+    /// Data operands.
+    pub inputs: Vec<TensorId>,
+    /// Result.
+    pub output: TensorId,
+}
+
+/// The model.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// Every tensor of subgraph 0.
+    pub tensors: Vec<Tensor>,
+    /// Topological order.
+    pub ops: Vec<Op>,
+    /// Inputs of the model.
+    pub inputs: Vec<TensorId>,
+    /// Outputs of the model; may be intermediates or inputs as well.
+    pub outputs: Vec<TensorId>,
+}
+
+impl Graph {
+    /// The tensor of an id made by the importer.
+    pub fn tensor(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.index()]
+    }
+}

@@ -1,0 +1,1 @@
+//! Finds and proves the integer constants of every monotone integer function the compiler has to evaluate.

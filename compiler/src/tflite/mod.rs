@@ -1,0 +1,1 @@
+//! Reads a TFLite file into a [`crate::qgraph::Graph`], or says everything that is wrong with it.

@@ -1,0 +1,1 @@
+//! Ring arithmetic kernels on plain slices.

@@ -1,0 +1,1 @@
+//! Key streams of pairs of parties.

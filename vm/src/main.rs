@@ -1,0 +1,2 @@
+//! `qnnvm`, the virtual machine of one party.
+fn main() {}
