@@ -1,1 +1,20 @@
-//! The secret-shared program.
+//! The program: types, op table, type rules, verifier, evaluator, text and bytecode.
+//!
+//! Knows no TFLite, no network and no protocol. Start reading at [`ops`].
+pub mod bytecode;
+pub mod eval;
+pub mod imm;
+pub mod infer;
+pub mod ops;
+pub mod program;
+pub mod shape;
+pub mod softmax;
+pub mod text;
+pub mod types;
+pub mod verify;
+pub mod weights;
+
+pub use imm::{Amounts, Axes, Dims, PlaneList, SoftmaxRule, Strided, Window};
+pub use ops::Op;
+pub use program::{Const, Inst, Interface, Layer, Messages, Port, Program, Round, Value};
+pub use types::{Domain, Form, Holders, Party, Type};

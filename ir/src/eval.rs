@@ -1,0 +1,258 @@
+//! Plain evaluator: the meaning of each op on opened values. No secrecy; the yardstick for every protocol.
+//!
+//! A split draws its mask from a fixed generator, so that both summands are exercised.
+use crate::infer::roles;
+use crate::ops::Op;
+use crate::program::Program;
+use crate::shape::{self, Broadcast, broadcast, taps, zip_broadcast};
+use crate::types::{Domain, Form, Type};
+use crate::verify::Typed;
+
+/// An opened value: ring elements (sign-extended from the ring's width where public or held), or planes of 0 and 1.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Plain {
+    /// Elements mod 2^k as unsigned numbers.
+    Ring(Vec<u64>),
+    /// One vector per plane.
+    Bits(Vec<Vec<u8>>),
+}
+
+impl Plain {
+    fn ring(&self) -> &[u64] {
+        match self {
+            Plain::Ring(x) => x,
+            Plain::Bits(_) => unreachable!("the verifier saw a ring value"),
+        }
+    }
+
+    fn bits(&self) -> &[Vec<u8>] {
+        match self {
+            Plain::Bits(x) => x,
+            Plain::Ring(_) => unreachable!("the verifier saw bits"),
+        }
+    }
+}
+
+fn mask(bits: u8) -> u64 {
+    if bits >= 64 { u64::MAX } else { (1 << bits) - 1 }
+}
+
+/// Fixed generator of split masks (xorshift).
+struct Masks(u64);
+
+impl Masks {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// Runs a verified program. `inputs` and `weights` are stored integers; returns the outputs in order.
+pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>]) -> Vec<Vec<i64>> {
+    let mut values: Vec<Option<Plain>> = vec![None; typed.types.len()];
+    let mut outputs = vec![Vec::new(); p.interface.outputs.len()];
+    let last = crate::verify::last_uses(p, typed);
+    let mut masks = Masks(0x9e37_79b9_7f4a_7c15);
+    for (i, inst) in p.insts.iter().enumerate() {
+        let arg = |v: &crate::Value| values[v.index()].as_ref().expect("verified: defined before use");
+        let ty = |v: &crate::Value| &typed.types[v.index()];
+        let out: Vec<Type> = typed.results(i).map(|v| typed.types[v].clone()).collect();
+        let results: Vec<Plain> = match &inst.op {
+            Op::Input { index } => vec![Plain::Ring(inputs[*index as usize].iter().map(|x| *x as u64).collect())],
+            Op::Weight { index } => {
+                vec![Plain::Ring(weights[*index as usize].iter().map(|x| i64::from(*x) as u64).collect())]
+            }
+            Op::Constant { index } => {
+                vec![Plain::Ring(p.consts[*index as usize].data.iter().map(|x| *x as u64).collect())]
+            }
+            Op::Output { x, index } => {
+                outputs[*index as usize] = arg(x).ring().iter().map(|v| *v as i64).collect();
+                vec![]
+            }
+            Op::Split { x, rot } | Op::SplitShared { x, rot } => {
+                let _ = roles(*rot);
+                match (arg(x), ty(x).domain) {
+                    (Plain::Ring(data), domain) => {
+                        let m = mask(domain.width());
+                        let u: Vec<u64> = data.iter().map(|_| masks.next() & m).collect();
+                        let v = data.iter().zip(&u).map(|(x, u)| x.wrapping_add(*u) & m).collect();
+                        vec![Plain::Ring(u), Plain::Ring(v)]
+                    }
+                    (Plain::Bits(data), _) => {
+                        let u: Vec<Vec<u8>> =
+                            data.iter().map(|p| p.iter().map(|_| (masks.next() >> 40) as u8 & 1).collect()).collect();
+                        let v = xor(data, &u);
+                        vec![Plain::Bits(u), Plain::Bits(v)]
+                    }
+                }
+            }
+            op => vec![pure(
+                &op.map(|v| (values[v.index()].as_ref().expect("defined"), &typed.types[v.index()])),
+                &out[0],
+            )],
+        };
+        for (v, mut r) in typed.results(i).zip(results) {
+            if let (Plain::Ring(x), t) = (&mut r, &typed.types[v]) {
+                if matches!(t.form, Form::Shared | Form::Sum(_)) {
+                    let m = mask(t.domain.width());
+                    x.iter_mut().for_each(|x| *x &= m);
+                }
+            }
+            values[v] = Some(r);
+        }
+        for v in inst.op.operands() {
+            if last[v.index()] == i as u32 {
+                values[v.index()] = None;
+            }
+        }
+    }
+    outputs
+}
+
+fn xor(a: &[Vec<u8>], b: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    a.iter().zip(b).map(|(x, y)| x.iter().zip(y).map(|(x, y)| x ^ y).collect()).collect()
+}
+
+type Arg<'a> = (&'a Plain, &'a Type);
+
+fn combine(a: Arg<'_>, b: Arg<'_>, f: impl Fn(u64, u64) -> u64) -> Vec<u64> {
+    let shape = broadcast(&a.1.shape, &b.1.shape).expect("verified: broadcasts");
+    if shape == a.1.shape {
+        zip_broadcast(a.0.ring(), b.0.ring(), &Broadcast::new(&b.1.shape, &shape), f)
+    } else {
+        zip_broadcast(b.0.ring(), a.0.ring(), &Broadcast::new(&a.1.shape, &shape), |y, x| f(x, y))
+    }
+}
+
+fn each(a: Arg<'_>, f: impl Fn(u64) -> u64) -> Plain {
+    Plain::Ring(a.0.ring().iter().map(|x| f(*x)).collect())
+}
+
+/// Opened by a protocol, a ring value of k bits becomes a signed number.
+fn signed(x: u64, bits: u8) -> u64 {
+    let shift = 64 - u32::from(bits);
+    ((x << shift) as i64 >> shift) as u64
+}
+
+fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
+    let ring = |x: Vec<u64>| Plain::Ring(x);
+    match op {
+        Op::Input { .. }
+        | Op::Weight { .. }
+        | Op::Constant { .. }
+        | Op::Output { .. }
+        | Op::Split { .. }
+        | Op::SplitShared { .. } => unreachable!("handled by the caller"),
+        Op::WindowCount { size, window } => {
+            ring(shape::window_count(&size.0, window).into_iter().map(|x| x as u64).collect())
+        }
+        Op::TakePp { table, index } => {
+            let t = table.0.ring();
+            ring(index.0.ring().iter().map(|i| t.get(*i as usize).copied().unwrap_or(0)).collect())
+        }
+        Op::Add { a, b } => match out.domain {
+            Domain::Ring(_) => ring(combine(*a, *b, u64::wrapping_add)),
+            Domain::Bits(_) => Plain::Bits(xor(a.0.bits(), b.0.bits())),
+        },
+        Op::Sub { a, b } => match out.domain {
+            Domain::Ring(_) => ring(combine(*a, *b, u64::wrapping_sub)),
+            Domain::Bits(_) => Plain::Bits(xor(a.0.bits(), b.0.bits())),
+        },
+        Op::AddP { x, p } => ring(combine(*x, *p, u64::wrapping_add)),
+        Op::MulP { x, p } => ring(combine(*x, *p, u64::wrapping_mul)),
+        Op::Not { x } => Plain::Bits(x.0.bits().iter().map(|p| p.iter().map(|b| b ^ 1).collect()).collect()),
+        Op::Cast { x, .. } | Op::AsSum { x, .. } | Op::Embed { x, .. } | Op::Reshare { x, .. } => x.0.clone(),
+        Op::Join { x } => x.0.clone(),
+        Op::Open { x, .. } => match x.1.domain {
+            Domain::Ring(k) => each(*x, |v| signed(v, k)),
+            Domain::Bits(_) => x.0.clone(),
+        },
+        Op::SextH { x, bits } => each(*x, |v| signed(v, *bits)),
+        Op::ShlHp { x, p } => ring(combine(*x, *p, |a, s| if s < 64 { a << s } else { 0 })),
+        Op::SarHp { x, p } => ring(combine(*x, *p, |a, s| ((a as i64) >> s.min(63)) as u64)),
+        Op::PlanesH { x, lo, width } => {
+            Plain::Bits((*lo..lo + width).map(|i| x.0.ring().iter().map(|v| (v >> i & 1) as u8).collect()).collect())
+        }
+        Op::NumberH { x } => {
+            let planes = x.0.bits();
+            let n = planes[0].len();
+            ring((0..n).map(|e| planes.iter().enumerate().map(|(i, p)| u64::from(p[e]) << i).sum()).collect())
+        }
+        Op::SoftmaxH { x, rule } => {
+            let row = *x.1.shape.last().expect("verified: has a row") as usize;
+            let stored: Vec<i32> = x.0.ring().iter().map(|v| *v as i32).collect();
+            ring(stored.chunks(row).flat_map(|r| crate::softmax::row(rule, r)).map(|y| i64::from(y) as u64).collect())
+        }
+        Op::Pick { x, planes } => Plain::Bits(planes.0.iter().map(|p| x.0.bits()[*p as usize].clone()).collect()),
+        Op::Stack { parts } => Plain::Bits(parts.iter().flat_map(|p| p.0.bits().iter().cloned()).collect()),
+        Op::MulSs { a, b } | Op::MulSh { a, h: b } => match out.domain {
+            Domain::Ring(_) => ring(a.0.ring().iter().zip(b.0.ring()).map(|(x, y)| x.wrapping_mul(*y)).collect()),
+            Domain::Bits(_) => Plain::Bits(
+                a.0.bits().iter().zip(b.0.bits()).map(|(x, y)| x.iter().zip(y).map(|(x, y)| x & y).collect()).collect(),
+            ),
+        },
+        Op::Conv2dSs { x, w, window, groups } => {
+            let (xd, wd) = (x.0.ring(), w.0.ring());
+            let [n, h, wi, c] = [0, 1, 2, 3].map(|i| x.1.shape[i] as usize);
+            let (oc, ic) = (w.1.shape[0] as usize, w.1.shape[3] as usize);
+            let (kw, per) = (window.kernel[1] as usize, oc / *groups as usize);
+            let mut y = Vec::with_capacity(out.len());
+            for b in 0..n {
+                for oy in 0..window.out[0] {
+                    for ox in 0..window.out[1] {
+                        for o in 0..oc {
+                            let mut acc = 0u64;
+                            for (i, iy) in taps(window, 0, oy, x.1.shape[1]) {
+                                for (j, ix) in taps(window, 1, ox, x.1.shape[2]) {
+                                    let at = ((b * h + iy) * wi + ix) * c + o / per * ic;
+                                    let wt = ((o * window.kernel[0] as usize + i) * kw + j) * ic;
+                                    for k in 0..ic {
+                                        acc = acc.wrapping_add(xd[at + k].wrapping_mul(wd[wt + k]));
+                                    }
+                                }
+                            }
+                            y.push(acc);
+                        }
+                    }
+                }
+            }
+            ring(y)
+        }
+        Op::DepthwiseSs { x, w, window } => {
+            let (xd, wd) = (x.0.ring(), w.0.ring());
+            let [n, h, wi, c] = [0, 1, 2, 3].map(|i| x.1.shape[i] as usize);
+            let oc = w.1.shape[2] as usize;
+            let m = oc / c;
+            let mut y = Vec::with_capacity(out.len());
+            for b in 0..n {
+                for oy in 0..window.out[0] {
+                    for ox in 0..window.out[1] {
+                        for o in 0..oc {
+                            let mut acc = 0u64;
+                            for (i, iy) in taps(window, 0, oy, x.1.shape[1]) {
+                                for (j, ix) in taps(window, 1, ox, x.1.shape[2]) {
+                                    let v = xd[((b * h + iy) * wi + ix) * c + o / m];
+                                    acc = acc
+                                        .wrapping_add(v.wrapping_mul(wd[(i * window.kernel[1] as usize + j) * oc + o]));
+                                }
+                            }
+                            y.push(acc);
+                        }
+                    }
+                }
+            }
+            ring(y)
+        }
+        Op::Reshape { x, .. } => x.0.clone(),
+        Op::Pad { x, amounts } => ring(shape::pad(x.0.ring(), &x.1.shape, &amounts.0)),
+        Op::Slice { x, part } => ring(shape::slice(x.0.ring(), &x.1.shape, part)),
+        Op::WindowSum { x, window } => {
+            ring(shape::window_sum(x.0.ring(), &x.1.shape, window, |a: u64, b| a.wrapping_add(b)))
+        }
+        Op::ReduceSum { x, axes } => {
+            ring(shape::reduce_sum(x.0.ring(), &x.1.shape, &axes.0, |a: u64, b| a.wrapping_add(b)))
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Immediates: what an op carries besides its operands. Each knows its bytes and its text.
+use crate::bytecode::{DecodeError, Reader, Writer};
+use crate::types::Holders;
+use std::fmt;
+
+/// An immediate.
+pub trait Imm: Sized {
+    /// Appends its bytes.
+    fn encode(&self, w: &mut Writer);
+    /// Reads them back; the bytes are hostile.
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError>;
+    /// Text form.
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+macro_rules! small_imm {
+    ($t:ty) => {
+        impl Imm for $t {
+            fn encode(&self, w: &mut Writer) {
+                w.varint(u64::from(*self));
+            }
+            fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                <$t>::try_from(r.varint()?).map_err(|_| r.bad("immediate too large"))
+            }
+            fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{self}")
+            }
+        }
+    };
+}
+small_imm!(u8);
+small_imm!(u32);
+
+impl Imm for Holders {
+    fn encode(&self, w: &mut Writer) {
+        w.varint(u64::from(self.0));
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Holders(u8::decode(r)?))
+    }
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+fn print_list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, list: &[T]) -> fmt::Result {
+    let items: Vec<String> = list.iter().map(T::to_string).collect();
+    write!(f, "[{}]", items.join(" "))
+}
+
+fn decode_list<T: Imm>(r: &mut Reader<'_>, cap: usize) -> Result<Vec<T>, DecodeError> {
+    let n = r.length(cap)?;
+    (0..n).map(|_| T::decode(r)).collect()
+}
+
+fn encode_list<T: Imm>(w: &mut Writer, list: &[T]) {
+    w.varint(list.len() as u64);
+    list.iter().for_each(|x| x.encode(w));
+}
+
+macro_rules! list_imm {
+    ($(#[$doc:meta])* $name:ident, $item:ty, $cap:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub struct $name(pub Vec<$item>);
+        impl Imm for $name {
+            fn encode(&self, w: &mut Writer) {
+                encode_list(w, &self.0);
+            }
+            fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                Ok($name(decode_list(r, $cap)?))
+            }
+            fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                print_list(f, &self.0)
+            }
+        }
+    };
+}
+list_imm!(
+    /// A shape.
+    Dims, u32, 8
+);
+list_imm!(
+    /// Axes of a tensor, ascending.
+    Axes, u8, 8
+);
+list_imm!(
+    /// Plane numbers, in the order of the result.
+    PlaneList, u32, 4096
+);
+list_imm!(
+    /// Padding per axis: before and after, alternating.
+    Amounts, u32, 16
+);
+
+/// A rectangular part: `size` elements from `start` with `stride`, per axis.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Strided {
+    /// First index per axis.
+    pub start: Vec<u32>,
+    /// Number of elements per axis.
+    pub size: Vec<u32>,
+    /// Step per axis, at least 1.
+    pub stride: Vec<u32>,
+}
+
+impl Imm for Strided {
+    fn encode(&self, w: &mut Writer) {
+        encode_list(w, &self.start);
+        encode_list(w, &self.size);
+        encode_list(w, &self.stride);
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Strided { start: decode_list(r, 8)?, size: decode_list(r, 8)?, stride: decode_list(r, 8)? })
+    }
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print_list(f, &self.start)?;
+        f.write_str("+")?;
+        print_list(f, &self.size)?;
+        f.write_str("/")?;
+        print_list(f, &self.stride)
+    }
+}
+
+/// A 2-D window over NHWC with its output size; positions outside the input count as zero.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// Output height and width.
+    pub out: [u32; 2],
+    /// Kernel height and width.
+    pub kernel: [u32; 2],
+    /// Strides, at least 1.
+    pub stride: [u32; 2],
+    /// Dilations, at least 1.
+    pub dilation: [u32; 2],
+    /// Padding before.
+    pub pad: [u32; 2],
+}
+
+impl Imm for Window {
+    fn encode(&self, w: &mut Writer) {
+        for x in [self.out, self.kernel, self.stride, self.dilation, self.pad].as_flattened() {
+            x.encode(w);
+        }
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut two = || Ok([u32::decode(r)?, u32::decode(r)?]);
+        Ok(Window { out: two()?, kernel: two()?, stride: two()?, dilation: two()?, pad: two()? })
+    }
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let x = |v: [u32; 2]| format!("{}x{}", v[0], v[1]);
+        let (k, s, d, p) = (x(self.kernel), x(self.stride), x(self.dilation), x(self.pad));
+        write!(f, "{}:k{k}:s{s}:d{d}:p{p}", x(self.out))
+    }
+}
+
+/// The fixed-point softmax of the reference kernels.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SoftmaxRule {
+    /// Mantissa of `beta · scale · 2^26`.
+    pub m: i32,
+    /// Its exponent.
+    pub e: i32,
+    /// Differences to the maximum below this give `lo`.
+    pub dmin: i32,
+    /// Smallest stored output.
+    pub lo: i32,
+    /// Bits of the output type.
+    pub bits: u32,
+}
+
+impl Imm for SoftmaxRule {
+    fn encode(&self, w: &mut Writer) {
+        for x in [self.m, self.e, self.dmin, self.lo] {
+            w.signed(i64::from(x));
+        }
+        self.bits.encode(w);
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut one = || i32::try_from(r.signed()?).map_err(|_| r.bad("immediate too large"));
+        let (m, e, dmin, lo) = (one()?, one()?, one()?, one()?);
+        Ok(SoftmaxRule { m, e, dmin, lo, bits: u32::decode(r)? })
+    }
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}*2^{}:{}:{}:{}", self.m, self.e, self.dmin, self.lo, self.bits)
+    }
+}

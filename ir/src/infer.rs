@@ -1,0 +1,368 @@
+//! Type rule of each op: result types, or what is wrong.
+use crate::imm::Window;
+use crate::ops::Op;
+use crate::program::{Const, Interface};
+use crate::shape::broadcast;
+use crate::types::{Domain, Form, Holders, Party, Type};
+
+/// What a type rule may look at besides operand types.
+pub struct Context<'a> {
+    /// Number of parties.
+    pub parties: u8,
+    /// Inputs, outputs, weights.
+    pub interface: &'a Interface,
+    /// Public constants.
+    pub consts: &'a [Const],
+}
+
+/// Largest number of elements of one value.
+pub const MAX_ELEMENTS: u64 = 1 << 28;
+
+/// Roles A, B, C of a rotation among three parties.
+pub fn roles(rot: u8) -> [Party; 3] {
+    [Party(rot % 3), Party((rot + 1) % 3), Party((rot + 2) % 3)]
+}
+
+type Rule<T> = Result<T, String>;
+
+fn need(ok: bool, what: impl FnOnce() -> String) -> Rule<()> {
+    if ok { Ok(()) } else { Err(what()) }
+}
+
+fn ring(t: &Type) -> Rule<u8> {
+    match t.domain {
+        Domain::Ring(k) => Ok(k),
+        Domain::Bits(_) => Err(format!("{t} is not in a ring")),
+    }
+}
+
+fn planes(t: &Type) -> Rule<u8> {
+    match t.domain {
+        Domain::Bits(n) => Ok(n),
+        Domain::Ring(_) => Err(format!("{t} is not made of bits")),
+    }
+}
+
+fn held(t: &Type) -> Rule<Holders> {
+    match t.form {
+        Form::Held(h) => Ok(h),
+        _ => Err(format!("{t} is not held in the clear")),
+    }
+}
+
+fn shared(t: &Type) -> Rule<()> {
+    need(t.form == Form::Shared, || format!("{t} is not shared"))
+}
+
+fn public(t: &Type) -> Rule<()> {
+    need(t.form == Form::Public, || format!("{t} is not public"))
+}
+
+fn checked_len(shape: &[u32]) -> Rule<u64> {
+    need(shape.len() <= 8, || "rank above 8".into())?;
+    let len = shape.iter().try_fold(1u64, |a, d| a.checked_mul(u64::from(*d)));
+    match len {
+        Some(n) if (1..=MAX_ELEMENTS).contains(&n) => Ok(n),
+        _ => Err("a dimension is zero or the tensor has more than 2^28 elements".into()),
+    }
+}
+
+fn window(t: &Type, w: &Window) -> Rule<()> {
+    need(t.shape.len() == 4, || format!("{t} is not NHWC"))?;
+    let small = |v: [u32; 2], lo: u32| v.iter().all(|x| (lo..=1 << 16).contains(x));
+    need(small(w.out, 1) && small(w.kernel, 1) && small(w.stride, 1) && small(w.dilation, 1) && small(w.pad, 0), || {
+        "window out of bounds".into()
+    })
+}
+
+/// Result types of `op`.
+pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
+    let all = Holders::all(cx.parties);
+    let three = || need(cx.parties == 3, || "roles need three parties".into());
+    let known = |h: Holders| need(h.0 != 0 && h.within(all), || format!("{h} names a party that is not there"));
+    let width = |bits: u8, most: u8| need((1..=most).contains(&bits), || format!("width {bits} is not in 1..={most}"));
+    let one = |domain, form, shape: &[u32]| -> Rule<Vec<Type>> { Ok(vec![Type::new(domain, form, shape)]) };
+    let types = match op {
+        Op::Input { index } => {
+            let port = cx.interface.inputs.get(*index as usize).ok_or("no such input")?;
+            one(Domain::Ring(64), Form::Held(Holders::one(port.party)), &port.shape)
+        }
+        Op::Weight { index } => {
+            let shape = cx.interface.weights.get(*index as usize).ok_or("no such weight tensor")?;
+            one(Domain::Ring(64), Form::Held(Holders::one(cx.interface.weight_owner)), shape)
+        }
+        Op::Constant { index } => {
+            let c = cx.consts.get(*index as usize).ok_or("no such constant")?;
+            Ok(vec![Type::public(&c.shape)])
+        }
+        Op::Output { x, index } => {
+            let port = cx.interface.outputs.get(*index as usize).ok_or("no such output")?;
+            ring(x)?;
+            need(held(x)? == Holders::one(port.party), || format!("{x} is not held by the receiver alone"))?;
+            need(x.shape == port.shape, || format!("{x} has not the shape of the output"))?;
+            Ok(vec![])
+        }
+        Op::WindowCount { size, window: w } => {
+            need(size.0.len() == 2, || "size is not height and width".into())?;
+            window(&Type::public(&[1, size.0[0], size.0[1], 1]), w)?;
+            Ok(vec![Type::public(&[1, w.out[0], w.out[1], 1])])
+        }
+        Op::TakePp { table, index } => {
+            public(table)?;
+            public(index)?;
+            need(table.shape.len() == 1, || "the table is not one-dimensional".into())?;
+            Ok(vec![Type::public(&index.shape)])
+        }
+        Op::Add { a, b } | Op::Sub { a, b } => {
+            need(a.domain == b.domain && a.form == b.form && a.form != Form::Public, || {
+                format!("{a} and {b} differ in more than shape")
+            })?;
+            match a.domain {
+                Domain::Ring(_) => {
+                    let shape = broadcast(&a.shape, &b.shape).ok_or_else(|| format!("{a} and {b} do not broadcast"))?;
+                    need(shape == a.shape || shape == b.shape, || "both sides would be repeated".into())?;
+                    one(a.domain, a.form, &shape)
+                }
+                Domain::Bits(_) => {
+                    need(a.len() == b.len(), || format!("{a} and {b} differ in length"))?;
+                    one(a.domain, a.form, &a.shape)
+                }
+            }
+        }
+        Op::AddP { x, p } | Op::MulP { x, p } => {
+            ring(x)?;
+            public(p)?;
+            need(x.form != Form::Public, || "both operands are public".into())?;
+            let shape = broadcast(&x.shape, &p.shape);
+            need(shape.as_deref() == Some(&x.shape), || format!("{p} does not broadcast to {x}"))?;
+            Ok(vec![(*x).clone()])
+        }
+        Op::Not { x } => {
+            planes(x)?;
+            Ok(vec![(*x).clone()])
+        }
+        Op::Cast { x, bits } => {
+            need(*bits >= 1 && *bits <= ring(x)?, || format!("cast to {bits} bits does not shrink {x}"))?;
+            need(matches!(x.form, Form::Shared | Form::Sum(_)), || format!("{x} is neither shared nor a sum"))?;
+            one(Domain::Ring(*bits), x.form, &x.shape)
+        }
+        Op::SextH { x, bits } => {
+            ring(x)?;
+            held(x)?;
+            width(*bits, 63)?;
+            Ok(vec![(*x).clone()])
+        }
+        Op::ShlHp { x, p } | Op::SarHp { x, p } => {
+            ring(x)?;
+            held(x)?;
+            public(p)?;
+            let shape = broadcast(&x.shape, &p.shape);
+            need(shape.as_deref() == Some(&x.shape), || format!("{p} does not broadcast to {x}"))?;
+            Ok(vec![(*x).clone()])
+        }
+        Op::PlanesH { x, lo, width: n } => {
+            ring(x)?;
+            held(x)?;
+            need(*n >= 1 && u32::from(*lo) + u32::from(*n) <= 64, || "bits beyond 64".into())?;
+            one(Domain::Bits(*n), x.form, &x.shape)
+        }
+        Op::NumberH { x } => {
+            width(planes(x)?, 63)?;
+            held(x)?;
+            one(Domain::Ring(64), x.form, &x.shape)
+        }
+        Op::SoftmaxH { x, rule } => {
+            ring(x)?;
+            held(x)?;
+            need(matches!(rule.bits, 8 | 16) && (-31..=31).contains(&rule.e), || "softmax rule out of bounds".into())?;
+            need(!x.shape.is_empty() && x.shape[x.shape.len() - 1] <= 1 << 19, || "row too long".into())?;
+            Ok(vec![(*x).clone()])
+        }
+        Op::Pick { x, planes: list } => {
+            let n = planes(x)?;
+            need(!list.0.is_empty() && list.0.len() <= 255, || "picks no plane or more than 255".into())?;
+            need(list.0.iter().all(|p| *p < u32::from(n)), || format!("{x} has no such plane"))?;
+            one(Domain::Bits(list.0.len() as u8), x.form, &x.shape)
+        }
+        Op::Stack { parts } => {
+            let first = parts.first().ok_or("stacks nothing")?;
+            let mut total = 0u32;
+            for p in parts {
+                total += u32::from(planes(p)?);
+                need(p.form == first.form && p.len() == first.len(), || format!("{p} and {first} do not stack"))?;
+            }
+            need(total <= 255, || "more than 255 planes".into())?;
+            one(Domain::Bits(total as u8), first.form, &first.shape)
+        }
+        Op::AsSum { x, at, bits } => {
+            known(*at)?;
+            match x.form {
+                Form::Shared => need(at.count() >= 2, || "one party cannot hold a whole sharing".into())?,
+                Form::Held(h) => need(h.0 & at.0 != 0, || format!("{at} does not hold {x}"))?,
+                Form::Sum(h) => need(h.within(*at), || format!("{at} lacks a summand of {x}"))?,
+                Form::Public => return Err("a public value needs no summands".into()),
+            }
+            let domain = match x.domain {
+                Domain::Ring(k) => {
+                    need(*bits >= 1 && *bits <= k, || format!("{bits} bits do not fit {x}"))?;
+                    Domain::Ring(*bits)
+                }
+                d => d,
+            };
+            one(domain, Form::Sum(*at), &x.shape)
+        }
+        Op::Embed { x, bits } => {
+            let h = held(x)?;
+            need(h.count() + 1 == u32::from(cx.parties), || format!("{x} is not held by all but one party"))?;
+            let domain = match x.domain {
+                Domain::Ring(_) => {
+                    width(*bits, 64)?;
+                    Domain::Ring(*bits)
+                }
+                d => d,
+            };
+            one(domain, Form::Shared, &x.shape)
+        }
+        Op::MulSs { a, b } => {
+            shared(a)?;
+            shared(b)?;
+            need(a.domain == b.domain && a.len() == b.len(), || format!("{a} and {b} differ"))?;
+            one(a.domain, Form::Sum(all), &a.shape)
+        }
+        Op::MulSh { a, h } => {
+            shared(a)?;
+            let at = held(h)?;
+            need(at.count() == 2 && cx.parties == 3, || format!("{h} is not held by two of three"))?;
+            let same = match (a.domain, h.domain) {
+                (Domain::Bits(n), Domain::Bits(m)) => n == m,
+                (Domain::Ring(_), Domain::Ring(_)) => true,
+                _ => false,
+            };
+            need(same && a.len() == h.len(), || format!("{a} and {h} differ"))?;
+            one(a.domain, Form::Sum(at), &a.shape)
+        }
+        Op::Conv2dSs { x, w, window: win, groups } => {
+            shared(x)?;
+            shared(w)?;
+            window(x, win)?;
+            need(x.domain == w.domain && ring(x)? <= 64, || format!("{x} and {w} differ in ring"))?;
+            need(w.shape.len() == 4 && w.shape[1..3] == win.kernel, || format!("{w} does not fit the kernel"))?;
+            let g = *groups;
+            need(g >= 1 && x.shape[3].is_multiple_of(g) && w.shape[0].is_multiple_of(g), || {
+                "groups do not divide channels".into()
+            })?;
+            need(w.shape[3] == x.shape[3] / g, || format!("{w} does not fit the channels of {x}"))?;
+            one(x.domain, Form::Sum(all), &[x.shape[0], win.out[0], win.out[1], w.shape[0]])
+        }
+        Op::DepthwiseSs { x, w, window: win } => {
+            shared(x)?;
+            shared(w)?;
+            window(x, win)?;
+            need(x.domain == w.domain && ring(x)? <= 64, || format!("{x} and {w} differ in ring"))?;
+            need(w.shape.len() == 3 && w.shape[..2] == win.kernel, || format!("{w} does not fit the kernel"))?;
+            need(w.shape[2].is_multiple_of(x.shape[3]), || format!("{w} does not fit the channels of {x}"))?;
+            one(x.domain, Form::Sum(all), &[x.shape[0], win.out[0], win.out[1], w.shape[2]])
+        }
+        Op::Split { x, rot } => {
+            three()?;
+            let k = ring(x)?;
+            need(x.form == Form::Sum(all) && *rot < 3, || format!("{x} is not a sum over all parties"))?;
+            let [a, b, c] = roles(*rot);
+            Ok(vec![
+                Type::new(Domain::Ring(64), Form::Held(Holders::one(a)), &x.shape),
+                Type::new(Domain::Ring(k), Form::Sum(Holders::pair(b, c)), &x.shape),
+            ])
+        }
+        Op::SplitShared { x, rot } => {
+            three()?;
+            shared(x)?;
+            need(*rot < 3, || "rotation above 2".into())?;
+            let [a, b, c] = roles(*rot);
+            let domain = match x.domain {
+                Domain::Ring(_) => Domain::Ring(64),
+                d => d,
+            };
+            Ok(vec![
+                Type::new(domain, Form::Held(Holders::one(a)), &x.shape),
+                Type::new(domain, Form::Held(Holders::pair(b, c)), &x.shape),
+            ])
+        }
+        Op::Reshape { x, shape } => {
+            need(checked_len(&shape.0)? == x.len() as u64, || format!("{x} has another number of elements"))?;
+            one(x.domain, x.form, &shape.0)
+        }
+        Op::Pad { x, amounts } => {
+            ring(x)?;
+            need(amounts.0.len() == 2 * x.shape.len(), || "amounts do not fit the rank".into())?;
+            let small = amounts.0.iter().all(|a| *a <= 1 << 20);
+            need(small, || "padding too large".into())?;
+            let grow = |(i, d): (usize, &u32)| d.saturating_add(amounts.0[2 * i]).saturating_add(amounts.0[2 * i + 1]);
+            let shape: Vec<u32> = x.shape.iter().enumerate().map(grow).collect();
+            one(x.domain, x.form, &shape)
+        }
+        Op::Slice { x, part } => {
+            ring(x)?;
+            let rank = x.shape.len();
+            need(part.start.len() == rank && part.size.len() == rank && part.stride.len() == rank, || {
+                "part does not fit the rank".into()
+            })?;
+            for i in 0..rank {
+                let (start, size, stride) =
+                    (u64::from(part.start[i]), u64::from(part.size[i]), u64::from(part.stride[i]));
+                let inside = size >= 1 && stride >= 1 && start + (size - 1) * stride < u64::from(x.shape[i]);
+                need(inside, || format!("part leaves {x} on axis {i}"))?;
+            }
+            one(x.domain, x.form, &part.size)
+        }
+        Op::WindowSum { x, window: w } => {
+            ring(x)?;
+            window(x, w)?;
+            one(x.domain, x.form, &[x.shape[0], w.out[0], w.out[1], x.shape[3]])
+        }
+        Op::ReduceSum { x, axes } => {
+            ring(x)?;
+            need(axes.0.iter().all(|a| usize::from(*a) < x.shape.len()), || format!("{x} has no such axis"))?;
+            let shape: Vec<u32> =
+                x.shape.iter().enumerate().map(|(i, d)| if axes.0.contains(&(i as u8)) { 1 } else { *d }).collect();
+            one(x.domain, x.form, &shape)
+        }
+        Op::Reshare { x, bits } => {
+            let h = match x.form {
+                Form::Sum(h) => h,
+                Form::Held(h) if h.count() == 1 => h,
+                _ => return Err(format!("{x} has no summands to reshare")),
+            };
+            known(h)?;
+            let domain = match x.domain {
+                Domain::Ring(k) => {
+                    need(*bits >= 1 && *bits <= k, || format!("{bits} bits do not fit {x}"))?;
+                    Domain::Ring(*bits)
+                }
+                d => d,
+            };
+            one(domain, Form::Shared, &x.shape)
+        }
+        Op::Join { x } => {
+            let Form::Sum(h) = x.form else { return Err(format!("{x} has no summands")) };
+            need(h.count() == 2, || format!("{x} has not two summands"))?;
+            ring(x)?;
+            one(Domain::Ring(64), Form::Held(h), &x.shape)
+        }
+        Op::Open { x, to } => {
+            shared(x)?;
+            known(*to)?;
+            let domain = match x.domain {
+                Domain::Ring(_) => Domain::Ring(64),
+                d => d,
+            };
+            one(domain, Form::Held(*to), &x.shape)
+        }
+    }?;
+    for t in &types {
+        let len = checked_len(&t.shape)?;
+        let bits = u64::from(t.domain.width());
+        need(bits >= 1 && (bits <= 64 || matches!(t.domain, Domain::Bits(_))), || format!("{t} is too wide"))?;
+        need(len * bits.max(8) / 8 <= 1 << 32, || format!("{t} takes more than 4 GiB"))?;
+    }
+    Ok(types)
+}

@@ -1,0 +1,202 @@
+//! The op table: each op is written once.
+//!
+//! `mnemonic = Variant(operands) { immediates } class`. `[list]` operands take any number. From a line come the enum,
+//! printer, encoder and decoder; the type rule ([`crate::infer`]), the meaning ([`crate::eval`]), the execution and the
+//! cost are matches without a wildcard, so a new op does not build until each has an answer.
+//!
+//! Suffixes say what an operand is: `_p` public, `_h` held, `_ss` two shares. Ops without suffix take every form.
+//! Roles: rotation `rot` names A = rot, B = rot+1, C = rot+2 (mod 3).
+use crate::bytecode::{DecodeError, Reader, Writer};
+use crate::imm::{Amounts, Axes, Dims, Imm, PlaneList, SoftmaxRule, Strided, Window};
+use crate::types::Holders;
+use std::fmt;
+
+/// Whether an op talks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// No message.
+    Local,
+    /// One exchange.
+    Round,
+}
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $name:ident = $variant:ident ( $($arg:ident),* ) $([$list:ident])? { $($imm:ident : $ty:ty),* } $class:ident;)*) => {
+        /// One operation over values of type `V`.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        #[expect(missing_docs, reason = "operands and immediates are explained at their op")]
+        pub enum Op<V> {
+            $($(#[$doc])* $variant { $($arg: V,)* $($list: Vec<V>,)? $($imm: $ty,)* },)*
+        }
+
+        impl<V: Copy> Op<V> {
+            /// Name in the text form.
+            pub fn mnemonic(&self) -> &'static str {
+                match self { $(Op::$variant { .. } => stringify!($name),)* }
+            }
+
+            /// Whether it talks.
+            pub fn class(&self) -> Class {
+                match self { $(Op::$variant { .. } => Class::$class,)* }
+            }
+
+            /// Operands in order.
+            pub fn operands(&self) -> Vec<V> {
+                match self {
+                    $(Op::$variant { $($arg,)* $($list,)? .. } => {
+                        #[allow(unused_mut)]
+                        let mut all: Vec<V> = vec![$(*$arg),*];
+                        $(all.extend_from_slice($list);)?
+                        all
+                    })*
+                }
+            }
+
+            /// The same op over other values.
+            pub fn map<W>(&self, mut of: impl FnMut(V) -> W) -> Op<W> {
+                let _ = &mut of;
+                match self {
+                    $(Op::$variant { $($arg,)* $($list,)? $($imm,)* } => Op::$variant {
+                        $($arg: of(*$arg),)*
+                        $($list: $list.iter().map(|v| of(*v)).collect(),)?
+                        $($imm: $imm.clone(),)*
+                    },)*
+                }
+            }
+        }
+
+        #[derive(Clone, Copy)]
+        #[repr(u8)]
+        enum Code { $($variant,)* }
+
+        impl Op<u32> {
+            /// Appends opcode, operands, immediates.
+            pub fn encode(&self, w: &mut Writer) {
+                match self {
+                    $(Op::$variant { $($arg,)* $($list,)? $($imm,)* } => {
+                        w.byte(Code::$variant as u8);
+                        $(w.varint(u64::from(*$arg));)*
+                        $(w.varint($list.len() as u64); for v in $list { w.varint(u64::from(*v)); })?
+                        $($imm.encode(w);)*
+                    })*
+                }
+            }
+
+            /// Reads what `encode` wrote. Operands are not checked here.
+            pub fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                let code = r.byte()?;
+                $(if code == Code::$variant as u8 {
+                    return Ok(Op::$variant {
+                        $($arg: u32::decode(r)?,)*
+                        $($list: {
+                            let n = r.length(4096)?;
+                            (0..n).map(|_| u32::decode(r)).collect::<Result<Vec<u32>, _>>()?
+                        },)?
+                        $($imm: <$ty as Imm>::decode(r)?,)*
+                    });
+                })*
+                Err(r.bad("unknown opcode"))
+            }
+        }
+
+        impl<V: fmt::Display> fmt::Display for Op<V> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Op::$variant { $($arg,)* $($list,)? $($imm,)* } => {
+                        f.write_str(stringify!($name))?;
+                        let mut sep = " ";
+                        let _ = &mut sep;
+                        $(write!(f, "{sep}{}", $arg)?; sep = ", ";)*
+                        $(for v in $list { write!(f, "{sep}{v}")?; sep = ", "; })?
+                        $(write!(f, "{sep}{}=", stringify!($imm))?; $imm.print(f)?; sep = ", ";)*
+                        let _ = sep;
+                        Ok(())
+                    })*
+                }
+            }
+        }
+    };
+}
+
+ops! {
+    /// Input `index` of the program, stored integers in the clear at its owner.
+    input = Input() { index: u32 } Local;
+    /// Weight tensor `index` of the weights file, in the clear at the model owner.
+    weight = Weight() { index: u32 } Local;
+    /// Public constant `index` of the program.
+    constant = Constant() { index: u32 } Local;
+    /// Delivers a held value as output `index`.
+    output = Output(x) { index: u32 } Local;
+
+    /// Number of window positions inside an input of `size` = [height width]: public `[1 oh ow 1]`.
+    window_count = WindowCount() { size: Dims, window: Window } Local;
+    /// `table[index]`, both public.
+    take_pp = TakePp(table, index) {} Local;
+
+    /// Sum (XOR on bits) of two values of one form; NumPy broadcasting in the ring.
+    add = Add(a, b) {} Local;
+    /// Difference; on bits the same as `add`.
+    sub = Sub(a, b) {} Local;
+    /// Adds a public value, broadcast.
+    add_p = AddP(x, p) {} Local;
+    /// Multiplies by a public value, broadcast.
+    mul_p = MulP(x, p) {} Local;
+    /// Flips every bit.
+    not = Not(x) {} Local;
+    /// The same number in a smaller ring.
+    cast = Cast(x) { bits: u8 } Local;
+
+    /// Reads held integers of `bits` bits as signed.
+    sext_h = SextH(x) { bits: u8 } Local;
+    /// Shifts held integers left by public amounts, mod 2^64.
+    shl_hp = ShlHp(x, p) {} Local;
+    /// Shifts held integers right by public amounts, keeping the sign.
+    sar_hp = SarHp(x, p) {} Local;
+    /// Bits `lo .. lo+width` of held integers as planes.
+    planes_h = PlanesH(x) { lo: u8, width: u8 } Local;
+    /// Held bit planes as unsigned integers.
+    number_h = NumberH(x) {} Local;
+    /// The reference softmax over the last axis of held stored integers.
+    softmax_h = SoftmaxH(x) { rule: SoftmaxRule } Local;
+
+    /// Chooses planes.
+    pick = Pick(x) { planes: PlaneList } Local;
+    /// Stacks planes.
+    stack = Stack()[parts] {} Local;
+
+    /// A share or held value as summands at `at`.
+    as_sum = AsSum(x) { at: Holders, bits: u8 } Local;
+    /// A value held by all but one party as a sharing.
+    embed = Embed(x) { bits: u8 } Local;
+    /// Element-wise product of two sharings, as summands.
+    mul_ss = MulSs(a, b) {} Local;
+    /// Element-wise product of a sharing and a value held by two parties, as summands at those two.
+    mul_sh = MulSh(a, h) {} Local;
+    /// Convolution of sharings, NHWC by `[out kh kw in/groups]`, as summands.
+    conv2d_ss = Conv2dSs(x, w) { window: Window, groups: u32 } Local;
+    /// Depthwise convolution of sharings, NHWC by `[kh kw in·m]`, as summands.
+    depthwise_ss = DepthwiseSs(x, w) { window: Window } Local;
+
+    /// x = v − u with pads: u held at A, summands of v at B and C.
+    split = Split(x) { rot: u8 } Local;
+    /// x = v − u (u xor v on bits) from a sharing: u held at A, v at B and C.
+    split_shared = SplitShared(x) { rot: u8 } Local;
+
+    /// Same elements, other shape.
+    reshape = Reshape(x) { shape: Dims } Local;
+    /// Adds zeros around.
+    pad = Pad(x) { amounts: Amounts } Local;
+    /// A strided part.
+    slice = Slice(x) { part: Strided } Local;
+    /// Sums over windows.
+    window_sum = WindowSum(x) { window: Window } Local;
+    /// Sums over axes, kept with size 1.
+    reduce_sum = ReduceSum(x) { axes: Axes } Local;
+
+    /// Summands (or a held value) become a sharing of `bits` bits: one message from each that holds a summand.
+    reshare = Reshare(x) { bits: u8 } Round;
+    /// Two parties exchange their summands; both then hold the sum.
+    join = Join(x) {} Round;
+    /// The named parties learn the value.
+    open = Open(x) { to: Holders } Round;
+}

@@ -1,0 +1,167 @@
+//! Checks a program before it runs. Reports every violation.
+//!
+//! Rules:
+//! - V1 every operand is defined before its use
+//! - V2 every instruction has a type (forms, widths, shapes, holders)
+//! - V3 rounds cover the instructions in order: local ones, then exchanges
+//! - V4 no exchange uses the result of its own round
+//! - V5 a join's summands come from a split, so that each is masked
+//! - V6 nothing is opened but what an output delivers; the bits opened are the bits declared
+//! - V7 each output is delivered once, after set-up
+//! - V8 set-up uses weights only
+use crate::infer::{Context, infer};
+use crate::ops::{Class, Op};
+use crate::program::{Program, Value};
+use crate::types::{Domain, Type};
+
+/// A broken rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("V{rule} instruction {inst}: {what}")]
+pub struct Violation {
+    /// Number in the list above.
+    pub rule: u8,
+    /// Index of the instruction.
+    pub inst: usize,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// A program with the type of each value.
+pub struct Typed {
+    /// Type per value.
+    pub types: Vec<Type>,
+    /// First result of each instruction.
+    pub first: Vec<Value>,
+    /// Instruction that defines each value.
+    pub origin: Vec<u32>,
+}
+
+impl Typed {
+    /// Results of instruction `i`.
+    pub fn results(&self, i: usize) -> std::ops::Range<usize> {
+        let end = self.first.get(i + 1).map_or(self.types.len(), |v| v.index());
+        self.first[i].index()..end
+    }
+}
+
+/// Infers every type (rules V1, V2).
+pub fn type_program(p: &Program) -> Result<Typed, Vec<Violation>> {
+    let cx = Context { parties: p.parties, interface: &p.interface, consts: &p.consts };
+    let mut typed = Typed { types: vec![], first: vec![], origin: vec![] };
+    for (i, inst) in p.insts.iter().enumerate() {
+        typed.first.push(Value(typed.types.len() as u32));
+        if let Some(v) = inst.op.operands().iter().find(|v| v.index() >= typed.types.len()) {
+            return Err(vec![Violation { rule: 1, inst: i, what: format!("{v} is not defined yet") }]);
+        }
+        let results = infer(&inst.op.map(|v| &typed.types[v.index()]), &cx)
+            .map_err(|what| vec![Violation { rule: 2, inst: i, what: format!("{}: {what}", inst.op.mnemonic()) }])?;
+        typed.origin.extend(results.iter().map(|_| i as u32));
+        typed.types.extend(results);
+    }
+    Ok(typed)
+}
+
+/// All rules.
+pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
+    let typed = type_program(p)?;
+    let mut bad = Vec::new();
+    let mut report = |rule, inst, what: String| bad.push(Violation { rule, inst, what });
+
+    let mut at = 0usize;
+    let mut round_of = vec![usize::MAX; p.insts.len()];
+    for (r, round) in p.rounds.iter().enumerate() {
+        let (local, end) = (round.local_end as usize, round.exchange_end as usize);
+        if !(at <= local && local < end && end <= p.insts.len()) {
+            report(3, at.min(p.insts.len()), format!("round {r} has no exchange or leaves the program"));
+            return Err(bad);
+        }
+        for (i, inst) in p.insts.iter().enumerate().take(end).skip(at) {
+            if (inst.op.class() == Class::Round) != (i >= local) {
+                report(3, i, format!("{} stands in the wrong part of round {r}", inst.op.mnemonic()));
+            }
+            round_of[i] = r;
+            if i >= local && inst.op.operands().iter().any(|v| typed.origin[v.index()] as usize >= local) {
+                report(4, i, "uses the result of its own round".into());
+            }
+        }
+        at = end;
+    }
+    for (i, inst) in p.insts.iter().enumerate().skip(at) {
+        if inst.op.class() == Class::Round {
+            report(3, i, "an exchange after the last round".into());
+        }
+    }
+    if p.setup_rounds as usize > p.rounds.len() {
+        report(3, 0, "more set-up rounds than rounds".into());
+        return Err(bad);
+    }
+
+    let setup_end = p.setup_end() as usize;
+    let defines = |v: Value| &p.insts[typed.origin[v.index()] as usize].op;
+    let mut delivered = vec![0usize; p.interface.outputs.len()];
+    let mut opened = 0u64;
+    for (i, inst) in p.insts.iter().enumerate() {
+        match &inst.op {
+            Op::Join { x } => {
+                if !matches!(defines(*x), Op::Split { .. }) {
+                    report(5, i, format!("{x} is not a masked summand"));
+                }
+            }
+            Op::Open { x, .. } => {
+                let t = &typed.types[x.index()];
+                opened += t.len() as u64
+                    * u64::from(match t.domain {
+                        Domain::Ring(k) | Domain::Bits(k) => k,
+                    });
+                let mut tainted: Vec<bool> = vec![false; typed.types.len()];
+                typed.results(i).for_each(|v| tainted[v] = true);
+                let mut ends = false;
+                for (j, later) in p.insts.iter().enumerate().skip(i + 1) {
+                    if later.op.operands().iter().any(|v| tainted[v.index()]) {
+                        ends |= matches!(later.op, Op::Output { .. });
+                        if later.op.class() == Class::Round
+                            || matches!(later.op, Op::AsSum { .. } | Op::Embed { .. } | Op::MulSh { .. })
+                        {
+                            report(6, j, "an opened value goes back into the computation".into());
+                        }
+                        typed.results(j).for_each(|v| tainted[v] = true);
+                    }
+                }
+                if !ends {
+                    report(6, i, "opened, but no output delivers it".into());
+                }
+            }
+            Op::Output { index, .. } => {
+                delivered[*index as usize] += 1;
+                if i < setup_end {
+                    report(7, i, "delivered during set-up".into());
+                }
+            }
+            Op::Input { .. } if i < setup_end => report(8, i, "an input during set-up".into()),
+            _ => {}
+        }
+    }
+    if opened != p.opened_bits {
+        report(6, 0, format!("opens {opened} bits, declares {}", p.opened_bits));
+    }
+    for (k, n) in delivered.iter().enumerate() {
+        if *n != 1 {
+            report(7, p.insts.len(), format!("output {k} is delivered {n} times"));
+        }
+    }
+    if bad.is_empty() { Ok(typed) } else { Err(bad) }
+}
+
+/// Last instruction that uses each value; its own instruction if none does. Values of set-up that an inference uses
+/// live to the end.
+pub fn last_uses(p: &Program, typed: &Typed) -> Vec<u32> {
+    let setup_end = p.setup_end();
+    let mut last: Vec<u32> = typed.origin.clone();
+    for (i, inst) in p.insts.iter().enumerate() {
+        for v in inst.op.operands() {
+            let kept = typed.origin[v.index()] < setup_end && i as u32 >= setup_end;
+            last[v.index()] = if kept { u32::MAX } else { last[v.index()].max(i as u32) };
+        }
+    }
+    last
+}
