@@ -1,1 +1,252 @@
-//! Key streams of pairs of parties.
+//! Key streams: what two parties who share a seed draw without talking.
+//!
+//! A [`KeyStream`] is made from a seed and a session. It is cut into *segments*, each named by an [`Address`]; a
+//! segment has its own AES-128 key, taken from `blake3::keyed_hash(session key, address)`, and is AES in counter mode
+//! from block 0 with a little-endian 64-bit counter. So no two addresses share a counter, however long a segment is,
+//! and one segment can be filled from any place by any thread.
+//!
+//! A segment hides one message, ever. Debug builds remember the addresses that were used and stop at a second use;
+//! the bytes are the same in every build.
+
+#[cfg(debug_assertions)]
+use std::{collections::HashSet, sync::Mutex};
+
+use aes::Aes128;
+use cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
+use rayon::prelude::*;
+use zeroize::{Zeroize, Zeroizing};
+
+/// Names one segment of a key stream.
+///
+/// `purpose` tells apart the uses within one instruction (role rotation, mask or dealt word, …); its numbering is the
+/// protocol's. Numbers are not secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// Which inference of the session.
+    pub inference: u64,
+    /// Which instruction of the program.
+    pub instruction: u32,
+    /// Which use within the instruction.
+    pub purpose: u32,
+}
+
+impl Address {
+    fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.inference.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.instruction.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.purpose.to_le_bytes());
+        bytes
+    }
+}
+
+/// The stream that follows from one seed in one session. Wiped when dropped.
+pub struct KeyStream {
+    key: Zeroizing<[u8; 32]>,
+    #[cfg(debug_assertions)]
+    used: Mutex<HashSet<Address>>,
+}
+
+impl KeyStream {
+    /// The stream of `seed` in the session of this name; holders of both draw the same bytes.
+    ///
+    /// The caller wipes its own copy of the seed.
+    pub fn new(seed: &[u8; 32], session: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new_keyed(seed);
+        hasher.update(b"qnnvm key stream 1\0").update(session);
+        let key = Zeroizing::new(*hasher.finalize().as_bytes());
+        hasher.zeroize();
+        Self {
+            key,
+            #[cfg(debug_assertions)]
+            used: Mutex::default(),
+        }
+    }
+
+    /// The segment at `address`, from its beginning.
+    ///
+    /// Debug builds panic when this stream has already handed out the address.
+    pub fn segment(&self, address: &Address) -> Segment {
+        #[cfg(debug_assertions)]
+        {
+            let mut used = self.used.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            assert!(used.insert(*address), "pad reused: {address:?}");
+        }
+        let mut hash = blake3::keyed_hash(&self.key, &address.to_bytes());
+        let mut key = Zeroizing::new([0; 16]);
+        key.copy_from_slice(&hash.as_bytes()[..16]);
+        hash.zeroize();
+        Segment { cipher: cipher(&key), key }
+    }
+}
+
+impl std::fmt::Debug for KeyStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyStream")
+    }
+}
+
+/// One segment of a key stream and a place in it: each fill goes on where the last one stopped.
+pub struct Segment {
+    key: Zeroizing<[u8; 16]>,
+    cipher: ctr::Ctr64LE<Aes128>,
+}
+
+fn cipher(key: &[u8; 16]) -> ctr::Ctr64LE<Aes128> {
+    ctr::Ctr64LE::new(key.into(), &[0; 16].into())
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Segment")
+    }
+}
+
+/// Words are made from bytes through a buffer that stays in the first-level cache.
+const BUFFER: usize = 4096;
+/// Fills longer than this are shared out among threads, this many bytes each.
+const PARALLEL: usize = 256 << 10;
+
+impl Segment {
+    /// Goes to a byte of the segment.
+    ///
+    /// For filling one message in parts, out of order or in parallel; reading a part twice to hide two things breaks
+    /// the rule above and is not noticed.
+    pub fn seek(&mut self, byte: u64) {
+        self.cipher.seek(byte);
+    }
+
+    /// The next `out.len()` bytes.
+    pub fn fill_bytes(&mut self, out: &mut [u8]) {
+        self.fill_parts(out, 1, |cipher, part| cipher.write_keystream(part));
+    }
+
+    /// The next `out.len()` words of 4 bytes, little-endian.
+    pub fn fill_u32(&mut self, out: &mut [u32]) {
+        self.fill_parts(out, 4, |cipher, part| fill_words(cipher, part, u32::from_le_bytes));
+    }
+
+    /// The next `out.len()` words of 8 bytes, little-endian.
+    pub fn fill_u64(&mut self, out: &mut [u64]) {
+        self.fill_parts(out, 8, |cipher, part| fill_words(cipher, part, u64::from_le_bytes));
+    }
+
+    fn fill_parts<T: Send>(
+        &mut self,
+        out: &mut [T],
+        size: usize,
+        fill: impl Fn(&mut ctr::Ctr64LE<Aes128>, &mut [T]) + Sync,
+    ) {
+        if out.len() * size <= PARALLEL {
+            return fill(&mut self.cipher, out);
+        }
+        let start: u64 = self.cipher.current_pos();
+        let end = start + (out.len() * size) as u64;
+        let key = &self.key;
+        out.par_chunks_mut(PARALLEL / size).enumerate().for_each(|(at, part)| {
+            let mut cipher = cipher(key);
+            cipher.seek(start + (at * PARALLEL) as u64);
+            fill(&mut cipher, part);
+        });
+        self.cipher.seek(end);
+    }
+}
+
+fn fill_words<T, const B: usize>(cipher: &mut ctr::Ctr64LE<Aes128>, out: &mut [T], word: impl Fn([u8; B]) -> T) {
+    let mut buffer = Zeroizing::new([0; BUFFER]);
+    for part in out.chunks_mut(BUFFER / B) {
+        let bytes = &mut buffer[..part.len() * B];
+        cipher.write_keystream(bytes);
+        for (v, &bytes) in part.iter_mut().zip(bytes.as_chunks::<B>().0) {
+            *v = word(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Address = Address { inference: 1, instruction: 2, purpose: 3 };
+
+    fn stream() -> KeyStream {
+        let seed = std::array::from_fn(|i| i as u8);
+        KeyStream::new(&seed, b"session")
+    }
+
+    fn bytes(address: Address, len: usize) -> Vec<u8> {
+        let mut out = vec![0; len];
+        stream().segment(&address).fill_bytes(&mut out);
+        out
+    }
+
+    /// Computed by another program: BLAKE3 and AES-128-ECB of Python's `blake3` and `cryptography`, the counter
+    /// written into the first 8 bytes of each block, little-endian.
+    #[test]
+    fn known_bytes() {
+        let hex: String = bytes(HERE, 32).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, "02bfa2ab3f9278cf275d956b87b0ed7a4939d7ee2f55a184682c0bcc223728e4");
+        // Block 300, where the counter has carried into its second byte.
+        let hex: String = bytes(HERE, 301 * 16)[300 * 16..].iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, "d9c30936583e6e4e352308e82c5e1014");
+    }
+
+    #[test]
+    fn addresses_seeds_and_sessions_are_apart() {
+        let base = bytes(HERE, 32);
+        assert_ne!(base, bytes(Address { inference: 2, ..HERE }, 32));
+        assert_ne!(base, bytes(Address { instruction: 1, ..HERE }, 32));
+        assert_ne!(base, bytes(Address { purpose: 2, ..HERE }, 32));
+        // The same numbers in other fields.
+        assert_ne!(base, bytes(Address { inference: 1, instruction: 3, purpose: 2 }, 32));
+        for (seed, session) in [([0; 32], b"session"), (std::array::from_fn(|i| i as u8), b"sessiom")] {
+            let mut other = vec![0; 32];
+            KeyStream::new(&seed, session).segment(&HERE).fill_bytes(&mut other);
+            assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn pieces_and_words_are_the_same_stream() {
+        let all = bytes(HERE, 3 * PARALLEL + 77);
+        for split in [1, 3, 16, 100, 4096, PARALLEL + 5] {
+            let mut out = vec![0; all.len()];
+            let mut segment = stream().segment(&HERE);
+            let (a, b) = out.split_at_mut(split);
+            segment.fill_bytes(a);
+            segment.fill_bytes(b);
+            assert!(out == all, "split at {split}");
+
+            let mut segment = stream().segment(&HERE);
+            segment.fill_bytes(&mut vec![0; split]);
+            let mut words = vec![0u32; (all.len() - split) / 8];
+            segment.fill_u32(&mut words);
+            let mut longs = vec![0u64; (all.len() - split) / 16];
+            segment.fill_u64(&mut longs);
+            let (first, rest) = all[split..].split_at(words.len() * 4);
+            assert!(words.iter().zip(first.as_chunks().0).all(|(&w, &b)| w == u32::from_le_bytes(b)));
+            assert!(longs.iter().zip(rest.as_chunks().0).all(|(&w, &b)| w == u64::from_le_bytes(b)));
+        }
+        let mut segment = stream().segment(&HERE);
+        let mut part = [0; 50];
+        segment.seek(1234);
+        segment.fill_bytes(&mut part);
+        assert_eq!(part, all[1234..1284]);
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "pad reused: Address { inference: 1, instruction: 2, purpose: 3 }")]
+    fn a_second_use_of_an_address_stops() {
+        let stream = stream();
+        stream.segment(&Address { purpose: 4, ..HERE });
+        stream.segment(&HERE);
+        stream.segment(&HERE);
+    }
+
+    #[test]
+    fn debug_prints_no_secret() {
+        let stream = stream();
+        assert_eq!(format!("{stream:?} {:?}", stream.segment(&HERE)), "KeyStream Segment");
+    }
+}

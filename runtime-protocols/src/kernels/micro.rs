@@ -1,0 +1,268 @@
+//! Inner loops of [`super::linear`], compiled once per instruction set and chosen at run time.
+//!
+//! Each loop is written once, in safe code over arrays of fixed size that the compiler turns into vectors; the
+//! macro below gives it to the compiler again under each `target_feature`. AVX-512 has 32 registers: 12 rows of two
+//! vectors are summed in place while two more hold weights. AVX2 has 16: 4 rows of two vectors.
+
+use super::words::Word;
+
+/// Instruction sets with their own copy of the loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Isa {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Isa {
+    /// What this machine can run, slowest first.
+    pub(super) fn available() -> impl DoubleEndedIterator<Item = Isa> {
+        [
+            Some(Isa::Portable),
+            #[cfg(target_arch = "x86_64")]
+            is_x86_feature_detected!("avx2").then_some(Isa::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            (is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl"))
+            .then_some(Isa::Avx512),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    pub(super) fn best() -> Isa {
+        Isa::available().next_back().expect("the portable loops run everywhere")
+    }
+}
+
+/// A block of rows times a panel of weights.
+pub(super) struct Block<'a, T> {
+    /// Row r starts at `r * stride`; `rows` is rounded up to [`Loops::ROW_STEP`] when reading.
+    pub(super) inputs: &'a [T],
+    pub(super) stride: usize,
+    /// `depth` rows of [`Loops::panel_width`]`(cols)` weights.
+    pub(super) panel: &'a [T],
+    pub(super) depth: usize,
+    /// How many rows and columns of the product are wanted.
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+}
+
+/// One pixel of a depthwise convolution with as many outputs as inputs.
+pub(super) struct Pixel<'a, T> {
+    /// Inputs and weights of each product.
+    pub(super) pairs: &'a [(&'a [T], &'a [T])],
+    /// Where each tap that is not padding starts in the inputs and in the weights.
+    pub(super) taps: &'a [(usize, usize)],
+}
+
+/// The loops for one word and one instruction set.
+pub(super) struct Loops<T> {
+    /// Most rows that one call of [`Loops::multiply`] takes.
+    pub(super) rows: usize,
+    /// Most columns that one call takes.
+    pub(super) cols: usize,
+    multiply: unsafe fn(&Block<'_, T>, &mut [T], usize),
+    dot: unsafe fn(&[T], &[T]) -> T,
+    pixel: unsafe fn(&Pixel<'_, T>, &mut [T]),
+    expand: unsafe fn(&[T], &[T], &mut [T]),
+}
+
+impl<T> Loops<T> {
+    /// Rows are multiplied this many at a time: a block's inputs have rows (of any content) up to a multiple.
+    pub(super) const ROW_STEP: usize = 4;
+
+    /// Columns in memory of a panel with `cols` columns: whole, or half if that is enough.
+    pub(super) fn panel_width(&self, cols: usize) -> usize {
+        if cols <= self.cols / 2 { self.cols / 2 } else { self.cols }
+    }
+
+    /// `out[r * width + c] += Σ_k inputs[r][k] * panel[k][c]`.
+    pub(super) fn multiply(&self, block: &Block<'_, T>, out: &mut [T], width: usize) {
+        // SAFETY: the fields are private and `Lane::loops` gives loops only for an `Isa`, all of which come from
+        // `Isa::available`, which asked the processor for the features these functions are compiled with.
+        unsafe { (self.multiply)(block, out, width) }
+    }
+
+    /// `Σ_k a[k] * b[k]`.
+    pub(super) fn dot(&self, a: &[T], b: &[T]) -> T {
+        // SAFETY: as in `multiply`.
+        unsafe { (self.dot)(a, b) }
+    }
+
+    /// `out[c] += Σ_pairs Σ_taps inputs[tap + c] * weights[tap + c]`.
+    pub(super) fn pixel(&self, pixel: &Pixel<'_, T>, out: &mut [T]) {
+        // SAFETY: as in `multiply`.
+        unsafe { (self.pixel)(pixel, out) }
+    }
+
+    /// `out[c] += inputs[c / m] * weights[c]` with `m` outputs to each input.
+    pub(super) fn expand(&self, inputs: &[T], weights: &[T], out: &mut [T]) {
+        // SAFETY: as in `multiply`.
+        unsafe { (self.expand)(inputs, weights, out) }
+    }
+}
+
+/// A word with loops.
+pub(super) trait Lane: Word {
+    /// The loops for `isa`, which is one of [`Isa::available`].
+    fn loops(isa: Isa) -> Loops<Self>;
+}
+
+#[inline(always)]
+fn multiply<T: Word, const ROWS: usize, const COLS: usize>(block: &Block<'_, T>, out: &mut [T], width: usize) {
+    let rows: [&[T]; ROWS] = std::array::from_fn(|r| &block.inputs[r * block.stride..][..block.depth]);
+    let panel = &block.panel.as_chunks::<COLS>().0[..block.depth];
+    let mut sums = [[T::default(); COLS]; ROWS];
+    for k in 0..block.depth {
+        for (sums, row) in sums.iter_mut().zip(&rows) {
+            let x = row[k];
+            for (sum, &w) in sums.iter_mut().zip(&panel[k]) {
+                *sum = sum.mul_add(x, w);
+            }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate().take(block.rows) {
+        for (out, &sum) in out[r * width..][..block.cols].iter_mut().zip(sums) {
+            *out = out.plus(sum);
+        }
+    }
+}
+
+#[inline(always)]
+fn dot<T: Word, const LANES: usize>(a: &[T], b: &[T]) -> T {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [T::default(); LANES];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum = sum.mul_add(a, b);
+        }
+    }
+    let sum = sums.into_iter().fold(T::default(), T::plus);
+    a_rest.iter().zip(b_rest).fold(sum, |sum, (&a, &b)| sum.mul_add(a, b))
+}
+
+#[inline(always)]
+fn pixel<T: Word, const LANES: usize>(pixel: &Pixel<'_, T>, out: &mut [T]) {
+    let (blocks, rest) = out.as_chunks_mut::<LANES>();
+    for (at, out) in blocks.iter_mut().enumerate() {
+        let mut sums = [T::default(); LANES];
+        for (inputs, weights) in pixel.pairs {
+            for &(x, w) in pixel.taps {
+                let inputs = &inputs[x + at * LANES..][..LANES];
+                let weights = &weights[w + at * LANES..][..LANES];
+                for ((sum, &x), &w) in sums.iter_mut().zip(inputs).zip(weights) {
+                    *sum = sum.mul_add(x, w);
+                }
+            }
+        }
+        for (out, &sum) in out.iter_mut().zip(&sums) {
+            *out = out.plus(sum);
+        }
+    }
+    if !rest.is_empty() {
+        let done = blocks.len() * LANES;
+        for (inputs, weights) in pixel.pairs {
+            for &(x, w) in pixel.taps {
+                let inputs = &inputs[x + done..][..rest.len()];
+                let weights = &weights[w + done..][..rest.len()];
+                for ((out, &x), &w) in rest.iter_mut().zip(inputs).zip(weights) {
+                    *out = out.mul_add(x, w);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn expand<T: Word>(inputs: &[T], weights: &[T], out: &mut [T]) {
+    let multiplier = out.len() / inputs.len();
+    for ((out, weights), &x) in out.chunks_exact_mut(multiplier).zip(weights.chunks_exact(multiplier)).zip(inputs) {
+        for (out, &w) in out.iter_mut().zip(weights) {
+            *out = out.mul_add(x, w);
+        }
+    }
+}
+
+/// The loops for one word and instruction set: at most this many rows a call, then the smaller numbers of rows that
+/// have their own code, smallest first; columns a call and half of them, whole vectors both.
+macro_rules! loops {
+    ($name:ident, $word:ty, $(#[$feature:meta])? rows $most:literal $(, $rows:literal)*; cols $cols:literal, $half:literal) => {
+        mod $name {
+            use super::*;
+
+            pub(super) const LOOPS: Loops<$word> =
+                Loops { rows: $most, cols: $cols, multiply, dot, pixel, expand };
+
+            $(#[$feature])?
+            fn multiply(block: &Block<'_, $word>, out: &mut [$word], width: usize) {
+                let half = block.cols <= $half;
+                $(if block.rows <= $rows {
+                    return if half {
+                        super::multiply::<$word, $rows, $half>(block, out, width)
+                    } else {
+                        super::multiply::<$word, $rows, $cols>(block, out, width)
+                    };
+                })*
+                if half {
+                    super::multiply::<$word, $most, $half>(block, out, width)
+                } else {
+                    super::multiply::<$word, $most, $cols>(block, out, width)
+                }
+            }
+
+            $(#[$feature])?
+            fn dot(a: &[$word], b: &[$word]) -> $word {
+                super::dot::<$word, { 2 * $cols }>(a, b)
+            }
+
+            $(#[$feature])?
+            fn pixel(pixel: &Pixel<'_, $word>, out: &mut [$word]) {
+                super::pixel::<$word, $cols>(pixel, out)
+            }
+
+            $(#[$feature])?
+            fn expand(inputs: &[$word], weights: &[$word], out: &mut [$word]) {
+                super::expand(inputs, weights, out)
+            }
+        }
+    };
+}
+
+loops!(portable_u32, u32, rows 4; cols 8, 4);
+loops!(portable_u64, u64, rows 4; cols 8, 4);
+#[cfg(target_arch = "x86_64")]
+loops!(avx2_u32, u32, #[target_feature(enable = "avx2")] rows 4; cols 16, 8);
+#[cfg(target_arch = "x86_64")]
+loops!(avx2_u64, u64, #[target_feature(enable = "avx2")] rows 4; cols 8, 4);
+#[cfg(target_arch = "x86_64")]
+loops!(avx512_u32, u32, #[target_feature(enable = "avx512f,avx512dq,avx512vl")] rows 12, 4, 8; cols 32, 16);
+#[cfg(target_arch = "x86_64")]
+loops!(avx512_u64, u64, #[target_feature(enable = "avx512f,avx512dq,avx512vl")] rows 12, 4, 8; cols 16, 8);
+
+impl Lane for u32 {
+    fn loops(isa: Isa) -> Loops<u32> {
+        match isa {
+            Isa::Portable => portable_u32::LOOPS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2_u32::LOOPS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512_u32::LOOPS,
+        }
+    }
+}
+
+impl Lane for u64 {
+    fn loops(isa: Isa) -> Loops<u64> {
+        match isa {
+            Isa::Portable => portable_u64::LOOPS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => avx2_u64::LOOPS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512_u64::LOOPS,
+        }
+    }
+}

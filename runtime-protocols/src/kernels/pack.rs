@@ -1,0 +1,212 @@
+//! Ring elements of k bits packed without gaps into bytes, the form they have on the wire.
+//!
+//! Element e occupies bits `e*k .. (e+1)*k` of the little-endian bit string: bit b is bit b%8 of byte b/8. Unused
+//! bits of the last byte are written as zero and ignored when read. Bits of an element above k are dropped when
+//! packing and zero after unpacking. The reader checks a message's length against [`packed_len`] first.
+
+use super::words::{Word, low_mask};
+
+/// Bytes that `n` elements of `k` bits take.
+///
+/// Panics if the bit count does not fit a `usize`.
+pub fn packed_len(k: u32, n: usize) -> usize {
+    n.checked_mul(k as usize).expect("packed message fits the address space").div_ceil(8)
+}
+
+/// Appends `values` to `out`, `k` bits each, 1 ≤ k ≤ 32.
+pub fn pack_u32(k: u32, values: &[u32], out: &mut Vec<u8>) {
+    match k {
+        32 => append_words(values, out, u32::to_le_bytes),
+        16 => append_words(values, out, |v| (v as u16).to_le_bytes()),
+        8 => append_words(values, out, |v| [v as u8]),
+        _ => pack(k, values, out),
+    }
+}
+
+/// Appends `values` to `out`, `k` bits each, 1 ≤ k ≤ 64.
+pub fn pack_u64(k: u32, values: &[u64], out: &mut Vec<u8>) {
+    match k {
+        64 => append_words(values, out, u64::to_le_bytes),
+        32 => append_words(values, out, |v| (v as u32).to_le_bytes()),
+        16 => append_words(values, out, |v| (v as u16).to_le_bytes()),
+        8 => append_words(values, out, |v| [v as u8]),
+        _ => pack(k, values, out),
+    }
+}
+
+/// Reads `values.len()` elements of `k` bits; `bytes` has exactly [`packed_len`] bytes.
+pub fn unpack_u32(k: u32, bytes: &[u8], values: &mut [u32]) {
+    check_length(k, bytes, values.len());
+    match k {
+        32 => read_words(bytes, values, u32::from_le_bytes),
+        16 => read_words(bytes, values, |b| u32::from(u16::from_le_bytes(b))),
+        8 => read_words(bytes, values, |[b]| u32::from(b)),
+        _ => unpack(k, bytes, values),
+    }
+}
+
+/// Reads `values.len()` elements of `k` bits; `bytes` has exactly [`packed_len`] bytes.
+pub fn unpack_u64(k: u32, bytes: &[u8], values: &mut [u64]) {
+    check_length(k, bytes, values.len());
+    match k {
+        64 => read_words(bytes, values, u64::from_le_bytes),
+        32 => read_words(bytes, values, |b| u64::from(u32::from_le_bytes(b))),
+        16 => read_words(bytes, values, |b| u64::from(u16::from_le_bytes(b))),
+        8 => read_words(bytes, values, |[b]| u64::from(b)),
+        _ => unpack(k, bytes, values),
+    }
+}
+
+fn check_length(k: u32, bytes: &[u8], n: usize) {
+    assert_eq!(bytes.len(), packed_len(k, n), "packed bytes of {n} elements of {k} bits");
+}
+
+fn append_words<T: Word, const B: usize>(values: &[T], out: &mut Vec<u8>, bytes: impl Fn(T) -> [u8; B]) {
+    let start = out.len();
+    out.resize(start + values.len() * B, 0);
+    for (chunk, &v) in out[start..].as_chunks_mut::<B>().0.iter_mut().zip(values) {
+        *chunk = bytes(v);
+    }
+}
+
+fn read_words<T: Word, const B: usize>(bytes: &[u8], values: &mut [T], word: impl Fn([u8; B]) -> T) {
+    for (v, &chunk) in values.iter_mut().zip(bytes.as_chunks::<B>().0) {
+        *v = word(chunk);
+    }
+}
+
+/// Any `k`. 64 elements are exactly `k` words of 64 bits, so blocks of 64 start on a byte and need no state.
+fn pack<T: Word>(k: u32, values: &[T], out: &mut Vec<u8>) {
+    assert!((1..=T::BITS).contains(&k), "elements of {k} bits in words of {}", T::BITS);
+    let start = out.len();
+    out.resize(start + packed_len(k, values.len()), 0);
+    let (blocks, rest) = values.as_chunks::<64>();
+    let (whole, tail) = out[start..].split_at_mut(blocks.len() * k as usize * 8);
+    for (block, bytes) in blocks.iter().zip(whole.chunks_exact_mut(k as usize * 8)) {
+        pack_words(k, block, bytes);
+    }
+    if !rest.is_empty() {
+        let mut last = [T::default(); 64];
+        last[..rest.len()].copy_from_slice(rest);
+        let mut bytes = [0; 64 * 8];
+        pack_words(k, &last, &mut bytes[..k as usize * 8]);
+        tail.copy_from_slice(&bytes[..tail.len()]);
+    }
+}
+
+#[inline]
+fn pack_words<T: Word>(k: u32, values: &[T; 64], bytes: &mut [u8]) {
+    let mask = low_mask(k);
+    let mut words = bytes.as_chunks_mut::<8>().0.iter_mut();
+    let (mut acc, mut fill) = (0u64, 0u32);
+    for &v in values {
+        let v = v.widen() & mask;
+        acc |= v << fill;
+        fill += k;
+        if fill >= 64 {
+            *words.next().expect("64 elements of k bits are k words") = acc.to_le_bytes();
+            fill -= 64;
+            // The bits of `v` that did not fit; k - fill = 64 when none is left over.
+            acc = v.checked_shr(k - fill).unwrap_or(0);
+        }
+    }
+}
+
+fn unpack<T: Word>(k: u32, bytes: &[u8], values: &mut [T]) {
+    assert!((1..=T::BITS).contains(&k), "elements of {k} bits in words of {}", T::BITS);
+    let (blocks, rest) = values.as_chunks_mut::<64>();
+    let (whole, tail) = bytes.split_at(blocks.len() * k as usize * 8);
+    for (block, bytes) in blocks.iter_mut().zip(whole.chunks_exact(k as usize * 8)) {
+        unpack_words(k, bytes, block);
+    }
+    if !rest.is_empty() {
+        let mut bytes = [0; 64 * 8];
+        bytes[..tail.len()].copy_from_slice(tail);
+        let mut last = [T::default(); 64];
+        unpack_words(k, &bytes[..k as usize * 8], &mut last);
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+}
+
+#[inline]
+fn unpack_words<T: Word>(k: u32, bytes: &[u8], values: &mut [T; 64]) {
+    let mask = low_mask(k);
+    let mut words = bytes.as_chunks::<8>().0.iter();
+    let (mut acc, mut held) = (0u64, 0u32);
+    for v in values {
+        if held >= k {
+            *v = T::narrow(acc & mask);
+            // k = 64 holds nothing more.
+            acc = acc.checked_shr(k).unwrap_or(0);
+            held -= k;
+        } else {
+            let word = u64::from_le_bytes(*words.next().expect("64 elements of k bits are k words"));
+            *v = T::narrow((acc | word << held) & mask);
+            let taken = k - held;
+            acc = word.checked_shr(taken).unwrap_or(0);
+            held = 64 - taken;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::test_values;
+    use super::*;
+
+    /// The definition: bit by bit.
+    fn plain_pack(k: u32, values: &[u64]) -> Vec<u8> {
+        let mut bytes = vec![0; packed_len(k, values.len())];
+        for (e, &v) in values.iter().enumerate() {
+            for b in 0..k as usize {
+                let at = e * k as usize + b;
+                bytes[at / 8] |= ((v >> b & 1) as u8) << (at % 8);
+            }
+        }
+        bytes
+    }
+
+    fn check(k: u32, n: usize) {
+        let values: Vec<u64> = test_values(u64::from(k) * 1000 + n as u64, n);
+        let expected = plain_pack(k, &values);
+        let mut out = vec![0xEE; 3];
+        pack_u64(k, &values, &mut out);
+        assert_eq!(out[..3], [0xEE; 3], "what was there stays");
+        assert_eq!(out[3..], expected, "pack k={k} n={n}");
+
+        let mut noisy = expected.clone();
+        let used = n * k as usize % 8;
+        if used != 0 {
+            *noisy.last_mut().expect("not empty") |= 0xFF << used;
+        }
+        let masked: Vec<u64> = values.iter().map(|v| v & low_mask(k)).collect();
+        let mut back = vec![u64::MAX; n];
+        unpack_u64(k, &noisy, &mut back);
+        assert_eq!(back, masked, "unpack k={k} n={n}");
+
+        if k <= 32 {
+            let short: Vec<u32> = values.iter().map(|&v| v as u32).collect();
+            let mut out = Vec::new();
+            pack_u32(k, &short, &mut out);
+            assert_eq!(out, expected, "pack_u32 k={k} n={n}");
+            let mut back = vec![u32::MAX; n];
+            unpack_u32(k, &noisy, &mut back);
+            assert!(back.iter().zip(&masked).all(|(&a, &b)| u64::from(a) == b), "unpack_u32 k={k} n={n}");
+        }
+    }
+
+    #[test]
+    fn every_width_round_trips() {
+        for k in 1..=64 {
+            for n in [0, 1, 2, 7, 8, 63, 64, 65, 128, 200] {
+                check(k, n);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "packed bytes")]
+    fn a_message_of_the_wrong_length_is_refused() {
+        unpack_u32(5, &[0; 3], &mut [0; 5]);
+    }
+}
