@@ -1,4 +1,7 @@
 //! Protocol runtimes, ring kernels and links.
+pub mod data;
 pub mod kernels;
 pub mod link;
 pub mod prg;
+pub mod rep3;
+pub mod runtime;

@@ -1,0 +1,208 @@
+//! The exchanges of replicated sharing.
+//!
+//! **Reshare of three summands.** Party i sends y_i = z_i + key(i+2) − key(i+1) to party i+1; y_i becomes the part that
+//! i+2 lacks. The keys cancel in the sum. The receiver i+1 lacks key(i+1), so y_i is uniform to it.
+//!
+//! **Reshare of two summands** (B, C). x_AB = pad of AB, x_AC = pad of AC, known to their pairs without a message. B sends
+//! z_B − x_AB to C, C sends z_C − x_AC to B, and x_BC is the sum of both. C lacks AB, B lacks AC. A receives nothing.
+//!
+//! **Sharing by one party** (A). x_AB = pad of AB; A sends x − x_AB to C; x_BC = 0. C lacks AB. B receives nothing.
+//!
+//! **Join.** B and C send each other their summands of a split, each masked there with a pad that the receiver lacks.
+//!
+//! **Open** to P. Party P+1 sends the part that P lacks: it is the value minus P's two parts, so P learns just the value.
+use super::{Rep3, outside};
+use crate::data::{Data, Value, Zip, plane_words};
+use crate::kernels::{pack, planes};
+use crate::runtime::{Exchange, Flat, Message, Pad};
+use ir::{Domain, Form, Holders, Party};
+
+fn wire_bytes(domain: Domain, len: usize) -> u64 {
+    match domain {
+        Domain::Ring(k) => (len as u64 * u64::from(k)).div_ceil(8),
+        Domain::Bits(n) => u64::from(n) * (len as u64).div_ceil(8),
+    }
+}
+
+/// Domain of the elements on the wire.
+fn wire_domain(what: Exchange, ty: Flat) -> Domain {
+    match (what, ty.domain) {
+        (Exchange::Reshare { bits }, Domain::Ring(_)) => Domain::Ring(bits),
+        (_, d) => d,
+    }
+}
+
+fn summands(form: Form) -> Holders {
+    match form {
+        Form::Sum(h) | Form::Held(h) => h,
+        Form::Shared | Form::Public => unreachable!("verified: has summands"),
+    }
+}
+
+/// Sender and receiver of each message.
+fn routes(what: Exchange, form: Form) -> Vec<(u8, u8)> {
+    match what {
+        Exchange::Open { to } => to.iter().map(|p| ((p.0 + 1) % 3, p.0)).collect(),
+        Exchange::Join => {
+            let a = outside(summands(form));
+            vec![((a + 1) % 3, (a + 2) % 3), ((a + 2) % 3, (a + 1) % 3)]
+        }
+        Exchange::Reshare { .. } => {
+            let h = summands(form);
+            match h.count() {
+                3 => (0..3).map(|i| (i, (i + 1) % 3)).collect(),
+                2 => routes(Exchange::Join, form),
+                _ => {
+                    let a = h.0.trailing_zeros() as u8;
+                    vec![(a, (a + 2) % 3)]
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn messages(what: Exchange, ty: Flat) -> Vec<Message> {
+    let bytes = wire_bytes(wire_domain(what, ty), ty.len);
+    routes(what, ty.form).into_iter().map(|(f, t)| Message { from: Party(f), to: Party(t), bytes }).collect()
+}
+
+fn write(domain: Domain, data: &Data, out: &mut Vec<u8>) {
+    match (domain, data) {
+        (Domain::Ring(k), Data::W32(x)) => pack::pack_u32(u32::from(k), x, out),
+        (Domain::Ring(k), Data::W64(x)) => pack::pack_u64(u32::from(k), x, out),
+        (Domain::Bits(_), Data::Planes { words, len }) => planes::planes_to_bytes(words, *len, out),
+        _ => unreachable!("verified: domain and data agree"),
+    }
+}
+
+fn read(domain: Domain, len: usize, incoming: &mut &[u8]) -> Data {
+    let (mine, rest) = incoming.split_at(wire_bytes(domain, len) as usize);
+    *incoming = rest;
+    let mut data = Data::zeros(domain, Form::Shared, len);
+    match (domain, &mut data) {
+        (Domain::Ring(k), Data::W32(x)) => pack::unpack_u32(u32::from(k), mine, x),
+        (Domain::Ring(k), Data::W64(x)) => pack::unpack_u64(u32::from(k), mine, x),
+        (Domain::Bits(_), Data::Planes { words, .. }) => {
+            debug_assert_eq!(words.len() % plane_words(len), 0);
+            planes::bytes_to_planes(mine, len, words);
+        }
+        _ => unreachable!("zeros has the domain's data"),
+    }
+    data
+}
+
+pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out: &mut [Vec<u8>]) -> Value {
+    let domain = wire_domain(what, ty);
+    let fresh = |which| p.pad(which, pad, 0, domain, ty.len);
+    let (next, after) = (usize::from(p.me + 1) % 3, usize::from(p.me + 2) % 3);
+    match what {
+        Exchange::Reshare { bits } => {
+            let h = summands(ty.form);
+            match h.count() {
+                3 => {
+                    let mut y = x.parts[0].to_ring(bits);
+                    y.zip_assign(&fresh(1), Zip::Add);
+                    y.zip_assign(&fresh(0), Zip::Sub);
+                    write(domain, &y, &mut out[next]);
+                    Value::one(y)
+                }
+                2 => match p.role(outside(h)) {
+                    0 => Value::of([fresh(0), fresh(1)]),
+                    role => {
+                        // B pads with AB (lacked by the next party, C), C with AC (lacked by the one after, B).
+                        let (which, to) = if role == 1 { (0, next) } else { (1, after) };
+                        let s = fresh(which);
+                        let mut y = x.parts[0].to_ring(bits);
+                        y.zip_assign(&s, Zip::Sub);
+                        write(domain, &y, &mut out[to]);
+                        Value::of([s, y])
+                    }
+                },
+                _ => match p.role(h.0.trailing_zeros() as u8) {
+                    0 => {
+                        let s = fresh(1);
+                        let mut y = x.parts[0].to_ring(bits);
+                        y.zip_assign(&s, Zip::Sub);
+                        write(domain, &y, &mut out[after]);
+                        Value::of([y, s])
+                    }
+                    1 => Value::of([fresh(0), Data::zeros(domain, Form::Shared, ty.len)]),
+                    _ => Value::none(),
+                },
+            }
+        }
+        Exchange::Join => match p.role(outside(summands(ty.form))) {
+            0 => Value::none(),
+            role => {
+                write(domain, &x.parts[0], &mut out[if role == 1 { next } else { after }]);
+                x.clone()
+            }
+        },
+        Exchange::Open { to } => {
+            // Party P+1 holds the part that P lacks as its second.
+            if to.contains(Party((p.me + 2) % 3)) {
+                write(domain, &x.parts[1], &mut out[after]);
+            }
+            if to.contains(Party(p.me)) { x.clone() } else { Value::none() }
+        }
+    }
+}
+
+pub(super) fn receive(p: &Rep3, what: Exchange, kept: Value, ty: Flat, incoming: &mut [&[u8]]) -> Value {
+    let domain = wire_domain(what, ty);
+    let (next, after) = (usize::from(p.me + 1) % 3, usize::from(p.me + 2) % 3);
+    let mut from = |q: usize| read(domain, ty.len, &mut incoming[q]);
+    match what {
+        Exchange::Reshare { .. } => {
+            let h = summands(ty.form);
+            match h.count() {
+                3 => {
+                    let theirs = from(after);
+                    Value { parts: vec![std::sync::Arc::new(theirs), kept.parts[0].clone()] }
+                }
+                2 => match p.role(outside(h)) {
+                    0 => kept,
+                    role => {
+                        let mut sum = from(if role == 1 { next } else { after });
+                        sum.zip_assign(&kept.parts[1], Zip::Add);
+                        let (own, sum) = (kept.parts[0].clone(), std::sync::Arc::new(sum));
+                        Value { parts: if role == 1 { vec![own, sum] } else { vec![sum, own] } }
+                    }
+                },
+                _ => match p.role(h.0.trailing_zeros() as u8) {
+                    2 => {
+                        let theirs = from(next);
+                        Value::of([Data::zeros(domain, Form::Shared, ty.len), theirs])
+                    }
+                    _ => kept,
+                },
+            }
+        }
+        Exchange::Join => match p.role(outside(summands(ty.form))) {
+            0 => Value::none(),
+            role => {
+                let mut v = from(if role == 1 { next } else { after });
+                v.zip_assign(&kept.parts[0], Zip::Add);
+                Value::one(v.reduced(domain.width()))
+            }
+        },
+        Exchange::Open { to } => {
+            if !to.contains(Party(p.me)) {
+                return Value::none();
+            }
+            let mut v = from(next);
+            v.zip_assign(&kept.parts[0], Zip::Add);
+            v.zip_assign(&kept.parts[1], Zip::Add);
+            Value::one(signed(v, domain))
+        }
+    }
+}
+
+/// An opened ring value is a signed number.
+fn signed(x: Data, domain: Domain) -> Data {
+    let Domain::Ring(k) = domain else { return x };
+    let shift = 64 - u32::from(k);
+    let mut words = x.reduced(k).w64().to_vec();
+    words.iter_mut().for_each(|v| *v = ((*v << shift) as i64 >> shift) as u64);
+    Data::W64(words)
+}

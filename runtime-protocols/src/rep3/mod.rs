@@ -1,0 +1,125 @@
+//! Replicated sharing over Z_2^k and over bits: three parties, semi-honest, at most one corrupted.
+//!
+//! **Who holds what.** x = x_0 + x_1 + x_2 (XOR on bits). *Part j is the one that party j lacks*; the two others know
+//! it. Each pair of parties has a key with the same numbering: *key j is the one that party j lacks*. Party i keeps
+//! its parts as `[part i+1, part i+2]` and its keys likewise (indices mod 3).
+//!
+//! **Roles.** A = rot, B = rot+1, C = rot+2. x_AB is the part that C lacks, and so on.
+//!
+//! **Pad rule.** Every message to party P, openings apart, is a value plus a segment of key P, which P lacks, fresh for
+//! that message: addressed by (session, inference, instruction, purpose). Segments of one key thus serve one receiver
+//! only. *Why this is private:* order the messages to P so that each depends on P's own view and on pads of earlier ones
+//! only (the order of time does: a message is padded by the segment of its own instruction, which nothing before it
+//! uses). Then for every choice of secrets, pads and messages correspond one to one; uniform pads give uniform messages,
+//! and a simulator draws them at random. Openings give P the value minus what P knows: a function of the agreed output.
+//!
+//! Source: replicated sharing after Araki, Furukawa, Lindell, Nof, Ohara, "High-Throughput Semi-Honest Secure
+//! Three-Party Computation with an Honest Majority" (CCS 2016). The two-operand split is ours.
+//!
+//! Each file gives its equations and what each message reveals.
+mod exchange;
+mod local;
+
+use crate::data::{Data, Value};
+use crate::prg::{Address, KeyStream};
+use crate::runtime::{Bilinear, Exchange, Flat, Message, Pad, Runtime};
+use ir::{Domain, Form, Holders, Party};
+
+/// One party.
+pub struct Rep3 {
+    me: u8,
+    /// Keys i+1 and i+2.
+    keys: [KeyStream; 2],
+}
+
+impl Rep3 {
+    /// `seeds[p]` is the seed agreed with party p (own entry unused); `session` never repeats.
+    pub fn new(me: Party, seeds: &[[u8; 32]], session: &[u8; 16]) -> Self {
+        let seed_with = |p: u8| KeyStream::new(&seeds[usize::from(p % 3)], session);
+        // Key i+1 is lacked by i+1, so it is the one shared with i+2, and the other way round.
+        Rep3 { me: me.0, keys: [seed_with(me.0 + 2), seed_with(me.0 + 1)] }
+    }
+
+    /// 0 if this party plays A under `a`, 1 for B, 2 for C.
+    fn role(&self, a: u8) -> u8 {
+        (self.me + 3 - a % 3) % 3
+    }
+
+    /// A fresh segment of key `which` (0: lacked by the next party, 1: by the one after).
+    fn pad(&self, which: usize, pad: Pad, purpose: u32, domain: Domain, len: usize) -> Data {
+        let address = Address { inference: pad.inference, instruction: pad.instruction, purpose };
+        let mut segment = self.keys[which].segment(&address);
+        let mut data = Data::zeros(domain, Form::Shared, len);
+        match &mut data {
+            Data::W32(x) => segment.fill_u32(x),
+            Data::W64(x) => segment.fill_u64(x),
+            Data::Planes { words, .. } => segment.fill_u64(words),
+        }
+        data
+    }
+}
+
+/// The party outside a pair.
+fn outside(pair: Holders) -> u8 {
+    (0..3).find(|p| !pair.contains(Party(*p))).expect("two of three parties leave one")
+}
+
+impl Runtime for Rep3 {
+    fn me(&self) -> Party {
+        Party(self.me)
+    }
+
+    fn pieces(&self, form: Form) -> usize {
+        match form {
+            Form::Public => 1,
+            Form::Shared => 2,
+            Form::Sum(h) | Form::Held(h) => usize::from(h.contains(self.me())),
+        }
+    }
+
+    fn constant_piece(&self, form: Form) -> Option<usize> {
+        match form {
+            // Constants go into part 0, which party 0 lacks.
+            Form::Shared => [None, Some(1), Some(0)][usize::from(self.me)],
+            Form::Sum(h) => (h.iter().next() == Some(self.me())).then_some(0),
+            Form::Held(h) => h.contains(self.me()).then_some(0),
+            Form::Public => Some(0),
+        }
+    }
+
+    fn as_sum(&self, x: &Value, ty: Flat, at: Holders, bits: u8) -> Value {
+        local::as_sum(self, x, ty, at, bits)
+    }
+
+    fn embed(&self, x: &Value, ty: Flat, bits: u8) -> Value {
+        local::embed(self, x, ty, bits)
+    }
+
+    fn bilinear(&self, a: &Value, b: &Value, product: Bilinear<'_>) -> Value {
+        local::bilinear(a, b, product)
+    }
+
+    fn mul_held(&self, a: &Value, ty: Flat, h: &Value, at: Holders) -> Value {
+        local::mul_held(self, a, ty, h, at)
+    }
+
+    fn split(&mut self, pad: Pad, x: &Value, ty: Flat, rot: u8) -> [Value; 2] {
+        local::split(self, pad, x, ty, rot)
+    }
+
+    fn split_shared(&self, x: &Value, ty: Flat, rot: u8) -> [Value; 2] {
+        local::split_shared(self, x, ty, rot)
+    }
+
+    fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message> {
+        exchange::messages(what, ty)
+    }
+
+    fn send(&mut self, pad: Pad, what: Exchange, x: &Value, ty: Flat, out: &mut [Vec<u8>]) -> Value {
+        exchange::send(self, pad, what, x, ty, out)
+    }
+
+    fn receive(&mut self, what: Exchange, kept: Value, ty: Flat, incoming: &mut [&[u8]]) -> Value {
+        exchange::receive(self, what, kept, ty, incoming)
+    }
+}

@@ -1,0 +1,97 @@
+//! What a protocol offers to the VM. A protocol sees flat pieces, never a value id, a shape or a model.
+//!
+//! Local methods have no link, so they cannot talk. An exchange is split in two: [`Runtime::send`] appends this party's
+//! messages, the VM makes one [`crate::link::Link::exchange`] for the whole round, [`Runtime::receive`] reads the replies.
+//! So no op can make two exchanges.
+use crate::data::{Data, Value};
+use ir::{Domain, Form, Holders, Party};
+
+/// Domain, form and length of an operand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flat {
+    /// Ring or bits.
+    pub domain: Domain,
+    /// Who holds what.
+    pub form: Form,
+    /// Elements.
+    pub len: usize,
+}
+
+/// The exchanges.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exchange {
+    /// Summands become a sharing in a ring of `bits` bits (ignored for bits).
+    Reshare {
+        /// Ring width of the result.
+        bits: u8,
+    },
+    /// Two parties add their summands.
+    Join,
+    /// The named parties learn the value.
+    Open {
+        /// Who learns it.
+        to: Holders,
+    },
+}
+
+/// Which pad: the inference (0 is set-up) and the instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pad {
+    /// Number of the inference.
+    pub inference: u64,
+    /// Index of the instruction in the program.
+    pub instruction: u32,
+}
+
+/// One message of an exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// Sender.
+    pub from: Party,
+    /// Receiver.
+    pub to: Party,
+    /// Exact payload bytes.
+    pub bytes: u64,
+}
+
+/// Products of pieces: given pairs of pieces, the sum of their products.
+pub type Bilinear<'a> = &'a dyn Fn(&[(&Data, &Data)]) -> Data;
+
+/// One party's side of a protocol.
+pub trait Runtime: Send {
+    /// This party.
+    fn me(&self) -> Party;
+
+    /// Number of pieces this party has of a value.
+    fn pieces(&self, form: Form) -> usize;
+
+    /// The piece to which this party adds a public constant, if it adds it.
+    fn constant_piece(&self, form: Form) -> Option<usize>;
+
+    /// As summands at `at`.
+    fn as_sum(&self, x: &Value, ty: Flat, at: Holders, bits: u8) -> Value;
+
+    /// A value held by all but one party, as a sharing.
+    fn embed(&self, x: &Value, ty: Flat, bits: u8) -> Value;
+
+    /// A product of two sharings, as summands at all parties.
+    fn bilinear(&self, a: &Value, b: &Value, product: Bilinear<'_>) -> Value;
+
+    /// Element-wise product of a sharing and a value held by two parties.
+    fn mul_held(&self, a: &Value, ty: Flat, h: &Value, at: Holders) -> Value;
+
+    /// x = v − u with fresh pads: u in the clear at role A, summands of v at B and C.
+    fn split(&mut self, pad: Pad, x: &Value, ty: Flat, rot: u8) -> [Value; 2];
+
+    /// x = v − u from a sharing, u at A, v at B and C.
+    fn split_shared(&self, x: &Value, ty: Flat, rot: u8) -> [Value; 2];
+
+    /// Messages of an exchange, the same at every party.
+    fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message>;
+
+    /// Appends this party's messages and returns what it keeps for `receive`.
+    fn send(&mut self, pad: Pad, what: Exchange, x: &Value, ty: Flat, out: &mut [Vec<u8>]) -> Value;
+
+    /// Reads this party's messages from the front of `incoming` and returns the result.
+    fn receive(&mut self, what: Exchange, kept: Value, ty: Flat, incoming: &mut [&[u8]]) -> Value;
+}
