@@ -199,10 +199,10 @@ fn read_ports(r: &mut Reader<'_>) -> Result<Vec<Port>, DecodeError> {
         .collect()
 }
 
-/// Bytes per element for a constant: the smallest of 1, 2, 4, 8 that holds every value.
+/// Bytes per element of a constant: the fewest that hold every value.
 fn width_of(data: &[i64]) -> u8 {
-    let fits = |bits: u32| data.iter().all(|x| *x >= -(1i64 << (bits - 1)) && *x < 1i64 << (bits - 1));
-    [(1, 8), (2, 16), (4, 32)].into_iter().find(|(_, bits)| fits(*bits)).map_or(8, |(bytes, _)| bytes)
+    let fits = |bytes: u8| data.iter().all(|x| x >> (8 * u32::from(bytes) - 1) == x >> 63);
+    (1..8).find(|bytes| fits(*bytes)).unwrap_or(8)
 }
 
 /// Bytes of a program. Equal programs give equal bytes.
@@ -322,7 +322,7 @@ pub fn decode(bytes: &[u8]) -> Result<Program, DecodeError> {
         .map(|_| {
             let shape = read_shape(&mut r)?;
             let bytes = r.byte()? as usize;
-            if ![1, 2, 4, 8].contains(&bytes) {
+            if !(1..=8).contains(&bytes) {
                 return Err(r.bad("constant width"));
             }
             let total = shape.iter().try_fold(bytes, |a, d| a.checked_mul(*d as usize));

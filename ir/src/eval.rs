@@ -130,6 +130,25 @@ fn each(a: Arg<'_>, f: impl Fn(u64) -> u64) -> Plain {
     Plain::Ring(a.0.ring().iter().map(|x| f(*x)).collect())
 }
 
+/// The low `s` bits of `a`, moved up so that they end at bit `to`.
+pub fn align(a: u64, s: u64, to: u8) -> u64 {
+    match s {
+        0 => 0,
+        s if s <= u64::from(to) => (a & (u64::MAX >> (64 - s))) << (u64::from(to) - s),
+        _ => 0,
+    }
+}
+
+/// Smallest integer a with `floor((m·a + b) / 2^s) ≥ j`; 0 where the constants are not those of a staircase.
+pub fn threshold(m: i64, s: u64, b: i64, j: i64) -> i64 {
+    if m <= 0 || s > 62 {
+        return 0;
+    }
+    let rest = (i128::from(j) << s) - i128::from(b);
+    let m = i128::from(m);
+    (rest.div_euclid(m) + i128::from(rest.rem_euclid(m) != 0)) as i64
+}
+
 /// Opened by a protocol, a ring value of k bits becomes a signed number.
 fn signed(x: u64, bits: u8) -> u64 {
     let shift = 64 - u32::from(bits);
@@ -161,6 +180,12 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             Domain::Bits(_) => Plain::Bits(xor(a.0.bits(), b.0.bits())),
         },
         Op::AddP { x, p } => ring(combine(*x, *p, u64::wrapping_add)),
+        Op::SubP { x, p } => ring(combine(*x, *p, u64::wrapping_sub)),
+        Op::SubPp { a, b } => ring(combine(*a, *b, u64::wrapping_sub)),
+        Op::ThresholdPp { m, s, b, j } => {
+            let [m, s, b, j] = [m, s, b, j].map(|a| a.0.ring());
+            ring((0..m.len()).map(|i| threshold(m[i] as i64, s[i], b[i] as i64, j[i] as i64) as u64).collect())
+        }
         Op::MulP { x, p } => ring(combine(*x, *p, u64::wrapping_mul)),
         Op::Not { x } => Plain::Bits(x.0.bits().iter().map(|p| p.iter().map(|b| b ^ 1).collect()).collect()),
         Op::Cast { x, .. } | Op::AsSum { x, .. } | Op::Embed { x, .. } | Op::Reshare { x, .. } => x.0.clone(),
@@ -170,7 +195,7 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             Domain::Bits(_) => x.0.clone(),
         },
         Op::SextH { x, bits } => each(*x, |v| signed(v, *bits)),
-        Op::ShlHp { x, p } => ring(combine(*x, *p, |a, s| if s < 64 { a << s } else { 0 })),
+        Op::AlignHp { x, p, to } => ring(combine(*x, *p, |a, s| align(a, s, *to))),
         Op::SarHp { x, p } => ring(combine(*x, *p, |a, s| ((a as i64) >> s.min(63)) as u64)),
         Op::PlanesH { x, lo, width } => {
             Plain::Bits((*lo..lo + width).map(|i| x.0.ring().iter().map(|v| (v >> i & 1) as u8).collect()).collect())
@@ -187,7 +212,7 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         }
         Op::Pick { x, planes } => Plain::Bits(planes.0.iter().map(|p| x.0.bits()[*p as usize].clone()).collect()),
         Op::Stack { parts } => Plain::Bits(parts.iter().flat_map(|p| p.0.bits().iter().cloned()).collect()),
-        Op::MulSs { a, b } | Op::MulSh { a, h: b } => match out.domain {
+        Op::MulSs { a, b } | Op::MulSh { a, h: b } | Op::MulHh { a, b } => match out.domain {
             Domain::Ring(_) => ring(a.0.ring().iter().zip(b.0.ring()).map(|(x, y)| x.wrapping_mul(*y)).collect()),
             Domain::Bits(_) => Plain::Bits(
                 a.0.bits().iter().zip(b.0.bits()).map(|(x, y)| x.iter().zip(y).map(|(x, y)| x & y).collect()).collect(),

@@ -113,6 +113,19 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             need(table.shape.len() == 1, || "the table is not one-dimensional".into())?;
             Ok(vec![Type::public(&index.shape)])
         }
+        Op::SubPp { a, b } => {
+            public(a)?;
+            public(b)?;
+            let shape = broadcast(&a.shape, &b.shape).ok_or_else(|| format!("{a} and {b} do not broadcast"))?;
+            Ok(vec![Type::public(&shape)])
+        }
+        Op::ThresholdPp { m, s, b, j } => {
+            for t in [m, s, b, j] {
+                public(t)?;
+                need(t.shape == m.shape, || format!("{t} and {m} differ in shape"))?;
+            }
+            Ok(vec![(*m).clone()])
+        }
         Op::Add { a, b } | Op::Sub { a, b } => {
             need(a.domain == b.domain && a.form == b.form && a.form != Form::Public, || {
                 format!("{a} and {b} differ in more than shape")
@@ -129,7 +142,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
                 }
             }
         }
-        Op::AddP { x, p } | Op::MulP { x, p } => {
+        Op::AddP { x, p } | Op::SubP { x, p } | Op::MulP { x, p } => {
             ring(x)?;
             public(p)?;
             need(x.form != Form::Public, || "both operands are public".into())?;
@@ -152,12 +165,13 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             width(*bits, 63)?;
             Ok(vec![(*x).clone()])
         }
-        Op::ShlHp { x, p } | Op::SarHp { x, p } => {
+        Op::AlignHp { x, p, .. } | Op::SarHp { x, p } => {
             ring(x)?;
             held(x)?;
             public(p)?;
             let shape = broadcast(&x.shape, &p.shape);
             need(shape.as_deref() == Some(&x.shape), || format!("{p} does not broadcast to {x}"))?;
+            need(!matches!(op, Op::AlignHp { to, .. } if *to > 63), || "aligned beyond 63 bits".into())?;
             Ok(vec![(*x).clone()])
         }
         Op::PlanesH { x, lo, width: n } => {
@@ -240,6 +254,11 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             };
             need(same && a.len() == h.len(), || format!("{a} and {h} differ"))?;
             one(a.domain, Form::Sum(at), &a.shape)
+        }
+        Op::MulHh { a, b } => {
+            let same = held(a)? == held(b)? && a.domain == b.domain && a.len() == b.len();
+            need(same, || format!("{a} and {b} differ"))?;
+            Ok(vec![(*a).clone()])
         }
         Op::Conv2dSs { x, w, window: win, groups } => {
             shared(x)?;

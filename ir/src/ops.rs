@@ -133,12 +133,19 @@ ops! {
     /// `table[index]`, both public.
     take_pp = TakePp(table, index) {} Local;
 
+    /// Difference of public values.
+    sub_pp = SubPp(a, b) {} Local;
+    /// Smallest integer a with floor((m·a + b) / 2^s) ≥ j, all public.
+    threshold_pp = ThresholdPp(m, s, b, j) {} Local;
+
     /// Sum (XOR on bits) of two values of one form; NumPy broadcasting in the ring.
     add = Add(a, b) {} Local;
     /// Difference; on bits the same as `add`.
     sub = Sub(a, b) {} Local;
     /// Adds a public value, broadcast.
     add_p = AddP(x, p) {} Local;
+    /// Subtracts a public value, broadcast.
+    sub_p = SubP(x, p) {} Local;
     /// Multiplies by a public value, broadcast.
     mul_p = MulP(x, p) {} Local;
     /// Flips every bit.
@@ -148,8 +155,8 @@ ops! {
 
     /// Reads held integers of `bits` bits as signed.
     sext_h = SextH(x) { bits: u8 } Local;
-    /// Shifts held integers left by public amounts, mod 2^64.
-    shl_hp = ShlHp(x, p) {} Local;
+    /// The low p bits of held integers, moved up by to − p.
+    align_hp = AlignHp(x, p) { to: u8 } Local;
     /// Shifts held integers right by public amounts, keeping the sign.
     sar_hp = SarHp(x, p) {} Local;
     /// Bits `lo .. lo+width` of held integers as planes.
@@ -172,6 +179,8 @@ ops! {
     mul_ss = MulSs(a, b) {} Local;
     /// Element-wise product of a sharing and a value held by two parties, as summands at those two.
     mul_sh = MulSh(a, h) {} Local;
+    /// Element-wise product of values held by the same parties.
+    mul_hh = MulHh(a, b) {} Local;
     /// Convolution of sharings, NHWC by `[out kh kw in/groups]`, as summands.
     conv2d_ss = Conv2dSs(x, w) { window: Window, groups: u32 } Local;
     /// Depthwise convolution of sharings, NHWC by `[kh kw in·m]`, as summands.
