@@ -1,4 +1,5 @@
 //! Compiler from quantized TFLite models to secure multi-party computation programs.
+pub mod lower;
 pub mod npy;
 pub mod qgraph;
 pub mod staircase;

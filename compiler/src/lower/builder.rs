@@ -1,0 +1,132 @@
+//! Appends instructions to an unscheduled program; each result gets its type at once.
+use ir::infer::{Context, infer};
+use ir::{Const, Dims, Holders, Inst, Interface, Layer, Op, Type, Value};
+use std::collections::HashMap;
+
+/// A program before scheduling.
+pub struct Builder {
+    /// Instructions in an order that respects dependencies.
+    pub insts: Vec<Inst>,
+    /// Type of each value.
+    pub types: Vec<Type>,
+    /// Public constants.
+    pub consts: Vec<Const>,
+    /// Inputs, outputs, weights.
+    pub interface: Interface,
+    /// Operators of the model.
+    pub layers: Vec<Layer>,
+    /// Layer that new instructions belong to.
+    pub layer: u32,
+    /// Number of parties.
+    pub parties: u8,
+    known: HashMap<Const, u32>,
+    loaded: HashMap<(u32, u32), Value>,
+}
+
+impl Builder {
+    /// Nothing yet.
+    pub fn new(interface: Interface, parties: u8) -> Self {
+        Builder {
+            insts: vec![],
+            types: vec![],
+            consts: vec![],
+            interface,
+            layers: vec![],
+            layer: 0,
+            parties,
+            known: HashMap::new(),
+            loaded: HashMap::new(),
+        }
+    }
+
+    /// Everyone.
+    pub fn all(&self) -> Holders {
+        Holders::all(self.parties)
+    }
+
+    /// Type of a value.
+    pub fn ty(&self, v: Value) -> &Type {
+        &self.types[v.index()]
+    }
+
+    /// Appends an op and returns its results.
+    pub fn emit(&mut self, op: Op<Value>) -> Vec<Value> {
+        let cx = Context { parties: self.parties, interface: &self.interface, consts: &self.consts };
+        let typed = op.map(|v| &self.types[v.index()]);
+        let results = match infer(&typed, &cx) {
+            Ok(t) => t,
+            Err(what) => panic!("lowering built a wrong `{}`: {what}", op.mnemonic()),
+        };
+        let first = self.types.len() as u32;
+        let values = (first..first + results.len() as u32).map(Value).collect();
+        self.types.extend(results);
+        self.insts.push(Inst { op, layer: self.layer });
+        values
+    }
+
+    /// Appends an op with one result.
+    pub fn one(&mut self, op: Op<Value>) -> Value {
+        self.emit(op)[0]
+    }
+
+    /// Appends an op with two results.
+    pub fn two(&mut self, op: Op<Value>) -> (Value, Value) {
+        let r = self.emit(op);
+        (r[0], r[1])
+    }
+
+    /// A public constant; equal ones are stored once and loaded once per layer.
+    pub fn constant(&mut self, shape: &[u32], data: Vec<i64>) -> Value {
+        let c = Const { shape: shape.to_vec(), data };
+        let index = match self.known.get(&c) {
+            Some(i) => *i,
+            None => {
+                let i = self.consts.len() as u32;
+                self.known.insert(c.clone(), i);
+                self.consts.push(c);
+                i
+            }
+        };
+        if let Some(v) = self.loaded.get(&(self.layer, index)) {
+            return *v;
+        }
+        let v = self.one(Op::Constant { index });
+        self.loaded.insert((self.layer, index), v);
+        v
+    }
+
+    /// One number.
+    pub fn scalar(&mut self, x: i64) -> Value {
+        self.constant(&[1], vec![x])
+    }
+
+    /// One entry per channel, or a scalar where all are equal.
+    pub fn channels(&mut self, data: Vec<i64>) -> Value {
+        match data.first() {
+            Some(x) if data.iter().all(|y| y == x) => self.scalar(*x),
+            _ => self.constant(&[data.len() as u32], data),
+        }
+    }
+
+    /// Adds a number.
+    pub fn add_scalar(&mut self, x: Value, by: i64) -> Value {
+        if by == 0 {
+            return x;
+        }
+        let p = self.scalar(by);
+        self.one(Op::AddP { x, p })
+    }
+
+    /// The same elements in another shape.
+    pub fn reshape(&mut self, x: Value, shape: &[u32]) -> Value {
+        if self.ty(x).shape == shape {
+            return x;
+        }
+        self.one(Op::Reshape { x, shape: Dims(shape.to_vec()) })
+    }
+
+    /// In a ring of `bits` bits, which must not be wider.
+    pub fn cast(&mut self, x: Value, bits: u8) -> Value {
+        if self.ty(x).domain.width() == bits { x } else { self.one(Op::Cast { x, bits }) }
+    }
+}

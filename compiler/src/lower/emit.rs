@@ -1,0 +1,370 @@
+//! Emits the instructions of planned operators.
+use super::builder::Builder;
+use super::compare::carry_trees;
+use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
+use super::requant::{Formula, Source, bit_to_ring, requantize};
+use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, shape32};
+use crate::qgraph::{Graph, Kind, Linear, Op as QOp, Window};
+use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
+
+/// A window with its output size.
+pub fn window(w: &Window, out: &[usize]) -> ir::Window {
+    let two = |v: [usize; 2]| v.map(|x| x as u32);
+    ir::Window {
+        out: [out[1] as u32, out[2] as u32],
+        kernel: two(w.kernel),
+        stride: two(w.stride),
+        dilation: two(w.dilation),
+        pad: two(w.pad),
+    }
+}
+
+struct Emitter<'a> {
+    g: &'a Graph,
+    plans: &'a Plans,
+    b: Builder,
+    weights: Vec<Vec<i32>>,
+    /// Centred sharing of each tensor, or stored integers at the receiver where opened.
+    values: Vec<Option<Value>>,
+    reveal: &'static str,
+}
+
+/// Emits everything.
+pub fn emit(g: &Graph, plans: &Plans, b: Builder) -> Result<Lowered, LowerError> {
+    let mut e = Emitter { g, plans, b, weights: vec![], values: vec![None; g.tensors.len()], reveal: "output" };
+    e.b.layers.push(Layer { operator: 0, name: "input".into() });
+    for (i, id) in g.inputs.iter().enumerate() {
+        let t = g.tensor(*id);
+        let x = e.b.one(Op::Input { index: i as u32 });
+        let x = e.b.add_scalar(x, -zero_point(t));
+        e.values[id.index()] = Some(e.b.one(Op::Reshare { x, bits: plans.rings[id.index()] }));
+    }
+    for (op, plan) in g.ops.iter().zip(&plans.ops) {
+        if matches!(plan, Plan::Dead) {
+            continue;
+        }
+        e.b.layer = e.b.layers.len() as u32;
+        e.b.layers.push(Layer { operator: op.index as u32, name: op.name.into() });
+        let y = e.op(op, plan)?;
+        e.values[op.output.index()] = Some(y);
+    }
+    e.b.layer = e.b.layers.len() as u32;
+    e.b.layers.push(Layer { operator: g.ops.len() as u32, name: "output".into() });
+    for (i, id) in g.outputs.iter().enumerate() {
+        let Some(x) = e.values[id.index()] else {
+            return Err(LowerError::Model(format!("output {i} is a constant of the model")));
+        };
+        let held = if plans.opened[id.index()] { x } else { e.open(x, zero_point(g.tensor(*id))) };
+        e.b.emit(Op::Output { x: held, index: i as u32 });
+    }
+    Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal: e.reveal })
+}
+
+impl Emitter<'_> {
+    /// Opens a centred sharing to the receiver, as stored integers.
+    fn open(&mut self, x: Value, zero_point: i64) -> Value {
+        let x = self.b.cast(x, BYTE_RING);
+        let x = self.b.one(Op::Open { x, to: Holders::one(DATA_OWNER) });
+        self.b.add_scalar(x, zero_point)
+    }
+
+    fn input(&self, op: &QOp, i: usize) -> Result<Value, LowerError> {
+        let id = op.inputs[i];
+        self.values[id.index()].ok_or_else(|| LowerError::Unsupported {
+            index: op.index,
+            name: op.name,
+            reason: format!("operand {i} is a constant; this version takes constants in ADD only"),
+        })
+    }
+
+    fn rot(&self) -> u8 {
+        (self.b.layer % 3) as u8
+    }
+
+    fn weight(&mut self, shape: &[u32], data: Vec<i32>) -> Value {
+        let index = self.weights.len() as u32;
+        self.b.interface.weights.push(shape.to_vec());
+        self.weights.push(data);
+        self.b.one(Op::Weight { index })
+    }
+
+    fn shared_weight(&mut self, shape: &[u32], data: Vec<i32>, bits: u8) -> Value {
+        let x = self.weight(shape, data);
+        self.b.one(Op::Reshare { x, bits })
+    }
+
+    /// Public tensors of a formula with classes along the last axis, or picked by an index tensor.
+    fn formula(&mut self, f: &Formulas, index: Option<Value>) -> Formula {
+        let get = |e: &mut Self, of: &dyn Fn(&Class) -> i64| {
+            let data: Vec<i64> = f.classes.iter().map(of).collect();
+            match index {
+                None => e.b.channels(data),
+                Some(index) => {
+                    let table = e.b.constant(&[data.len() as u32], data);
+                    e.b.one(Op::TakePp { table, index })
+                }
+            }
+        };
+        let above = get(self, &|c| c.above);
+        Formula {
+            m: get(self, &|c| c.m),
+            s: get(self, &|c| c.s.into()),
+            b: [Some(above), f.two.then(|| get(self, &|c| c.below))],
+            split: get(self, &|c| c.split),
+            below: f.two.then(|| get(self, &|c| c.first_below)),
+            lo: get(self, &|c| c.lo),
+            hi: get(self, &|c| c.hi),
+            width: f.width,
+            n: f.n,
+            a: f.a,
+        }
+    }
+
+    /// Requantizes and centres on the output's zero point.
+    fn finish(&mut self, op: &QOp, source: Source, f: &Formulas, index: Option<Value>) -> Value {
+        let k = self.plans.rings[op.output.index()];
+        let formula = self.formula(f, index);
+        let rot = self.rot();
+        let y = requantize(&mut self.b, source, &formula, k, rot);
+        self.b.add_scalar(y, f.base - zero_point(self.g.tensor(op.output)))
+    }
+
+    fn op(&mut self, op: &QOp, plan: &Plan) -> Result<Value, LowerError> {
+        let out = &self.g.tensor(op.output).shape;
+        let out32 = shape32(out);
+        let x = self.input(op, 0);
+        match (&op.kind, plan) {
+            (Kind::Conv2d { window: w, groups, linear }, Plan::Linear(p)) => {
+                let x = self.b.cast(x?, p.formulas.n);
+                let depth = self.b.ty(x).shape[3] / *groups as u32;
+                let shape = [out32[3], w.kernel[0] as u32, w.kernel[1] as u32, depth];
+                let weights = self.linear_weights(&shape, linear, p, 0)?;
+                let y = self.b.one(Op::Conv2dSs { x, w: weights, window: window(w, out), groups: *groups as u32 });
+                self.linear(op, y, linear, p)
+            }
+            (Kind::DepthwiseConv2d { window: w, linear, .. }, Plan::Linear(p)) => {
+                let x = self.b.cast(x?, p.formulas.n);
+                let shape = [w.kernel[0] as u32, w.kernel[1] as u32, out32[3]];
+                let weights = self.linear_weights(&shape, linear, p, 2)?;
+                let y = self.b.one(Op::DepthwiseSs { x, w: weights, window: window(w, out) });
+                self.linear(op, y, linear, p)
+            }
+            (Kind::FullyConnected { linear }, Plan::Linear(p)) => {
+                let x = self.b.cast(x?, p.formulas.n);
+                let channels = linear.bias.len() as u32;
+                let depth = linear.weights.len() as u32 / channels;
+                let rows = self.b.ty(x).len() as u32 / depth;
+                let x = self.b.reshape(x, &[rows, 1, 1, depth]);
+                let weights = self.linear_weights(&[channels, 1, 1, depth], linear, p, 0)?;
+                let one = ir::Window { out: [1, 1], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0] };
+                let y = self.b.one(Op::Conv2dSs { x, w: weights, window: one, groups: 1 });
+                let y = self.linear(op, y, linear, p)?;
+                Ok(self.b.reshape(y, &out32))
+            }
+            (Kind::Add { .. }, Plan::Add { m, formulas }) => {
+                let sum = self.sum(op, *m, formulas.n)?;
+                Ok(self.finish(op, Source::Shared(sum), formulas, None))
+            }
+            (Kind::AveragePool2d { window: w, .. }, Plan::Average { formulas, per_count }) => {
+                let x = self.b.cast(x?, formulas.n);
+                let shape = self.b.ty(x).shape.clone();
+                let w = window(w, out);
+                let sum = self.b.one(Op::WindowSum { x, window: w.clone() });
+                let index =
+                    per_count.then(|| self.b.one(Op::WindowCount { size: Dims(shape[1..3].to_vec()), window: w }));
+                Ok(self.finish(op, Source::Shared(sum), formulas, index))
+            }
+            (Kind::Mean { axes, .. }, Plan::Mean { formulas }) => {
+                let x = self.b.cast(x?, formulas.n);
+                let axes = Axes(axes.iter().map(|a| *a as u8).collect());
+                let sum = self.b.one(Op::ReduceSum { x, axes });
+                let y = self.finish(op, Source::Shared(sum), formulas, None);
+                Ok(self.b.reshape(y, &out32))
+            }
+            (Kind::MaxPool2d { window: w, .. }, Plan::Max { clamp }) => {
+                let y = self.max_pool(x?, op, w);
+                match clamp {
+                    None => Ok(y),
+                    Some(f) => {
+                        let y = self.b.cast(y, f.n);
+                        Ok(self.finish(op, Source::Shared(y), f, None))
+                    }
+                }
+            }
+            (Kind::Pad { amounts, .. }, Plan::Pad) => {
+                let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
+                let amounts = amounts.iter().flat_map(|(a, b)| [*a as u32, *b as u32]).collect();
+                Ok(self.b.one(Op::Pad { x, amounts: Amounts(amounts) }))
+            }
+            (Kind::Reshape, Plan::Reshape) => {
+                let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
+                Ok(self.b.reshape(x, &out32))
+            }
+            (Kind::Quantize { .. }, Plan::Quantize(None)) => Ok(self.b.cast(x?, self.plans.rings[op.output.index()])),
+            (Kind::Quantize { .. }, Plan::Quantize(Some(f))) => {
+                let x = self.b.cast(x?, f.n);
+                Ok(self.finish(op, Source::Shared(x), f, None))
+            }
+            (Kind::Softmax { multiplier, dmin, lo, bits }, Plan::Softmax) => {
+                self.reveal = "logits";
+                let logits = self.open(x?, zero_point(self.g.tensor(op.inputs[0])));
+                let rule = SoftmaxRule { m: multiplier.m, e: multiplier.e, dmin: *dmin, lo: *lo, bits: *bits };
+                Ok(self.b.one(Op::SoftmaxH { x: logits, rule }))
+            }
+            (Kind::Reshape, Plan::Finish) => Ok(self.b.reshape(x?, &out32)),
+            (Kind::Quantize { input_zero_point, out: o, .. }, Plan::Finish) => {
+                let x = x?;
+                Ok(self.b.add_scalar(x, i64::from(o.zero_point) - i64::from(*input_zero_point)))
+            }
+            _ => unreachable!("the planner made a plan of the operator's kind"),
+        }
+    }
+
+    /// Weights in the layer's ring; `axis` is the one of output channels. Constant channels need none: zeros.
+    fn linear_weights(
+        &mut self,
+        shape: &[u32],
+        linear: &Linear,
+        p: &LinearPlan,
+        axis: usize,
+    ) -> Result<Value, LowerError> {
+        let _ = axis;
+        let data = linear.weights.iter().map(|w| i32::from(*w)).collect();
+        Ok(self.shared_weight(shape, data, p.formulas.n))
+    }
+
+    /// Adds the bias, requantizes, and adds the secret base of dead channels.
+    fn linear(&mut self, op: &QOp, products: Value, linear: &Linear, p: &LinearPlan) -> Result<Value, LowerError> {
+        let placed: Vec<crate::staircase::PlacedBias> = p
+            .channels
+            .iter()
+            .zip(&linear.bias)
+            .enumerate()
+            .map(|(c, (channel, bias))| {
+                channel.place_bias(*bias).map_err(|source| LowerError::Constants {
+                    index: op.index,
+                    name: op.name,
+                    channel: c,
+                    source,
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        let (n, channels) = (p.formulas.n, placed.len() as u32);
+        let everyone = self.b.all();
+        let bias = self.shared_weight(&[channels], placed.iter().map(|b| b.bias as i32).collect(), n);
+        let bias = self.b.one(Op::AsSum { x: bias, at: everyone, bits: n });
+        let acc = self.b.one(Op::Add { a: products, b: bias });
+        let y = self.finish(op, Source::Sum(acc), &p.formulas, None);
+        let dead = |c: &crate::staircase::Channel| matches!(c.kind, crate::staircase::ChannelKind::Dead);
+        if !p.channels.iter().any(dead) {
+            return Ok(y);
+        }
+        let k = self.plans.rings[op.output.index()];
+        let base =
+            p.channels.iter().zip(&placed).map(|(c, b)| if dead(c) { b.base - p.formulas.base as i32 } else { 0 });
+        let base = self.shared_weight(&[channels], base.collect(), k);
+        Ok(self.b.one(Op::Add { a: y, b: base }))
+    }
+
+    /// m1·x1 + m2·x2 in a ring of n bits; one operand may be a constant of the model.
+    fn sum(&mut self, op: &QOp, m: [i64; 2], n: u8) -> Result<Value, LowerError> {
+        let mut shared = Vec::new();
+        let mut public = None;
+        for (i, id) in op.inputs.iter().enumerate() {
+            let t = self.g.tensor(*id);
+            if let (None, Some(stored)) = (self.values[id.index()], &t.constant) {
+                let z = zero_point(t);
+                let data = stored.iter().map(|q| (i64::from(*q) - z) * m[i]).collect();
+                public = Some(self.b.constant(&shape32(&t.shape), data));
+            } else {
+                let x = self.input(op, i)?;
+                let x = self.b.cast(x, n);
+                let by = self.b.scalar(m[i]);
+                shared.push(self.b.one(Op::MulP { x, p: by }));
+            }
+        }
+        let out = shape32(&self.g.tensor(op.output).shape);
+        let refuse = || LowerError::Unsupported {
+            index: op.index,
+            name: op.name,
+            reason:
+                "repeats both operands, or a shared operand along a constant: this version repeats one shared operand"
+                    .into(),
+        };
+        let sum = match (&shared[..], public) {
+            ([a, b], None) if self.b.ty(*a).shape == out || self.b.ty(*b).shape == out => {
+                self.b.one(Op::Add { a: *a, b: *b })
+            }
+            ([a], Some(p)) if self.b.ty(*a).shape == out => self.b.one(Op::AddP { x: *a, p }),
+            _ => return Err(refuse()),
+        };
+        Ok(sum)
+    }
+
+    /// Maximum over windows: a tournament of pairs. Values are shifted to be non-negative, so that padding loses.
+    fn max_pool(&mut self, x: Value, op: &QOp, w: &Window) -> Value {
+        let t = self.g.tensor(op.inputs[0]);
+        let least = t.dtype.range().0 - zero_point(t);
+        let ring = self.plans.rings[op.output.index()];
+        let x = self.b.cast(x, ring.max(BYTE_RING));
+        let x = self.b.add_scalar(x, -least);
+        let out = &self.g.tensor(op.output).shape;
+        let reach = |i: usize| (out[i + 1] - 1) * w.stride[i] + (w.kernel[i] - 1) * w.dilation[i] + 1;
+        let shape = self.b.ty(x).shape.clone();
+        let after = |i: usize| reach(i).saturating_sub(shape[i + 1] as usize + w.pad[i]) as u32;
+        let amounts = vec![0, 0, w.pad[0] as u32, after(0), w.pad[1] as u32, after(1), 0, 0];
+        let x = if amounts.iter().all(|a| *a == 0) { x } else { self.b.one(Op::Pad { x, amounts: Amounts(amounts) }) };
+        let mut parts = Vec::new();
+        for i in 0..w.kernel[0] {
+            for j in 0..w.kernel[1] {
+                let part = Strided {
+                    start: vec![0, (i * w.dilation[0]) as u32, (j * w.dilation[1]) as u32, 0],
+                    size: vec![shape[0], out[1] as u32, out[2] as u32, shape[3]],
+                    stride: vec![1, w.stride[0] as u32, w.stride[1] as u32, 1],
+                };
+                parts.push(self.b.one(Op::Slice { x, part }));
+            }
+        }
+        while parts.len() > 1 {
+            let pairs: Vec<Vec<Value>> = parts.chunks(2).map(<[Value]>::to_vec).collect();
+            parts = pairs.into_iter().map(|p| if let [a, b] = p[..] { self.maximum(a, b) } else { p[0] }).collect();
+        }
+        let y = self.b.add_scalar(parts[0], least);
+        self.b.cast(y, ring)
+    }
+
+    /// max(a, c) of bytes: `a + [a < c]·(c − a)`, the sign of a 9-bit difference.
+    fn maximum(&mut self, a: Value, c: Value) -> Value {
+        let rot = self.rot();
+        let k = self.b.ty(a).domain.width();
+        let everyone = self.b.all();
+        let b = &mut self.b;
+        let difference = b.one(Op::Sub { a, b: c });
+        let small = b.cast(difference, BYTE_RING);
+        let shifted = b.add_scalar(small, 1 << (BYTE_RING - 2));
+        let (u, v) = b.two(Op::SplitShared { x: shifted, rot });
+        let v = b.add_scalar(v, -(1 << (BYTE_RING - 2)));
+        const A: u8 = 8;
+        let bits = b.one(Op::PlanesH { x: u, lo: 0, width: A + 1 });
+        let bits = b.one(Op::Reshare { x: bits, bits: 1 });
+        let low = super::compare::pick(b, bits, (0..u32::from(A)).collect());
+        let low_v = b.one(Op::PlanesH { x: v, lo: 0, width: A });
+        let not_v = b.one(Op::Not { x: low_v });
+        let lt = b.one(Op::MulSh { a: low, h: not_v });
+        let lt = b.one(Op::Reshare { x: lt, bits: 1 });
+        let same = b.one(Op::Embed { x: not_v, bits: 1 });
+        let eq = b.one(Op::Add { a: low, b: same });
+        let borrow = carry_trees(b, lt, eq, &[u32::from(A)]);
+        let top_u = super::compare::pick(b, bits, vec![u32::from(A)]);
+        let top_v = b.one(Op::PlanesH { x: v, lo: A, width: 1 });
+        let top_v = b.one(Op::Embed { x: top_v, bits: 1 });
+        let sign = b.one(Op::Add { a: borrow, b: top_u });
+        let sign = b.one(Op::Add { a: sign, b: top_v });
+        let less = bit_to_ring(b, sign, k, rot);
+        let less = b.one(Op::Reshare { x: less, bits: k });
+        let gain = b.one(Op::MulSs { a: less, b: difference });
+        let own = b.one(Op::AsSum { x: a, at: everyone, bits: k });
+        let sum = b.one(Op::Sub { a: own, b: gain });
+        b.one(Op::Reshare { x: sum, bits: k })
+    }
+}

@@ -1,0 +1,421 @@
+//! What each operator becomes: proved constants, accumulator widths, ring of each tensor. Looks at no weight.
+use super::{BYTE_RING, LowerError};
+use crate::qgraph::{DType, Graph, Kind, Linear, Op, Output, Tensor, TensorId, Window};
+use crate::staircase::{
+    AddFit, Channel, ChannelKind, Constants, Fit, Rule, Staircase, StaircaseError, Thresholds, fit, fit_thresholds,
+    linear_channel, search_add,
+};
+use rayon::prelude::*;
+
+/// Largest accumulator: 2^(n−2) > 2^30 − 1 for n = 32.
+const MAX_ACC: i64 = (1 << 30) - 1;
+
+/// Constants of one class of elements (a channel, a pooling count, or all), relative to [`Formulas::base`].
+#[derive(Clone, Copy, Debug)]
+pub struct Class {
+    pub m: i64,
+    pub s: u32,
+    pub above: i64,
+    pub below: i64,
+    pub lo: i64,
+    pub hi: i64,
+    pub split: i64,
+    /// First threshold below the split; `split` if there is none.
+    pub first_below: i64,
+}
+
+/// Constants of a requantization.
+#[derive(Clone, Debug)]
+pub struct Formulas {
+    pub classes: Vec<Class>,
+    /// What to add to the result to have stored integers.
+    pub base: i64,
+    /// Ring of the accumulator.
+    pub n: u8,
+    /// |acc − threshold| < 2^a.
+    pub a: u8,
+    /// Largest shift.
+    pub width: u8,
+    pub two: bool,
+}
+
+/// A linear operator.
+#[derive(Clone, Debug)]
+pub struct LinearPlan {
+    pub formulas: Formulas,
+    pub channels: Vec<Channel>,
+}
+
+/// How an operator is lowered.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    Linear(Box<LinearPlan>),
+    Add {
+        m: [i64; 2],
+        formulas: Formulas,
+    },
+    /// Sum of centred values, then one class per count (index = count) or a single one.
+    Average {
+        formulas: Formulas,
+        per_count: bool,
+    },
+    Max {
+        clamp: Option<Formulas>,
+    },
+    Mean {
+        formulas: Formulas,
+    },
+    Pad,
+    Reshape,
+    /// Requantization of single values, or none where only the zero point moves.
+    Quantize(Option<Formulas>),
+    /// The receiver finishes.
+    Softmax,
+    /// On a value that the receiver holds already: moves the zero point.
+    Finish,
+    /// No output depends on it.
+    Dead,
+}
+
+/// Plans and rings.
+pub struct Plans {
+    pub ops: Vec<Plan>,
+    /// Ring of each tensor, 0 where nothing needs it.
+    pub rings: Vec<u8>,
+    /// Thresholds proved.
+    pub thresholds: u64,
+    /// Whether the receiver holds the tensor in the clear.
+    pub opened: Vec<bool>,
+}
+
+fn bits_for(bound: i64) -> u8 {
+    (64 - bound.unsigned_abs().leading_zeros()) as u8
+}
+
+/// Smallest and largest centred value of an 8-bit tensor.
+fn centred(t: &Tensor) -> (i64, i64) {
+    let (lo, hi) = t.dtype.range();
+    let z = zero_point(t);
+    (lo - z, hi - z)
+}
+
+/// Zero point of a tensor.
+pub fn zero_point(t: &Tensor) -> i64 {
+    t.quant.map_or(0, |q| i64::from(q.zero_point))
+}
+
+/// Middle of the stored type: results are computed relative to it, so that constants are small.
+fn base_of(t: &Tensor) -> i64 {
+    if t.dtype == DType::U8 { 128 } else { 0 }
+}
+
+impl Class {
+    fn of(c: &Constants, base: i64) -> Class {
+        let two = c.two_pieces();
+        let (lo, hi, split) = (i64::from(c.lo()) - base, i64::from(c.hi()) - base, i64::from(c.split()) - base);
+        Class {
+            m: c.m() as i64,
+            s: c.s(),
+            above: c.b_above() - (base << c.s()),
+            below: if two { c.b_below() - (base << c.s()) } else { c.b_above() - (base << c.s()) },
+            lo,
+            hi,
+            split: if two { split } else { lo },
+            first_below: if two { lo + 1 } else { lo },
+        }
+    }
+
+    /// Always `y`: its one threshold lies above `bound`.
+    fn constant(y: i64, bound: i64) -> Class {
+        let below = y - bound;
+        Class { m: 1, s: 0, above: below, below, lo: y, hi: y + 1, split: y, first_below: y }
+    }
+
+    /// `[acc ≥ 0]`.
+    fn sign() -> Class {
+        Class { m: 1, s: 0, above: 1, below: 1, lo: 0, hi: 1, split: 0, first_below: 0 }
+    }
+
+    fn thresholds(&self) -> impl Iterator<Item = i64> {
+        let at = |b: i64, j: i64| ir::eval::threshold(self.m, self.s.into(), b, j);
+        let mut all = vec![at(self.above, self.split + 1), at(self.above, self.hi)];
+        if self.first_below < self.split {
+            all.extend([at(self.below, self.first_below), at(self.below, self.split)]);
+        }
+        all.into_iter()
+    }
+}
+
+impl Formulas {
+    fn new(classes: Vec<Class>, base: i64, bound: i64) -> Formulas {
+        let furthest = classes.iter().flat_map(|c| c.thresholds()).map(i64::abs).max().unwrap_or(0);
+        let n = (bits_for(bound) + 2).max(bits_for(bound + furthest + 1) + 1).max(4);
+        let width = classes.iter().map(|c| c.s).max().unwrap_or(1).max(1) as u8;
+        let two = classes.iter().any(|c| c.first_below < c.split || c.split > c.lo);
+        Formulas { classes, base, n, a: bits_for(bound + furthest + 1), width, two }
+    }
+}
+
+fn window_taps(w: &Window) -> i64 {
+    (w.kernel[0] * w.kernel[1]) as i64
+}
+
+struct Planner<'a> {
+    g: &'a Graph,
+    thresholds: u64,
+}
+
+impl Planner<'_> {
+    fn constants(op: &Op, channel: usize, source: StaircaseError) -> LowerError {
+        LowerError::Constants { index: op.index, name: op.name, channel, source }
+    }
+
+    fn fits(&self, op: &Op, f: Formulas) -> Result<Formulas, LowerError> {
+        if f.n > 32 {
+            let reason = format!("the accumulator needs a ring of {} bits, this version computes in up to 32", f.n);
+            return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
+        }
+        Ok(f)
+    }
+
+    fn linear(&mut self, op: &Op, linear: &Linear, taps: i64, channels: usize) -> Result<Plan, LowerError> {
+        let (x, y) = (self.g.tensor(op.inputs[0]), self.g.tensor(op.output));
+        let (lo, hi) = centred(x);
+        let largest = i64::from(linear.weight_range.0.abs().max(linear.weight_range.1.abs()));
+        let products = taps * lo.abs().max(hi.abs()) * largest;
+        let per_channel: Vec<Channel> = (0..channels)
+            .into_par_iter()
+            .map(|c| {
+                let rule = Rule::of_channel(&linear.rescale, c).ok_or_else(|| {
+                    LowerError::Model(format!("operator {}: channel {c} has no multiplier", op.index))
+                })?;
+                linear_channel(products, rule, linear.out, MAX_ACC).map_err(|e| Self::constants(op, c, e))
+            })
+            .collect::<Result<_, _>>()?;
+        let base = base_of(y);
+        let bound = per_channel.iter().map(|c| c.acc_bound).max().unwrap_or(1);
+        let classes = per_channel
+            .iter()
+            .map(|c| match c.kind {
+                ChannelKind::Live(k) => Class::of(&k, base),
+                ChannelKind::Dead => Class::sign(),
+                ChannelKind::Constant(v) => Class::constant(i64::from(v) - base, bound),
+            })
+            .collect();
+        self.thresholds += per_channel.iter().map(|c| c.checked as u64).sum::<u64>();
+        let formulas = self.fits(op, Formulas::new(classes, base, bound))?;
+        Ok(Plan::Linear(Box::new(LinearPlan { formulas, channels: per_channel })))
+    }
+
+    /// One staircase for all elements, on `from..=to`.
+    fn single(
+        &mut self,
+        op: &Op,
+        found: Result<Fit, StaircaseError>,
+        from: i64,
+        to: i64,
+    ) -> Result<Formulas, LowerError> {
+        let base = base_of(self.g.tensor(op.output));
+        let bound = from.abs().max(to.abs());
+        let class = match found.map_err(|e| Self::constants(op, 0, e))? {
+            Fit::Constant(y) => Class::constant(i64::from(y) - base, bound),
+            Fit::Affine(c) => {
+                self.thresholds += c.checked() as u64;
+                Class::of(&c, base)
+            }
+        };
+        self.fits(op, Formulas::new(vec![class], base, bound))
+    }
+
+    fn average(&mut self, op: &Op, window: &Window, lo: i32, hi: i32) -> Result<Plan, LowerError> {
+        let (x, y) = (self.g.tensor(op.inputs[0]), self.g.tensor(op.output));
+        let counts =
+            ir::shape::window_count(&[x.shape[1] as u32, x.shape[2] as u32], &super::emit::window(window, &y.shape));
+        let most = counts.iter().copied().max().unwrap_or(1);
+        let per_count = counts.iter().any(|c| *c != most);
+        let (from, to) = centred(x);
+        let base = base_of(y);
+        let bound = most * from.abs().max(to.abs());
+        let first = if per_count { 0 } else { most };
+        let mut classes = Vec::new();
+        for count in first..=most {
+            let z = zero_point(x) as i32;
+            let used = counts.contains(&count);
+            let staircase = Staircase::average(count.max(1) as u64, x.dtype == DType::I8, z, lo, hi);
+            classes.push(match fit(&staircase, count * from, count * to) {
+                Ok(Fit::Affine(c)) => {
+                    self.thresholds += c.checked() as u64;
+                    Class::of(&c, base)
+                }
+                Ok(Fit::Constant(v)) => Class::constant(i64::from(v) - base, bound),
+                Err(e) if used => return Err(Self::constants(op, 0, e)),
+                Err(_) => Class::constant(0, bound),
+            });
+        }
+        let formulas = self.fits(op, Formulas::new(classes, base, bound))?;
+        Ok(Plan::Average { formulas, per_count })
+    }
+
+    fn op(&mut self, op: &Op) -> Result<Plan, LowerError> {
+        let x = self.g.tensor(op.inputs[0]);
+        let y = self.g.tensor(op.output);
+        let (from, to) = centred(x);
+        match &op.kind {
+            Kind::Conv2d { window, groups, linear } => {
+                let depth = x.shape.last().copied().unwrap_or(1) / groups;
+                self.linear(op, linear, window_taps(window) * depth as i64, y.shape[3])
+            }
+            Kind::DepthwiseConv2d { window, linear, .. } => self.linear(op, linear, window_taps(window), y.shape[3]),
+            Kind::FullyConnected { linear } => {
+                let channels = linear.bias.len();
+                self.linear(op, linear, (linear.weights.len() / channels.max(1)) as i64, channels)
+            }
+            Kind::AveragePool2d { window, lo, hi } => self.average(op, window, *lo, *hi),
+            Kind::MaxPool2d { lo, hi, .. } => {
+                let (least, most) = y.dtype.range();
+                if i64::from(*lo) <= least && i64::from(*hi) >= most {
+                    return Ok(Plan::Max { clamp: None });
+                }
+                let z = zero_point(x);
+                let out = Output { zero_point: z as i32, lo: *lo, hi: *hi };
+                Ok(Plan::Max { clamp: Some(self.clamp(op, out, from, to)?) })
+            }
+            Kind::Mean { axes, multiplier, out, .. } => {
+                let count: i64 = axes.iter().map(|a| x.shape[*a] as i64).product();
+                let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
+                let (from, to) = (count * from, count * to);
+                Ok(Plan::Mean { formulas: self.single(op, fit(&staircase, from, to), from, to)? })
+            }
+            Kind::Add { left_shift, operands, multiplier, out } => {
+                let ranges = [op.inputs[0], op.inputs[1]].map(|t| {
+                    let (lo, hi) = self.g.tensor(t).dtype.range();
+                    (lo as i32, hi as i32)
+                });
+                let found = search_add(*left_shift, *operands, *multiplier, *out, ranges)
+                    .map_err(|e| Self::constants(op, 0, e))?;
+                let base = base_of(y);
+                let (m, class, bound) = match found {
+                    AddFit::Constant(v) => ([0, 0], Class::constant(i64::from(v) - base, 1), 1),
+                    AddFit::Affine(c) => {
+                        self.thresholds += c.checked() as u64;
+                        let reach = |i: usize| {
+                            let (lo, hi) = centred(self.g.tensor(op.inputs[i]));
+                            lo.abs().max(hi.abs())
+                        };
+                        let bound = c.m1() * reach(0) + c.m2() * reach(1);
+                        let two = c.two_pieces();
+                        let (lo, hi) = (i64::from(c.lo()) - base, i64::from(c.hi()) - base);
+                        let shift = base << c.s();
+                        let class = Class {
+                            m: 1,
+                            s: c.s(),
+                            above: c.b_above() - shift,
+                            below: if two { c.b_below() } else { c.b_above() } - shift,
+                            lo,
+                            hi,
+                            split: if two { i64::from(c.split()) - base } else { lo },
+                            first_below: if two { lo + 1 } else { lo },
+                        };
+                        ([c.m1(), c.m2()], class, bound)
+                    }
+                };
+                let formulas = self.fits(op, Formulas::new(vec![class], base, bound))?;
+                Ok(Plan::Add { m, formulas })
+            }
+            Kind::Pad { value, .. } if i64::from(*value) == zero_point(x) => Ok(Plan::Pad),
+            Kind::Pad { .. } => Err(LowerError::Unsupported {
+                index: op.index,
+                name: op.name,
+                reason: "pads with another value than the zero point of its input".into(),
+            }),
+            Kind::Reshape => Ok(Plan::Reshape),
+            Kind::Quantize { multiplier, out, .. } => {
+                let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
+                let moved = (from..=to).all(|a| i64::from(staircase.eval(a)) - i64::from(out.zero_point) == a);
+                if moved {
+                    return Ok(Plan::Quantize(None));
+                }
+                Ok(Plan::Quantize(Some(self.single(op, fit(&staircase, from, to), from, to)?)))
+            }
+            Kind::Softmax { .. } => Ok(Plan::Softmax),
+        }
+    }
+
+    /// `clamp(x)` of stored integers, on centred input.
+    fn clamp(&mut self, op: &Op, out: Output, from: i64, to: i64) -> Result<Formulas, LowerError> {
+        let z = i64::from(out.zero_point);
+        let stored = |a: i64| (a + z).max(out.lo.into()).min(out.hi.into()) as i32;
+        let steps = Thresholds { lo: out.lo, at: (out.lo + 1..=out.hi).map(|j| i64::from(j) - z).collect() };
+        let found = if out.lo >= out.hi {
+            Ok(Fit::Constant(stored(0)))
+        } else {
+            fit_thresholds(&steps, out.lo, stored, from, to)
+        };
+        self.single(op, found, from, to)
+    }
+}
+
+/// Plans every operator of `g`.
+pub fn plan(g: &Graph) -> Result<Plans, LowerError> {
+    let mut rings = vec![0u8; g.tensors.len()];
+    let mut opened = vec![false; g.tensors.len()];
+    for op in &g.ops {
+        opened[op.output.index()] = match op.kind {
+            Kind::Softmax { .. } => true,
+            _ => op.inputs.first().is_some_and(|t| opened[t.index()]),
+        };
+    }
+    for id in &g.outputs {
+        rings[id.index()] = BYTE_RING;
+    }
+    let mut planner = Planner { g, thresholds: 0 };
+    let mut ops = vec![Plan::Dead; g.ops.len()];
+    for (i, op) in g.ops.iter().enumerate().rev() {
+        let out = rings[op.output.index()];
+        if out == 0 {
+            continue;
+        }
+        if op.inputs.iter().any(|t| opened[t.index()]) {
+            ops[i] = finish(g, op)?;
+            rings[op.inputs[0].index()] = BYTE_RING;
+            continue;
+        }
+        ops[i] = planner.op(op)?;
+        let need = match &ops[i] {
+            Plan::Linear(p) => p.formulas.n,
+            Plan::Add { formulas, .. } | Plan::Average { formulas, .. } | Plan::Mean { formulas } => formulas.n,
+            Plan::Quantize(Some(f)) => f.n,
+            Plan::Max { clamp } => out.max(clamp.as_ref().map_or(BYTE_RING, |f| f.n)),
+            Plan::Pad | Plan::Reshape | Plan::Quantize(None) => out,
+            Plan::Softmax | Plan::Finish | Plan::Dead => BYTE_RING,
+        };
+        for t in &op.inputs {
+            let ring = &mut rings[t.index()];
+            *ring = (*ring).max(need);
+        }
+    }
+    for id in g.inputs.iter().chain(&g.outputs) {
+        let t: TensorId = *id;
+        rings[t.index()] = rings[t.index()].max(BYTE_RING);
+    }
+    Ok(Plans { ops, rings, thresholds: planner.thresholds, opened })
+}
+
+/// An operator after the softmax, on a value that the receiver holds.
+fn finish(g: &Graph, op: &Op) -> Result<Plan, LowerError> {
+    let refuse = |reason: &str| Err(LowerError::Unsupported { index: op.index, name: op.name, reason: reason.into() });
+    match &op.kind {
+        Kind::Reshape => Ok(Plan::Finish),
+        Kind::Quantize { multiplier, out, .. } => {
+            let (from, to) = centred(g.tensor(op.inputs[0]));
+            let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
+            if (from..=to).all(|a| i64::from(staircase.eval(a)) - i64::from(out.zero_point) == a) {
+                return Ok(Plan::Finish);
+            }
+            refuse(
+                "rescales the result of a SOFTMAX, which only the receiver knows; this version moves zero points only",
+            )
+        }
+        _ => refuse("uses the result of a SOFTMAX, which this version opens to the receiver: SOFTMAX must come last"),
+    }
+}
