@@ -153,7 +153,7 @@ impl Segment {
 }
 
 fn fill_words<T, const B: usize>(cipher: &mut ctr::Ctr64LE<Aes128>, out: &mut [T], word: impl Fn([u8; B]) -> T) {
-    let mut buffer = Zeroizing::new([0; BUFFER]);
+    let mut buffer = [0; BUFFER];
     for part in out.chunks_mut(BUFFER / B) {
         let bytes = &mut buffer[..part.len() * B];
         cipher.write_keystream(bytes);
@@ -161,6 +161,9 @@ fn fill_words<T, const B: usize>(cipher: &mut ctr::Ctr64LE<Aes128>, out: &mut [T
             *v = word(bytes);
         }
     }
+    let used = BUFFER.min(out.len() * B);
+    buffer[..used].fill(0);
+    zeroize::optimization_barrier(&buffer);
 }
 
 #[cfg(test)]

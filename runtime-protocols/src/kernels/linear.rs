@@ -10,9 +10,9 @@
 //! of inputs and weights are wiped.
 
 use rayon::prelude::*;
-use zeroize::Zeroizing;
 
-use super::micro::{Block, Isa, Lane, Loops, Pixel};
+use super::micro::{Block, Isa, Lane, Line, Loops};
+use super::words::Wiped;
 
 /// The geometry of a convolution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,7 +203,7 @@ impl<T: Lane> Product<'_, T> {
 
     fn few_rows(&self, loops: &Loops<T>, out: &mut [T]) {
         let (g, pair_depth) = (self.g, self.pair_depth());
-        let mut patch = Zeroizing::new(vec![T::default(); self.depth()]);
+        let mut patch = Wiped::zeros(self.depth());
         if patch.is_empty() {
             return;
         }
@@ -230,7 +230,7 @@ impl<T: Lane> Product<'_, T> {
         let share = g.rows().div_ceil(4 * rayon::current_num_threads());
         let rows = share.next_multiple_of(loops.rows).min(TILE_ROWS);
         let stride = depth.min(TILE_DEPTH) + SKEW;
-        let tile = || Zeroizing::new(vec![T::default(); rows.next_multiple_of(Loops::<T>::ROW_STEP) * stride]);
+        let tile = || Wiped::zeros(rows.next_multiple_of(Loops::<T>::ROW_STEP) * stride);
         out.par_chunks_mut(rows * g.out_c).enumerate().for_each_init(tile, |tile, (at, out)| {
             let count = out.len() / g.out_c;
             for (group, panels) in panels.chunks_exact(panels.len() / g.groups).enumerate() {
@@ -264,14 +264,14 @@ impl<T: Lane> Product<'_, T> {
 
     /// The weights as panels: for each group, for each few output channels, `[depth][channel]` with zero channels
     /// added up to the panel's width.
-    fn panels(&self, loops: &Loops<T>) -> Zeroizing<Vec<T>> {
+    fn panels(&self, loops: &Loops<T>) -> Wiped<T> {
         let (depth, pair_depth) = (self.depth(), self.pair_depth());
         let starts: Vec<usize> = (0..self.group_out).step_by(loops.cols).collect();
         let width = |first: usize| loops.panel_width(loops.cols.min(self.group_out - first));
         let group_width: usize = starts.iter().map(|&first| width(first)).sum();
-        let mut panels = Zeroizing::new(vec![T::default(); self.g.groups * group_width * depth]);
+        let mut panels = Wiped::zeros(self.g.groups * group_width * depth);
         let mut parts = Vec::new();
-        let mut rest = panels.as_mut_slice();
+        let mut rest = &mut panels[..];
         for group in 0..self.g.groups {
             for &first in &starts {
                 let (panel, more) = rest.split_at_mut(width(first) * depth);
@@ -305,29 +305,40 @@ fn depthwise2d<T: Lane>(isa: Isa, g: &Conv, pairs: &[(&[T], &[T])], out: &mut [T
         return;
     }
     let loops = T::loops(isa);
-    out.par_chunks_mut(g.out_w * g.out_c).enumerate().for_each_init(Vec::new, |taps, (line, out)| {
-        for (x, out) in out.chunks_exact_mut(g.out_c).enumerate() {
-            let [image, y, _] = g.place(line * g.out_w);
-            taps.clear();
-            for ky in 0..g.kernel[0] {
-                let Some(from_y) = g.source(0, y, ky) else { continue };
-                for kx in 0..g.kernel[1] {
-                    let Some(from_x) = g.source(1, x, kx) else { continue };
-                    let input = ((image * g.in_h + from_y) * g.in_w + from_x) * g.in_c;
-                    taps.push((input, (ky * g.kernel[1] + kx) * g.out_c));
+    out.par_chunks_mut(g.out_w * g.out_c).enumerate().for_each_init(Default::default, |(taps, ends), (row, out)| {
+        let [image, y, _] = g.place(row * g.out_w);
+        taps_of_line(g, image, y, taps, ends);
+        if g.in_c == g.out_c {
+            loops.line(&Line { pairs, taps, ends }, out);
+            return;
+        }
+        let mut start = 0;
+        for (out, &end) in out.chunks_exact_mut(g.out_c).zip(ends.iter()) {
+            for (inputs, weights) in pairs {
+                for &(x, w) in &taps[start..end] {
+                    loops.expand(&inputs[x..x + g.in_c], &weights[w..w + g.out_c], out);
                 }
             }
-            if g.in_c == g.out_c {
-                loops.pixel(&Pixel { pairs, taps }, out);
-            } else {
-                for (inputs, weights) in pairs {
-                    for &(x, w) in taps.iter() {
-                        loops.expand(&inputs[x..x + g.in_c], &weights[w..w + g.out_c], out);
-                    }
-                }
-            }
+            start = end;
         }
     });
+}
+
+/// The taps that are not padding of each pixel of an output row: where they start in the inputs and in the weights.
+fn taps_of_line(g: &Conv, image: usize, y: usize, taps: &mut Vec<(usize, usize)>, ends: &mut Vec<usize>) {
+    taps.clear();
+    ends.clear();
+    for x in 0..g.out_w {
+        for ky in 0..g.kernel[0] {
+            let Some(from_y) = g.source(0, y, ky) else { continue };
+            for kx in 0..g.kernel[1] {
+                let Some(from_x) = g.source(1, x, kx) else { continue };
+                let input = ((image * g.in_h + from_y) * g.in_w + from_x) * g.in_c;
+                taps.push((input, (ky * g.kernel[1] + kx) * g.out_c));
+            }
+        }
+        ends.push(taps.len());
+    }
 }
 
 #[cfg(test)]

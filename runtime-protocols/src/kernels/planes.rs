@@ -52,7 +52,7 @@ pub fn planes_to_bytes(planes: &[u64], len: usize, out: &mut Vec<u8>) {
         for (bytes, word) in whole.iter_mut().zip(plane) {
             *bytes = word.to_le_bytes();
         }
-        if len % 64 != 0 {
+        if !len.is_multiple_of(64) {
             let last = (plane[words - 1] & low_mask((len % 64) as u32)).to_le_bytes();
             // `rest` is empty when 57 or more bits of the last word are in use: all 8 bytes were written above.
             match whole.get_mut(words - 1) {
@@ -82,7 +82,7 @@ pub fn bytes_to_planes(bytes: &[u8], len: usize, planes: &mut [u64]) {
             last[..rest.len()].copy_from_slice(rest);
             plane[words - 1] = u64::from_le_bytes(last);
         }
-        if len % 64 != 0 {
+        if !len.is_multiple_of(64) {
             plane[words - 1] &= low_mask((len % 64) as u32);
         }
     }
@@ -224,7 +224,7 @@ mod tests {
             }
         }
         let mut dirty = planes.to_vec();
-        if len % 64 != 0 {
+        if !len.is_multiple_of(64) {
             for plane in dirty.chunks_exact_mut(words) {
                 plane[words - 1] |= u64::MAX << (len % 64);
             }
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(bytes[1..], expected, "bytes len={len}");
 
         let mut noisy = expected;
-        if len % 8 != 0 {
+        if !len.is_multiple_of(8) {
             for plane in noisy.chunks_exact_mut(plane_bytes(len)) {
                 *plane.last_mut().expect("not empty") |= 0xFF << (len % 8);
             }
