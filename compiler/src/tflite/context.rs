@@ -59,7 +59,8 @@ impl Activation {
 
 /// A shape of known rank.
 pub(super) fn dims<const N: usize>(shape: &[usize]) -> Result<[usize; N], Fault> {
-    <[usize; N]>::try_from(shape).map_err(|_| damaged(codes::SHAPE, format!("its shape is {shape:?}, the operator needs {N} dimensions")))
+    <[usize; N]>::try_from(shape)
+        .map_err(|_| damaged(codes::SHAPE, format!("its shape is {shape:?}, the operator needs {N} dimensions")))
 }
 
 /// Constant weights, not yet centred.
@@ -133,8 +134,11 @@ pub(super) fn no_options() -> Fault {
 
 impl<'a> Context<'a> {
     fn new(raw: &'a Raw<'a>) -> Context<'a> {
-        let facts: Vec<Facts> =
-            raw.tensors.iter().map(|tensor| Facts { shape: shape(tensor), dtype: element_type(tensor), reported: false }).collect();
+        let facts: Vec<Facts> = raw
+            .tensors
+            .iter()
+            .map(|tensor| Facts { shape: shape(tensor), dtype: element_type(tensor), reported: false })
+            .collect();
         let tensors = raw
             .tensors
             .iter()
@@ -147,7 +151,13 @@ impl<'a> Context<'a> {
                 constant: None,
             })
             .collect();
-        Context { raw, facts, tensors, is_input: vec![false; raw.tensors.len()], allowance: raw.file_len.saturating_mul(8) }
+        Context {
+            raw,
+            facts,
+            tensors,
+            is_input: vec![false; raw.tensors.len()],
+            allowance: raw.file_len.saturating_mul(8),
+        }
     }
 
     /// Passes on what is wrong with a tensor, once.
@@ -156,10 +166,12 @@ impl<'a> Context<'a> {
     }
 
     fn take(&mut self, elements: usize) -> Result<(), Fault> {
-        self.allowance = self
-            .allowance
-            .checked_sub(elements)
-            .ok_or_else(|| limit(codes::BUDGET, "operators share constants so often that they would take many times the size of the file"))?;
+        self.allowance = self.allowance.checked_sub(elements).ok_or_else(|| {
+            limit(
+                codes::BUDGET,
+                "operators share constants so often that they would take many times the size of the file",
+            )
+        })?;
         Ok(())
     }
 
@@ -172,6 +184,11 @@ impl<'a> Context<'a> {
                 Err(self.stop(index, fault))
             }
         }
+    }
+
+    /// Number of dimensions in the file.
+    pub(super) fn rank(&self, index: usize) -> usize {
+        self.raw.tensors[index].rank
     }
 
     fn dtype(&mut self, index: usize) -> Result<DType, Stop> {
@@ -236,9 +253,16 @@ impl<'a> Context<'a> {
             Some(unsupported(codes::STORAGE, "it is stored sparsely", "convert without sparsity"))
         } else if bytes.is_empty() {
             let what = if self.is_input[index] { "it is an input of the model" } else { "it has no data in the file" };
-            Some(unsupported(codes::NOT_CONSTANT, format!("{what}; the operator needs a constant here"), "store it in the model as a constant"))
+            Some(unsupported(
+                codes::NOT_CONSTANT,
+                format!("{what}; the operator needs a constant here"),
+                "store it in the model as a constant",
+            ))
         } else if elements.checked_mul(dtype.size()) != Some(bytes.len()) {
-            Some(damaged(codes::DATA_LENGTH, format!("it has {} bytes of data for {elements} elements of {} bytes", bytes.len(), dtype.size())))
+            Some(damaged(
+                codes::DATA_LENGTH,
+                format!("it has {} bytes of data for {elements} elements of {} bytes", bytes.len(), dtype.size()),
+            ))
         } else {
             None
         };
@@ -250,17 +274,25 @@ impl<'a> Context<'a> {
 
     /// A short constant list: axes, a shape, paddings.
     pub(super) fn integers(&mut self, index: usize) -> Result<Vec<i64>, Stop> {
+        // An empty list is how a scalar's shape is written.
+        if self.raw.tensors[index].dims == [0] && self.bytes(index)?.is_empty() {
+            return Ok(Vec::new());
+        }
         let shape = self.shape(index)?;
         let dtype = self.dtype(index)?;
         let elements = shape.iter().product();
         if elements > 2 * MAX_RANK {
-            return Err(damaged(codes::SHAPE, format!("it has {elements} elements, more than any list of axes")).at(index).into());
+            return Err(damaged(codes::SHAPE, format!("it has {elements} elements, more than any list of axes"))
+                .at(index)
+                .into());
         }
         let bytes = self.constant(index, dtype, elements)?;
         match dtype {
             DType::I32 => Ok(bytes.as_chunks::<4>().0.iter().map(|&b| i64::from(i32::from_le_bytes(b))).collect()),
             DType::I64 => Ok(bytes.as_chunks::<8>().0.iter().map(|&b| i64::from_le_bytes(b)).collect()),
-            other => Err(damaged(codes::OPERANDS, format!("its type is {other:?}, expected int32 or int64")).at(index).into()),
+            other => Err(damaged(codes::OPERANDS, format!("its type is {other:?}, expected int32 or int64"))
+                .at(index)
+                .into()),
         }
     }
 
@@ -271,7 +303,13 @@ impl<'a> Context<'a> {
         let data = self.constant(index, dtype, shape.iter().product())?;
         self.take(data.len())?;
         if !matches!(dtype, DType::I8 | DType::U8) {
-            return Err(unsupported(codes::TYPE, format!("weights are {dtype:?}, expected int8 or uint8"), "quantize the weights to 8 bits").at(index).into());
+            return Err(unsupported(
+                codes::TYPE,
+                format!("weights are {dtype:?}, expected int8 or uint8"),
+                "quantize the weights to 8 bits",
+            )
+            .at(index)
+            .into());
         }
         match weight_quant(&self.raw.tensors[index], dtype, &shape, axis) {
             Ok((scales, zero_point)) => Ok(Weights { index, dtype, shape, data, scales, zero_point }),
@@ -284,15 +322,31 @@ impl<'a> Context<'a> {
         let shape = self.shape(index)?;
         let dtype = self.dtype(index)?;
         if dtype != DType::I32 {
-            return Err(unsupported(codes::TYPE, format!("the bias is {dtype:?}, expected int32"), "quantize the model again").at(index).into());
+            return Err(unsupported(
+                codes::TYPE,
+                format!("the bias is {dtype:?}, expected int32"),
+                "quantize the model again",
+            )
+            .at(index)
+            .into());
         }
         let elements = shape.iter().product::<usize>();
         if elements != channels {
-            return Err(damaged(codes::SHAPE, format!("the bias has {elements} elements for {channels} output channels")).at(index).into());
+            return Err(damaged(
+                codes::SHAPE,
+                format!("the bias has {elements} elements for {channels} output channels"),
+            )
+            .at(index)
+            .into());
         }
         let bytes = self.constant(index, dtype, elements)?;
         self.take(elements.saturating_mul(2))?;
-        let scale = self.raw.tensors[index].quant.as_ref().and_then(|quant| quant.scales).and_then(Vector::first).unwrap_or(0.0);
+        let scale = self.raw.tensors[index]
+            .quant
+            .as_ref()
+            .and_then(|quant| quant.scales)
+            .and_then(Vector::first)
+            .unwrap_or(0.0);
         Ok((bytes.as_chunks::<4>().0.iter().map(|&b| i64::from(i32::from_le_bytes(b))).collect(), scale))
     }
 }
@@ -303,13 +357,22 @@ fn tensor_id(index: usize) -> Result<TensorId, Fault> {
 
 fn shape(tensor: &RawTensor<'_>) -> Result<Vec<usize>, Fault> {
     if tensor.rank > MAX_RANK {
-        return Err(limit(codes::ELEMENTS, format!("it has {} dimensions, at most {MAX_RANK} are accepted", tensor.rank)));
+        return Err(limit(
+            codes::ELEMENTS,
+            format!("it has {} dimensions, at most {MAX_RANK} are accepted", tensor.rank),
+        ));
     }
     let mut shape = Vec::with_capacity(tensor.rank);
     for &dim in &tensor.dims {
         match usize::try_from(dim) {
             Err(_) => return Err(damaged(codes::SHAPE, format!("it has the dimension {dim}"))),
-            Ok(0) => return Err(unsupported(codes::EMPTY, "it has no elements", "export the model with fixed, non-zero dimensions")),
+            Ok(0) => {
+                return Err(unsupported(
+                    codes::EMPTY,
+                    "it has no elements",
+                    "export the model with fixed, non-zero dimensions",
+                ));
+            }
             Ok(dim) => shape.push(dim),
         }
     }
@@ -327,7 +390,11 @@ pub(super) fn elements(shape: &[usize]) -> Result<usize, Fault> {
 
 fn element_type(tensor: &RawTensor<'_>) -> Result<DType, Fault> {
     if tensor.is_variable {
-        return Err(unsupported(codes::STORAGE, "it keeps state between runs", "make the state an input and an output of the model"));
+        return Err(unsupported(
+            codes::STORAGE,
+            "it keeps state between runs",
+            "make the state an input and an output of the model",
+        ));
     }
     match tensor.type_code {
         2 => Ok(DType::I32),
@@ -337,9 +404,11 @@ fn element_type(tensor: &RawTensor<'_>) -> Result<DType, Fault> {
         7 => Ok(DType::I16),
         9 => Ok(DType::I8),
         code => match names::element_type(code) {
-            Some(name) => {
-                Err(unsupported(codes::TYPE, format!("its type is {name}"), "quantize the whole model to 8-bit integers, inputs and outputs included"))
-            }
+            Some(name) => Err(unsupported(
+                codes::TYPE,
+                format!("its type is {name}"),
+                "quantize the whole model to 8-bit integers, inputs and outputs included",
+            )),
             None => Err(damaged(codes::TYPE, format!("its type has the unknown code {code}"))),
         },
     }
@@ -348,7 +417,11 @@ fn element_type(tensor: &RawTensor<'_>) -> Result<DType, Fault> {
 /// Number of scales; checks that there are as many zero points.
 fn scale_count(quant: &RawQuant<'_>) -> Result<usize, Fault> {
     if quant.has_details {
-        return Err(unsupported(codes::QUANT_UNSUPPORTED, "it has custom or block-wise quantization", "quantize per tensor or per channel"));
+        return Err(unsupported(
+            codes::QUANT_UNSUPPORTED,
+            "it has custom or block-wise quantization",
+            "quantize per tensor or per channel",
+        ));
     }
     let scales = quant.scales.map_or(0, Vector::len);
     let zero_points = quant.zero_points.map_or(0, Vector::len);
@@ -403,13 +476,20 @@ fn weight_quant(tensor: &RawTensor<'_>, dtype: DType, shape: &[usize], axis: usi
     let channels = shape.get(axis).copied().unwrap_or(0);
     if count > 1 {
         if usize::try_from(quant.axis) != Ok(axis) {
-            return Err(damaged(codes::QUANT_INVALID, format!("its quantized dimension is {}, the operator needs {axis}", quant.axis)));
+            return Err(damaged(
+                codes::QUANT_INVALID,
+                format!("its quantized dimension is {}, the operator needs {axis}", quant.axis),
+            ));
         }
         if count != channels {
             return Err(damaged(codes::QUANT_INVALID, format!("it has {count} scales for {channels} channels")));
         }
         if dtype == DType::U8 {
-            return Err(unsupported(codes::QUANT_UNSUPPORTED, "uint8 weights have several scales", "use int8 for per-channel weights"));
+            return Err(unsupported(
+                codes::QUANT_UNSUPPORTED,
+                "uint8 weights have several scales",
+                "use int8 for per-channel weights",
+            ));
         }
     }
     let scales: Vec<f32> = scales.iter().collect();
@@ -418,7 +498,11 @@ fn weight_quant(tensor: &RawTensor<'_>, dtype: DType, shape: &[usize], axis: usi
     }
     let first = zero_point(zero_points.first(), dtype)?;
     if count > 1 && zero_points.iter().any(|value| value != 0) {
-        return Err(unsupported(codes::QUANT_UNSUPPORTED, "per-channel weights have zero points other than 0", "quantize the weights symmetrically"));
+        return Err(unsupported(
+            codes::QUANT_UNSUPPORTED,
+            "per-channel weights have zero points other than 0",
+            "quantize the weights symmetrically",
+        ));
     }
     Ok((scales, first))
 }
@@ -432,7 +516,9 @@ pub(super) fn problem(fault: Fault, raw: Option<&Raw<'_>>, place: Option<(usize,
         category: fault.category,
         operator,
         op_name: op_name.flatten(),
-        tensor: tensor.map(|(index, tensor)| if tensor.name.is_empty() { format!("#{index}") } else { names::printable(&tensor.name) }),
+        tensor: tensor.map(
+            |(index, tensor)| if tensor.name.is_empty() { format!("#{index}") } else { names::printable(&tensor.name) },
+        ),
         reason: fault.reason,
         next_step: fault.next_step,
     }
@@ -441,7 +527,12 @@ pub(super) fn problem(fault: Fault, raw: Option<&Raw<'_>>, place: Option<(usize,
 /// Who defines a tensor so far.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
+    /// No operator writes it.
     Nothing,
+    /// An operator that has not been reached writes it.
+    Later,
+    /// Has no elements, so it needs no data.
+    Empty,
     Constant,
     Input,
     Operator,
@@ -458,21 +549,35 @@ pub(super) fn import(raw: &Raw<'_>) -> Result<Graph, Vec<Problem>> {
     };
     raw.faults.iter().for_each(|fault| report(fault.clone(), None));
 
-    let mut origins: Vec<Origin> = raw
-        .tensors
-        .iter()
-        .map(|tensor| if tensor.data.as_ref().is_ok_and(|data| data.is_empty()) { Origin::Nothing } else { Origin::Constant })
-        .collect();
+    let mut origins: Vec<Origin> = raw.tensors.iter().map(origin).collect();
     let inputs = interface(&raw.inputs, raw, "input", &mut report);
     let outputs = interface(&raw.outputs, raw, "output", &mut report);
     for &index in &inputs {
         cx.is_input[index] = true;
         match origins[index] {
-            Origin::Nothing => origins[index] = Origin::Input,
+            Origin::Nothing | Origin::Empty => origins[index] = Origin::Input,
             Origin::Input => {
-                report(unsupported(codes::INTERFACE, "it is listed twice as input of the model", "list each input once").at(index), None);
+                report(
+                    unsupported(codes::INTERFACE, "it is listed twice as input of the model", "list each input once")
+                        .at(index),
+                    None,
+                );
             }
-            _ => report(unsupported(codes::INTERFACE, "it is an input of the model and a constant", "list only real inputs").at(index), None),
+            _ => report(
+                unsupported(codes::INTERFACE, "it is an input of the model and a constant", "list only real inputs")
+                    .at(index),
+                None,
+            ),
+        }
+    }
+
+    for &index in raw.operators.iter().flat_map(|operator| &operator.outputs) {
+        if let Some(origin) = usize::try_from(index)
+            .ok()
+            .and_then(|index| origins.get_mut(index))
+            .filter(|origin| **origin == Origin::Nothing)
+        {
+            *origin = Origin::Later;
         }
     }
 
@@ -503,22 +608,56 @@ pub(super) fn import(raw: &Raw<'_>) -> Result<Graph, Vec<Problem>> {
     }
 }
 
+/// What a tensor is before any operator runs.
+fn origin(tensor: &RawTensor<'_>) -> Origin {
+    match &tensor.data {
+        Ok(data) if !data.is_empty() => Origin::Constant,
+        // The fault is reported where the tensor is used.
+        Err(_) => Origin::Constant,
+        Ok(_) if tensor.dims.contains(&0) => Origin::Empty,
+        Ok(_) => Origin::Nothing,
+    }
+}
+
 /// The model's inputs or outputs that exist; the others are reported.
-fn interface(list: &[i32], raw: &Raw<'_>, what: &str, report: &mut impl FnMut(Fault, Option<(usize, Option<String>)>)) -> Vec<usize> {
+fn interface(
+    list: &[i32],
+    raw: &Raw<'_>,
+    what: &str,
+    report: &mut impl FnMut(Fault, Option<(usize, Option<String>)>),
+) -> Vec<usize> {
     if list.is_empty() {
-        report(unsupported(codes::INTERFACE, format!("the model has no {what}"), "export the model with inputs and outputs"), None);
+        report(
+            unsupported(
+                codes::INTERFACE,
+                format!("the model has no {what}"),
+                "export the model with inputs and outputs",
+            ),
+            None,
+        );
     }
     let mut found = Vec::with_capacity(list.len());
     for &index in list {
         match usize::try_from(index) {
             Ok(index) if index < raw.tensors.len() => found.push(index),
-            _ => report(damaged(codes::INDEX, format!("an {what} of the model is tensor {index}, there are {}", raw.tensors.len())), None),
+            _ => report(
+                damaged(
+                    codes::INDEX,
+                    format!("an {what} of the model is tensor {index}, there are {}", raw.tensors.len()),
+                ),
+                None,
+            ),
         }
     }
     found
 }
 
-fn import_operator(cx: &mut Context<'_>, origins: &mut [Origin], operator: &RawOperator<'_>, index: usize) -> Result<Op, Stop> {
+fn import_operator(
+    cx: &mut Context<'_>,
+    origins: &mut [Origin],
+    operator: &RawOperator<'_>,
+    index: usize,
+) -> Result<Op, Stop> {
     let checked = check_flow(origins, operator);
     let code = operator.code.as_ref().ok_or_else(|| damaged(codes::INDEX, "its operator code is not in the model"))?;
     let Some(name) = names::operator(code.builtin) else {
@@ -531,15 +670,32 @@ fn import_operator(cx: &mut Context<'_>, origins: &mut [Origin], operator: &RawO
     };
     if name == "CUSTOM" {
         let custom = names::printable(&code.custom);
-        return Err(unsupported(codes::CUSTOM, format!("`{custom}` is a custom operator"), "convert the model with built-in operators only").into());
+        return Err(unsupported(
+            codes::CUSTOM,
+            format!("`{custom}` is a custom operator"),
+            "convert the model with built-in operators only",
+        )
+        .into());
     }
     let Some(import) = ops::importer(name) else {
-        checked.or_else(|fault| if fault.category == Category::Damaged && fault.code == codes::INDEX { Err(fault) } else { Ok(()) })?;
-        return Err(unsupported(codes::OPERATOR, format!("the operator {name} is not supported"), "replace it before quantizing, or cut the model here").into());
+        checked.or_else(|fault| {
+            if fault.category == Category::Damaged && fault.code == codes::INDEX { Err(fault) } else { Ok(()) }
+        })?;
+        return Err(unsupported(
+            codes::OPERATOR,
+            format!("the operator {name} is not supported"),
+            "replace it before quantizing, or cut the model here",
+        )
+        .into());
     };
     checked?;
     if code.version > MAX_VERSION {
-        return Err(unsupported(codes::OP_VERSION, format!("version {} of {name} is not known", code.version), "use an older converter").into());
+        return Err(unsupported(
+            codes::OP_VERSION,
+            format!("version {} of {name} is not known", code.version),
+            "use an older converter",
+        )
+        .into());
     }
     let site = Site { operator, name };
     let output = site.result()?;
@@ -553,7 +709,12 @@ fn check_flow(origins: &mut [Origin], operator: &RawOperator<'_>) -> Result<(), 
     for &index in &operator.inputs {
         let found = match usize::try_from(index) {
             Ok(at) => match origins.get(at) {
-                Some(Origin::Nothing) => Err(damaged(codes::DATAFLOW, "it is read before any operator has written it").at(at)),
+                Some(Origin::Nothing) => {
+                    Err(damaged(codes::DATAFLOW, "it has no data and nothing in the model computes it").at(at))
+                }
+                Some(Origin::Later) => {
+                    Err(damaged(codes::DATAFLOW, "it is read before the operator that computes it").at(at))
+                }
                 Some(_) => Ok(()),
                 None => Err(out_of_range(index, origins.len())),
             },
@@ -565,12 +726,14 @@ fn check_flow(origins: &mut [Origin], operator: &RawOperator<'_>) -> Result<(), 
     for &index in &operator.outputs {
         let found = match usize::try_from(index).ok().and_then(|at| Some((at, origins.get_mut(at)?))) {
             None => Err(out_of_range(index, origins.len())),
-            Some((_, origin)) if *origin == Origin::Nothing => {
+            Some((_, origin)) if matches!(origin, Origin::Nothing | Origin::Later | Origin::Empty) => {
                 *origin = Origin::Operator;
                 Ok(())
             }
             Some((at, Origin::Operator)) => Err(damaged(codes::DATAFLOW, "two operators write it").at(at)),
-            Some((at, Origin::Input)) => Err(damaged(codes::DATAFLOW, "an operator writes an input of the model").at(at)),
+            Some((at, Origin::Input)) => {
+                Err(damaged(codes::DATAFLOW, "an operator writes an input of the model").at(at))
+            }
             Some((at, _)) => Err(damaged(codes::DATAFLOW, "an operator writes a constant").at(at)),
         };
         verdict = verdict.and(found);

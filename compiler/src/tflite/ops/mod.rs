@@ -60,7 +60,10 @@ fn window(options: &WindowOptions, input: [usize; 2], kernel: [usize; 2]) -> Res
                 (size, covered.saturating_sub(input[axis]) / 2)
             }
             1 if reach > input[axis] => {
-                return Err(damaged(codes::SHAPE, format!("its window reaches over {reach} positions of an input that has {}", input[axis])));
+                return Err(damaged(
+                    codes::SHAPE,
+                    format!("its window reaches over {reach} positions of an input that has {}", input[axis]),
+                ));
             }
             1 => ((input[axis] - reach) / stride + 1, 0),
             other => return Err(damaged(codes::OPTIONS, format!("padding {other} does not exist"))),
@@ -77,7 +80,12 @@ fn axis(value: i64, rank: usize) -> Result<usize, Fault> {
     let wrapped = if value < 0 { value.saturating_add(signed) } else { value };
     match usize::try_from(wrapped) {
         Ok(axis) if axis < rank => Ok(axis),
-        _ => Err(Fault::new(Category::Damaged, codes::OPTIONS, format!("axis {value} does not exist in {rank} dimensions"), "export the model again")),
+        _ => Err(Fault::new(
+            Category::Damaged,
+            codes::OPTIONS,
+            format!("axis {value} does not exist in {rank} dimensions"),
+            "export the model again",
+        )),
     }
 }
 
