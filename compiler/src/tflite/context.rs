@@ -9,6 +9,8 @@ use crate::qgraph::{DType, Graph, Kind, Op, Quant, Tensor, TensorId};
 
 /// Most elements of a tensor.
 pub(super) const MAX_ELEMENTS: usize = 1 << 28;
+/// Most bytes in the graph for each byte of the file. Honest models stay well below.
+const GROWTH: usize = 16;
 /// Longest report.
 const MAX_PROBLEMS: usize = 1000;
 /// Newest operator version that is not refused out of hand.
@@ -50,7 +52,7 @@ impl Activation {
         }
         Err(unsupported(
             codes::TYPE,
-            format!("its type is {:?} where the operator's input is {dtype:?}", self.dtype),
+            format!("its type is {} where the operator's input is {}", names::dtype(self.dtype), names::dtype(dtype)),
             "insert a QUANTIZE operator, or quantize the whole model to one type",
         )
         .at(self.id.index()))
@@ -88,7 +90,7 @@ pub(super) struct Context<'a> {
     facts: Vec<Facts>,
     tensors: Vec<Tensor>,
     is_input: Vec<bool>,
-    /// Elements that may still be copied out of the file; operators may share constants.
+    /// Bytes that may still be taken up by what is copied out of the file; operators may share constants.
     allowance: usize,
 }
 
@@ -156,7 +158,7 @@ impl<'a> Context<'a> {
             facts,
             tensors,
             is_input: vec![false; raw.tensors.len()],
-            allowance: raw.file_len.saturating_mul(8),
+            allowance: raw.file_len.saturating_mul(GROWTH),
         }
     }
 
@@ -165,8 +167,9 @@ impl<'a> Context<'a> {
         if std::mem::replace(&mut self.facts[index].reported, true) { Stop::Known } else { Stop::New(fault.at(index)) }
     }
 
-    fn take(&mut self, elements: usize) -> Result<(), Fault> {
-        self.allowance = self.allowance.checked_sub(elements).ok_or_else(|| {
+    /// Accounts for memory that the graph will hold.
+    pub(super) fn take(&mut self, elements: usize, bytes_each: usize) -> Result<(), Fault> {
+        self.allowance = self.allowance.checked_sub(elements.saturating_mul(bytes_each)).ok_or_else(|| {
             limit(
                 codes::BUDGET,
                 "operators share constants so often that they would take many times the size of the file",
@@ -210,7 +213,7 @@ impl<'a> Context<'a> {
             DType::I8 | DType::U8 => per_tensor(tensor, dtype),
             _ => Err(unsupported(
                 codes::TYPE,
-                format!("its type is {dtype:?}; data must be int8 or uint8"),
+                format!("its type is {}; data must be int8 or uint8", names::dtype(dtype)),
                 "quantize the model to 8-bit integers",
             )),
         };
@@ -228,7 +231,7 @@ impl<'a> Context<'a> {
         let activation = self.activation(index)?;
         if self.tensors[index].constant.is_none() && !self.bytes(index)?.is_empty() {
             let bytes = self.constant(index, activation.dtype, activation.len())?;
-            self.take(bytes.len())?;
+            self.take(bytes.len(), size_of::<i32>())?;
             let stored = |&byte: &u8| match activation.dtype {
                 DType::U8 => i32::from(byte),
                 _ => i32::from(byte.cast_signed()),
@@ -290,9 +293,11 @@ impl<'a> Context<'a> {
         match dtype {
             DType::I32 => Ok(bytes.as_chunks::<4>().0.iter().map(|&b| i64::from(i32::from_le_bytes(b))).collect()),
             DType::I64 => Ok(bytes.as_chunks::<8>().0.iter().map(|&b| i64::from_le_bytes(b)).collect()),
-            other => Err(damaged(codes::OPERANDS, format!("its type is {other:?}, expected int32 or int64"))
-                .at(index)
-                .into()),
+            other => {
+                Err(damaged(codes::OPERANDS, format!("its type is {}, expected int32 or int64", names::dtype(other)))
+                    .at(index)
+                    .into())
+            }
         }
     }
 
@@ -301,18 +306,21 @@ impl<'a> Context<'a> {
         let shape = self.shape(index)?;
         let dtype = self.dtype(index)?;
         let data = self.constant(index, dtype, shape.iter().product())?;
-        self.take(data.len())?;
+        self.take(data.len(), size_of::<i16>())?;
         if !matches!(dtype, DType::I8 | DType::U8) {
             return Err(unsupported(
                 codes::TYPE,
-                format!("weights are {dtype:?}, expected int8 or uint8"),
+                format!("weights are {}, expected int8 or uint8", names::dtype(dtype)),
                 "quantize the weights to 8 bits",
             )
             .at(index)
             .into());
         }
         match weight_quant(&self.raw.tensors[index], dtype, &shape, axis) {
-            Ok((scales, zero_point)) => Ok(Weights { index, dtype, shape, data, scales, zero_point }),
+            Ok((scales, zero_point)) => {
+                self.take(scales.len(), size_of::<f32>() + size_of::<f64>())?;
+                Ok(Weights { index, dtype, shape, data, scales, zero_point })
+            }
             Err(fault) => Err(self.stop(index, fault)),
         }
     }
@@ -324,7 +332,7 @@ impl<'a> Context<'a> {
         if dtype != DType::I32 {
             return Err(unsupported(
                 codes::TYPE,
-                format!("the bias is {dtype:?}, expected int32"),
+                format!("the bias is {}, expected int32", names::dtype(dtype)),
                 "quantize the model again",
             )
             .at(index)
@@ -340,7 +348,7 @@ impl<'a> Context<'a> {
             .into());
         }
         let bytes = self.constant(index, dtype, elements)?;
-        self.take(elements.saturating_mul(2))?;
+        self.take(elements, size_of::<i64>())?;
         let scale = self.raw.tensors[index]
             .quant
             .as_ref()

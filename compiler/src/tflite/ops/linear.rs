@@ -1,10 +1,10 @@
 //! CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED.
 
 use super::super::arith::{self, Activation as Fused};
-use super::super::codes;
 use super::super::context::{Activation, Context, Site, Weights, dims, no_options};
 use super::super::fault::{Fault, Stop, damaged, unsupported};
 use super::super::schema::tflite::BuiltinOptionsRef;
+use super::super::{codes, names};
 use super::{WindowOptions, field, window};
 use crate::qgraph::{DType, Kind, Linear, Rescale, TensorId};
 
@@ -184,23 +184,30 @@ fn linear(
 fn same_types(input: &Activation, weights: &Weights<'_>, output: &Activation) -> Result<(), Fault> {
     output.expect_type(input.dtype)?;
     if weights.dtype != input.dtype {
-        let reason = format!("weights are {:?} and the input is {:?}", weights.dtype, input.dtype);
+        let reason =
+            format!("weights are {} and the input is {}", names::dtype(weights.dtype), names::dtype(input.dtype));
         return Err(unsupported(codes::TYPE, reason, "quantize weights and activations to one type").at(weights.index));
     }
     Ok(())
 }
 
-/// Bias and its scale.
-fn bias(cx: &mut Context<'_>, index: Option<usize>, channels: usize) -> Result<(Vec<i64>, Option<(usize, f32)>), Stop> {
+/// A bias tensor and its scale.
+type BiasScale = (usize, f32);
+
+/// The bias, zeros where there is none.
+fn bias(cx: &mut Context<'_>, index: Option<usize>, channels: usize) -> Result<(Vec<i64>, Option<BiasScale>), Stop> {
     match index {
         Some(index) => cx.bias(index, channels).map(|(bias, scale)| (bias, Some((index, scale)))),
-        None => Ok((vec![0; channels], None)),
+        None => {
+            cx.take(channels, size_of::<i64>())?;
+            Ok((vec![0; channels], None))
+        }
     }
 }
 
 /// The kernels look at the bias scale only where all channels share one weight scale.
 fn bias_scale(
-    bias: Option<(usize, f32)>,
+    bias: Option<BiasScale>,
     input: &Activation,
     weights: &Weights<'_>,
     output: &Activation,

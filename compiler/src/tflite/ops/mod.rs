@@ -9,7 +9,7 @@ mod reduce;
 use super::Category;
 use super::codes;
 use super::context::{Context, Site};
-use super::fault::{Fault, Stop, damaged};
+use super::fault::{Fault, Stop, damaged, limit};
 use crate::qgraph::{Kind, TensorId, Window};
 
 /// Imports one operator: its meaning and its data operands.
@@ -34,6 +34,9 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
     })
 }
 
+/// Most positions between the first and the last of a dilated window.
+const MAX_REACH: usize = 1 << 31;
+
 /// Padding, strides and dilations as in the options.
 struct WindowOptions {
     padding: i8,
@@ -53,6 +56,9 @@ fn window(options: &WindowOptions, input: [usize; 2], kernel: [usize; 2]) -> Res
         let stride = positive("stride", options.stride[axis])?;
         let dilation = positive("dilation", options.dilation[axis])?;
         let reach = (kernel[axis].saturating_sub(1)).saturating_mul(dilation).saturating_add(1);
+        if reach > MAX_REACH {
+            return Err(limit(codes::ELEMENTS, format!("its dilated window reaches over {reach} positions")));
+        }
         (output[axis], made.pad[axis]) = match options.padding {
             0 => {
                 let size = input[axis].div_ceil(stride);
