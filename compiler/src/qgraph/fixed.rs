@@ -277,7 +277,7 @@ mod tests {
             assert!((f64::from(recip(a)) / unit - real).abs() < 1e-8, "recip {a}");
         }
         assert!((f64::from(exp(i32::MIN, 0)) / unit - (-1f64).exp()).abs() < 3e-7);
-        assert_eq!((exp(i32::MIN, 6), recip(0), recip(i32::MAX)), (0, i32::MAX, 1 << 30));
+        assert_eq!((exp(i32::MIN, 6), recip(0)), (0, i32::MAX));
     }
 
     #[test]
