@@ -3,6 +3,8 @@
 //! Padding is in numbers, a fused activation is a clamp on stored integers, multipliers are integers (or, where the
 //! reference kernel keeps a real number, the double itself). Shapes are static, operators stand in topological order.
 //! `tflite` builds it, [`eval`] is the oracle, `lower` turns it into `ir`.
+#[cfg(test)]
+mod draw;
 pub mod eval;
 pub mod fixed;
 

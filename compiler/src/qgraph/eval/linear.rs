@@ -183,3 +183,120 @@ impl<'a> Checked<'a> {
         super::pointwise::store(scaled, self.out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qgraph::Multiplier;
+    use crate::qgraph::draw::Draw;
+
+    /// A random convolution: its weights are `[out, kh, kw, in/groups]`.
+    struct Case {
+        window: Window,
+        groups: usize,
+        linear: Linear,
+        x: Vec<i32>,
+        shape: [usize; 4],
+        out: [usize; 4],
+    }
+
+    fn case(draw: &mut Draw, depthwise: bool) -> Case {
+        let mut below = |n: u64| usize::try_from(draw.below(n)).expect("small");
+        let groups = 1 + below(3);
+        let (in_g, out_g) = if depthwise { (1, 1 + below(3)) } else { (1 + below(20), 1 + below(4)) };
+        let window = Window {
+            kernel: [1 + below(3), 1 + below(3)],
+            stride: [1 + below(3), 1 + below(3)],
+            dilation: [1 + below(2), 1 + below(2)],
+            pad: [below(3), below(3)],
+        };
+        let shape = [1 + below(2), 1 + below(7), 1 + below(7), in_g * groups];
+        // May ask for positions far beyond the input: padding.
+        let out = [shape[0], 1 + below(6), 1 + below(6), out_g * groups];
+        let taps = window.kernel[0] * window.kernel[1] * in_g;
+        let mut value = |n: usize| i32::try_from(below(u64::try_from(n).expect("small"))).expect("small");
+        let weights = (0..taps * out[3]).map(|_| i16::try_from(value(511) - 255).expect("9 bits")).collect();
+        let linear = Linear {
+            weights,
+            weight_range: (-255, 255),
+            bias: (0..out[3]).map(|_| i64::from(value(2001) - 1000)).collect(),
+            input_zero_point: value(256) - 128,
+            rescale: Rescale::Twice((0..out[3]).map(|_| Multiplier { m: (1 << 30) + value(1 << 30), e: -9 }).collect()),
+            out: Output { zero_point: value(256) - 128, lo: -128, hi: 127 },
+        };
+        let x = (0..shape.iter().product()).map(|_| value(256) - 128).collect();
+        Case { window, groups, linear, x, shape, out }
+    }
+
+    /// The formula, element by element.
+    fn direct(case: &Case) -> Vec<i32> {
+        let Case { window, groups, linear, x, shape, out } = case;
+        let [kernel_h, kernel_w] = window.kernel;
+        let (in_g, out_g) = (shape[3] / groups, out[3] / groups);
+        let position = |o: usize, k: usize, axis: usize| {
+            (o * window.stride[axis] + k * window.dilation[axis]).checked_sub(window.pad[axis])
+        };
+        let mut result = Vec::new();
+        for n in 0..out[0] {
+            for (oy, ox) in (0..out[1]).flat_map(|oy| (0..out[2]).map(move |ox| (oy, ox))) {
+                for c in 0..out[3] {
+                    let mut acc = linear.bias[c];
+                    for (ky, kx) in (0..kernel_h).flat_map(|ky| (0..kernel_w).map(move |kx| (ky, kx))) {
+                        let (Some(y), Some(column)) = (position(oy, ky, 0), position(ox, kx, 1)) else { continue };
+                        if y >= shape[1] || column >= shape[2] {
+                            continue;
+                        }
+                        for i in 0..in_g {
+                            let q = x[((n * shape[1] + y) * shape[2] + column) * shape[3] + c / out_g * in_g + i];
+                            let w = linear.weights[((c * kernel_h + ky) * kernel_w + kx) * in_g + i];
+                            acc += i64::from(q - linear.input_zero_point) * i64::from(w);
+                        }
+                    }
+                    let Rescale::Twice(m) = &linear.rescale else { panic!("cases round twice") };
+                    let y = fixed::rescale(i32::try_from(acc).expect("small sums"), m[c]) + linear.out.zero_point;
+                    result.push(y.clamp(linear.out.lo, linear.out.hi));
+                }
+            }
+        }
+        result
+    }
+
+    #[test]
+    fn convolutions_equal_the_formula() {
+        let mut draw = Draw(3);
+        for i in 0..400 {
+            let case = case(&mut draw, false);
+            let x = Operand { dtype: DType::I8, shape: &case.shape, data: &case.x };
+            let got = conv_2d(&case.window, case.groups, &case.linear, &x, &case.out);
+            assert_eq!(got, Ok(direct(&case)), "case {i}: {:?}", case.window);
+        }
+    }
+
+    #[test]
+    fn depthwise_convolutions_equal_the_formula() {
+        let mut draw = Draw(4);
+        for i in 0..400 {
+            let case = case(&mut draw, true);
+            let expected = direct(&case);
+            // From `[out, kh, kw, 1]` to `[kh, kw, out]`.
+            let taps = case.window.kernel[0] * case.window.kernel[1];
+            let mut linear = case.linear.clone();
+            linear.weights =
+                (0..taps).flat_map(|t| case.linear.weights.iter().skip(t).step_by(taps).copied()).collect();
+            let x = Operand { dtype: DType::I8, shape: &case.shape, data: &case.x };
+            let got = depthwise_conv_2d(&case.window, case.out[3] / case.groups, &linear, &x, &case.out);
+            assert_eq!(got, Ok(expected), "case {i}: {:?}", case.window);
+        }
+    }
+
+    #[test]
+    fn contradictions_are_reported() {
+        let mut draw = Draw(5);
+        let mut case = case(&mut draw, false);
+        case.linear.weights.pop();
+        let x = Operand { dtype: DType::I8, shape: &case.shape, data: &case.x };
+        assert!(conv_2d(&case.window, case.groups, &case.linear, &x, &case.out).is_err());
+        case.linear.bias.clear();
+        assert!(fully_connected(&case.linear, &x).is_err());
+    }
+}

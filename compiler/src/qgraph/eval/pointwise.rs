@@ -106,3 +106,49 @@ pub fn softmax_row(multiplier: Multiplier, dmin: i32, lo: i32, bits: u32, row: &
     };
     row.iter().map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qgraph::DType;
+
+    /// `beta · s_x = 1/8`, so `qm(2^23)` and `dmin = -floor(31 · 2^26 / 2^24)`.
+    const MULTIPLIER: Multiplier = Multiplier { m: 1 << 30, e: 24 };
+    const DMIN: i32 = -124;
+
+    #[test]
+    fn softmax_rows() {
+        assert_eq!(softmax_row(MULTIPLIER, DMIN, -128, 8, &[]), []);
+        assert_eq!(softmax_row(MULTIPLIER, DMIN, -128, 8, &[5]), [127]);
+        assert_eq!(softmax_row(MULTIPLIER, DMIN, 0, 8, &[9; 4]), [64; 4]);
+        assert_eq!(softmax_row(MULTIPLIER, DMIN, -128, 8, &[127, 3, 2, -128]), [127, -128, -128, -128]);
+        // One part in a thousand is less than half of 1/256, and more than half of 1/65536.
+        assert_eq!(softmax_row(MULTIPLIER, DMIN, 0, 8, &[0; 1000]), [0; 1000]);
+        assert_eq!(softmax_row(MULTIPLIER, DMIN, 0, 16, &[0; 1000]), [66; 1000]);
+    }
+
+    #[test]
+    fn softmax_is_close_to_the_real_function() {
+        let row: Vec<i32> = (0..20).map(|i| (i * 37) % 60 - 30).collect();
+        let exps: Vec<f64> = row.iter().map(|&q| (f64::from(q) / 8.0).exp()).collect();
+        let sum: f64 = exps.iter().sum();
+        for (y, e) in softmax_row(MULTIPLIER, DMIN, 0, 8, &row).into_iter().zip(exps) {
+            assert!((f64::from(y) - 256.0 * e / sum).abs() < 0.51, "{y} for {}", 256.0 * e / sum);
+        }
+    }
+
+    #[test]
+    fn shapes() {
+        let x = Operand { dtype: DType::I8, shape: &[2, 2], data: &[1, 2, 3, 4] };
+        let padded = pad(&[(1, 0), (0, 2)], 9, &x, &[3, 4]);
+        assert_eq!(padded, Ok(vec![9, 9, 9, 9, 1, 2, 9, 9, 3, 4, 9, 9]));
+        assert!(pad(&[(1, 0), (0, 1)], 9, &x, &[3, 4]).is_err());
+        assert_eq!(broadcast(&[2, 1], &[2, 2, 2]), Ok(vec![0, 0, 1, 1, 0, 0, 1, 1]));
+        assert!(broadcast(&[3], &[2]).is_err() && broadcast(&[1, 1], &[1]).is_err());
+    }
+
+    #[test]
+    fn the_upper_bound_wins() {
+        assert_eq!(store(i64::MIN, &Output { zero_point: -5, lo: 7, hi: 3 }), 3);
+    }
+}

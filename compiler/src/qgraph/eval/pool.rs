@@ -77,3 +77,19 @@ pub(super) fn mean(
     }
     Ok(sums.into_iter().map(|sum| store(fixed::rescale(sum, multiplier).into(), out)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qgraph::DType;
+
+    #[test]
+    fn averages_round_halves_away_and_leave_padding_out() {
+        let window = Window { kernel: [1, 2], stride: [1, 2], dilation: [1, 1], pad: [0, 1] };
+        let x = Operand { dtype: DType::I8, shape: &[1, 1, 5, 1], data: &[7, -1, -2, 1, 2] };
+        // Windows: (padding, 7), (-1, -2), (1, 2).
+        assert_eq!(average(&window, -128, 127, &x, &[1, 1, 3, 1]), Ok(vec![7, -2, 2]));
+        assert_eq!(max(&window, 0, 2, &x, &[1, 1, 3, 1]), Ok(vec![2, 0, 2]));
+        assert!(average(&window, -128, 127, &x, &[1, 1, 9, 1]).is_err());
+    }
+}
