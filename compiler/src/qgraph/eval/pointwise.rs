@@ -77,7 +77,8 @@ pub(super) fn softmax(multiplier: Multiplier, dmin: i32, lo: i32, bits: u32, x: 
 
 /// SOFTMAX of one row of stored integers; the output counts from `lo` in `bits` (8 or 16) bits.
 ///
-/// Elements more than `-dmin` below the largest give `lo` and take no part.
+/// Elements more than `-dmin` below the largest give `lo` and take no part. Where the exponentials sum to 512 or more
+/// (long, nearly uniform rows) the kernel's last shift is undefined in C++; this is the shift it means.
 pub fn softmax_row(multiplier: Multiplier, dmin: i32, lo: i32, bits: u32, row: &[i32]) -> Vec<i32> {
     let Some(&max) = row.iter().max() else { return Vec::new() };
     let exp = |q: i32| {
