@@ -1,0 +1,87 @@
+//! The operators that can be imported: one function each, from operands and options to its [`Kind`].
+
+mod elementwise;
+mod linear;
+mod movement;
+mod pool;
+mod reduce;
+
+use super::Category;
+use super::codes;
+use super::context::{Context, Site};
+use super::fault::{Fault, Stop, damaged};
+use crate::qgraph::{Kind, TensorId, Window};
+
+/// Imports one operator: its meaning and its data operands.
+pub(super) type Importer = fn(&mut Context<'_>, &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop>;
+
+/// The function that imports operators of this name.
+pub(super) fn importer(name: &str) -> Option<Importer> {
+    Some(match name {
+        "ADD" => elementwise::add,
+        "AVERAGE_POOL_2D" | "MAX_POOL_2D" => pool::pool,
+        "CONV_2D" => linear::conv,
+        "DEPTHWISE_CONV_2D" => linear::depthwise,
+        "EXPAND_DIMS" => movement::expand_dims,
+        "FULLY_CONNECTED" => linear::fully_connected,
+        "MEAN" => reduce::mean,
+        "PAD" => movement::pad,
+        "QUANTIZE" => elementwise::quantize,
+        "RESHAPE" => movement::reshape,
+        "SOFTMAX" => reduce::softmax,
+        "SQUEEZE" => movement::squeeze,
+        _ => return None,
+    })
+}
+
+/// Padding, strides and dilations as in the options.
+struct WindowOptions {
+    padding: i8,
+    stride: [i32; 2],
+    dilation: [i32; 2],
+}
+
+/// The window over a height and width, and the size of what it yields.
+fn window(options: &WindowOptions, input: [usize; 2], kernel: [usize; 2]) -> Result<(Window, [usize; 2]), Fault> {
+    let positive = |what: &str, value: i32| match usize::try_from(value) {
+        Ok(value) if value > 0 => Ok(value),
+        _ => Err(damaged(codes::OPTIONS, format!("its {what} is {value}"))),
+    };
+    let mut made = Window { kernel, stride: [0; 2], dilation: [0; 2], pad: [0; 2] };
+    let mut output = [0; 2];
+    for axis in 0..2 {
+        let stride = positive("stride", options.stride[axis])?;
+        let dilation = positive("dilation", options.dilation[axis])?;
+        let reach = (kernel[axis].saturating_sub(1)).saturating_mul(dilation).saturating_add(1);
+        (output[axis], made.pad[axis]) = match options.padding {
+            0 => {
+                let size = input[axis].div_ceil(stride);
+                let covered = (size - 1).saturating_mul(stride).saturating_add(reach);
+                (size, covered.saturating_sub(input[axis]) / 2)
+            }
+            1 if reach > input[axis] => {
+                return Err(damaged(codes::SHAPE, format!("its window reaches over {reach} positions of an input that has {}", input[axis])));
+            }
+            1 => ((input[axis] - reach) / stride + 1, 0),
+            other => return Err(damaged(codes::OPTIONS, format!("padding {other} does not exist"))),
+        };
+        made.stride[axis] = stride;
+        made.dilation[axis] = dilation;
+    }
+    Ok((made, output))
+}
+
+/// An axis, counted from the end where negative.
+fn axis(value: i64, rank: usize) -> Result<usize, Fault> {
+    let signed = i64::try_from(rank).unwrap_or(i64::MAX);
+    let wrapped = if value < 0 { value.saturating_add(signed) } else { value };
+    match usize::try_from(wrapped) {
+        Ok(axis) if axis < rank => Ok(axis),
+        _ => Err(Fault::new(Category::Damaged, codes::OPTIONS, format!("axis {value} does not exist in {rank} dimensions"), "export the model again")),
+    }
+}
+
+/// A field of the options; an offset that leads astray is damage.
+fn field<T>(field: Result<T, planus::Error>) -> Result<T, Fault> {
+    field.map_err(|error| damaged(codes::BROKEN, format!("its options cannot be read: {error}")))
+}
