@@ -1,1 +1,209 @@
-//! The oracle: integer-only interpreter of a [`super::Graph`].
+//! The oracle: integer-only interpreter of a [`Graph`], equal bit for bit to TFLite's reference kernels.
+//!
+//! No float is computed; the doubles of [`super::Rescale::Once`] are multiplied by [`super::fixed::round_product`].
+//! Sums of products are int32 and wrap, as the kernels' do (the compiler refuses models that could overflow). A graph
+//! made by the importer never gives [`EvalError::Malformed`]; a graph put together by hand may.
+use super::{DType, Graph, Kind, Op, Tensor, TensorId};
+
+mod linear;
+mod pointwise;
+mod pool;
+
+pub use pointwise::softmax_row;
+
+/// The value of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorData {
+    /// Static shape of the tensor.
+    pub shape: Vec<usize>,
+    /// Stored integers, last axis fastest.
+    pub data: Vec<i32>,
+}
+
+/// Why a graph could not be evaluated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvalError {
+    /// Too few or too many inputs.
+    #[error("the model has {expected} inputs, got {got}")]
+    InputCount {
+        /// Inputs of the graph.
+        expected: usize,
+        /// Inputs given.
+        got: usize,
+    },
+    /// Another shape than the model's, or not as many elements as the shape says.
+    #[error("input {input} has shape {got:?} and {elements} elements, the model expects shape {expected:?}")]
+    InputShape {
+        /// Position in [`Graph::inputs`].
+        input: usize,
+        /// Shape in the model.
+        expected: Vec<usize>,
+        /// Shape given.
+        got: Vec<usize>,
+        /// Elements given.
+        elements: usize,
+    },
+    /// A value that the input's type cannot hold.
+    #[error("input {input} has value {value} at element {element}, outside {lo}..={hi}")]
+    InputRange {
+        /// Position in [`Graph::inputs`].
+        input: usize,
+        /// Position in the data.
+        element: usize,
+        /// The value.
+        value: i32,
+        /// Smallest allowed value.
+        lo: i64,
+        /// Largest allowed value.
+        hi: i64,
+    },
+    /// The graph contradicts itself.
+    #[error("operator {index} ({op}): {what}")]
+    Malformed {
+        /// Index of the operator in the model file.
+        index: usize,
+        /// TFLite name.
+        op: &'static str,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A model output that nothing computes.
+    #[error("output {output} of the model has no value")]
+    NoOutput {
+        /// Position in [`Graph::outputs`].
+        output: usize,
+    },
+}
+
+/// Every tensor's value (`None` for tensors no operator writes and that are not inputs or constants).
+///
+/// Inputs are checked for shape and range.
+pub fn eval(g: &Graph, inputs: &[TensorData]) -> Result<Vec<Option<TensorData>>, EvalError> {
+    if inputs.len() != g.inputs.len() {
+        return Err(EvalError::InputCount { expected: g.inputs.len(), got: inputs.len() });
+    }
+    let mut values: Vec<Option<TensorData>> = g
+        .tensors
+        .iter()
+        .map(|t| t.constant.as_ref().map(|data| TensorData { shape: t.shape.clone(), data: data.clone() }))
+        .collect();
+    for (position, (&id, given)) in g.inputs.iter().zip(inputs).enumerate() {
+        check_input(position, g.tensor(id), given)?;
+        values[id.index()] = Some(given.clone());
+    }
+    for op in &g.ops {
+        let operands = op.inputs.iter().map(|&id| operand(g, &values, op, id)).collect::<Result<Vec<_>, _>>()?;
+        let tensor = g.tensor(op.output);
+        let data = eval_op(&op.kind, &operands, tensor).map_err(|what| malformed(op, what))?;
+        if data.len() != tensor.len() {
+            return Err(malformed(op, "the result does not fill the output tensor"));
+        }
+        values[op.output.index()] = Some(TensorData { shape: tensor.shape.clone(), data });
+    }
+    Ok(values)
+}
+
+/// The model's outputs among the values of [`eval`].
+pub fn outputs(g: &Graph, values: &[Option<TensorData>]) -> Result<Vec<TensorData>, EvalError> {
+    let value = |(output, id): (usize, &TensorId)| {
+        values.get(id.index()).cloned().flatten().ok_or(EvalError::NoOutput { output })
+    };
+    g.outputs.iter().enumerate().map(value).collect()
+}
+
+/// A data operand with its type.
+struct Operand<'a> {
+    dtype: DType,
+    shape: &'a [usize],
+    data: &'a [i32],
+}
+
+/// What is wrong with an operator, or its result.
+type Evaluated<T> = Result<T, &'static str>;
+
+fn malformed(op: &Op, what: &'static str) -> EvalError {
+    EvalError::Malformed { index: op.index, op: op.name, what }
+}
+
+fn operand<'a>(g: &Graph, values: &'a [Option<TensorData>], op: &Op, id: TensorId) -> Result<Operand<'a>, EvalError> {
+    let value = values.get(id.index()).and_then(Option::as_ref).ok_or_else(|| malformed(op, "operand has no value"))?;
+    if value.data.len() != value.shape.iter().product::<usize>() {
+        return Err(malformed(op, "a constant does not fill its tensor"));
+    }
+    Ok(Operand { dtype: g.tensor(id).dtype, shape: &value.shape, data: &value.data })
+}
+
+fn check_input(input: usize, tensor: &Tensor, given: &TensorData) -> Result<(), EvalError> {
+    if given.shape != tensor.shape || given.data.len() != tensor.len() {
+        return Err(EvalError::InputShape {
+            input,
+            expected: tensor.shape.clone(),
+            got: given.shape.clone(),
+            elements: given.data.len(),
+        });
+    }
+    let (lo, hi) = tensor.dtype.range();
+    match given.data.iter().position(|&v| !(lo..=hi).contains(&v.into())) {
+        Some(element) => Err(EvalError::InputRange { input, element, value: given.data[element], lo, hi }),
+        None => Ok(()),
+    }
+}
+
+fn eval_op(kind: &Kind, operands: &[Operand<'_>], out: &Tensor) -> Evaluated<Vec<i32>> {
+    if let Kind::Add { left_shift, operands: sides, multiplier, out: output } = kind {
+        let [a, b] = operands else { return Err("takes two operands") };
+        return pointwise::add(*left_shift, sides, *multiplier, output, [a, b], &out.shape);
+    }
+    let [x] = operands else { return Err("takes one operand") };
+    match kind {
+        Kind::Conv2d { window, groups, linear } => linear::conv_2d(window, *groups, linear, x, &out.shape),
+        Kind::DepthwiseConv2d { window, multiplier, linear } => {
+            linear::depthwise_conv_2d(window, *multiplier, linear, x, &out.shape)
+        }
+        Kind::FullyConnected { linear } => linear::fully_connected(linear, x),
+        Kind::AveragePool2d { window, lo, hi } => pool::average(window, *lo, *hi, x, &out.shape),
+        Kind::MaxPool2d { window, lo, hi } => pool::max(window, *lo, *hi, x, &out.shape),
+        Kind::Mean { axes, input_zero_point, multiplier, out } => {
+            pool::mean(axes, *input_zero_point, *multiplier, out, x)
+        }
+        Kind::Add { .. } => unreachable!("handled above"),
+        Kind::Pad { amounts, value } => pointwise::pad(amounts, *value, x, &out.shape),
+        Kind::Reshape => Ok(x.data.to_vec()),
+        Kind::Quantize { input_zero_point, multiplier, out } => {
+            Ok(pointwise::quantize(*input_zero_point, *multiplier, out, x.data))
+        }
+        Kind::Softmax { multiplier, dmin, lo, bits } => pointwise::softmax(*multiplier, *dmin, *lo, *bits, x),
+    }
+}
+
+/// Batch, height, width and channels.
+fn nhwc(shape: &[usize]) -> Evaluated<[usize; 4]> {
+    <[usize; 4]>::try_from(shape).map_err(|_| "needs a tensor of rank 4")
+}
+
+/// Range of window positions `k` for which `origin + k·dilation` lies inside `0..size`; `origin` may be negative:
+/// it is `start − pad`.
+fn inside(start: usize, pad: usize, kernel: usize, dilation: usize, size: usize) -> std::ops::Range<usize> {
+    let dilation = dilation.max(1);
+    let first = pad.saturating_sub(start).div_ceil(dilation);
+    let end = (size + pad).saturating_sub(start).div_ceil(dilation).min(kernel);
+    first.min(end)..end
+}
+
+/// For each element of `shape`, in order: its offset by `strides`.
+fn offsets(shape: &[usize], strides: &[usize]) -> Vec<usize> {
+    let mut all = vec![0];
+    for (&size, &stride) in shape.iter().zip(strides) {
+        all = all.into_iter().flat_map(|base| (0..size).map(move |i| base + i * stride)).collect();
+    }
+    all
+}
+
+/// Strides of a dense tensor, last axis fastest.
+fn dense_strides(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis];
+    }
+    strides
+}

@@ -3,7 +3,10 @@
 //! Padding is in numbers, a fused activation is a clamp on stored integers, multipliers are integers (or, where the
 //! reference kernel keeps a real number, the double itself). Shapes are static, operators stand in topological order.
 //! `tflite` builds it, [`eval`] is the oracle, `lower` turns it into `ir`.
+#[cfg(test)]
+mod draw;
 pub mod eval;
+pub mod fixed;
 
 /// Index of a tensor in [`Graph::tensors`]; equals the index in the model's subgraph 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

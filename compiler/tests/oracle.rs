@@ -1,0 +1,263 @@
+//! The oracle against recorded results of TFLite's reference kernels, bit for bit.
+//!
+//! Data: `QNN_MODELS_DIR` and `QNN_CONFORMANCE_DIR`, else `../shared/models` and `../shared/conformance` beside the
+//! workspace. `QNN_SLOW=1` runs every sample of the largest models too.
+use compiler::npy::{Array, read_npz};
+use compiler::qgraph::eval::{EvalError, TensorData, eval, outputs};
+use compiler::qgraph::{DType, Graph, Tensor, TensorId};
+use compiler::tflite;
+use rayon::prelude::*;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Models that must import and be equal wherever the directory of models exists.
+const MODELS: [&str; 14] = [
+    "mobilenet_v1_0.25_128_quant",
+    "mobilenet_v1_1.0_224_quant",
+    "mobilenet_v2_1.0_224_quant",
+    "mobilenet_v2_1.0_224_ptq",
+    "resnet8_cifar10",
+    "kws_dscnn",
+    "vww_96",
+    "person_detect",
+    "ad01_autoencoder",
+    "micro_speech",
+    "hello_world",
+    "mnist_valid",
+    "mnist_resnet",
+    "digits_cnn",
+];
+
+/// Models of which two samples are enough in an ordinary run.
+const LARGEST: [&str; 3] = ["mobilenet_v1_1.0_224_quant", "mobilenet_v2_1.0_224_quant", "mobilenet_v2_1.0_224_ptq"];
+
+/// Operators whose 8-bit cases must all import and be equal.
+const OPERATORS: [&str; 13] = [
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "AVERAGE_POOL_2D",
+    "MAX_POOL_2D",
+    "MEAN",
+    "ADD",
+    "PAD",
+    "RESHAPE",
+    "SQUEEZE",
+    "EXPAND_DIMS",
+    "QUANTIZE",
+    "SOFTMAX",
+];
+
+/// Arrays of a file by name.
+type Arrays = BTreeMap<String, Array>;
+
+/// What was compared and found equal.
+#[derive(Default)]
+struct Counts {
+    samples: usize,
+    outputs: usize,
+    intermediates: usize,
+}
+
+fn data_dir(variable: &str, name: &str) -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(name);
+    let dir = std::env::var_os(variable).map_or(beside, PathBuf::from);
+    if dir.is_dir() {
+        return Some(dir);
+    }
+    eprintln!("skipped: no directory {}; set {variable}", dir.display());
+    None
+}
+
+fn ints(array: &Array) -> TensorData {
+    let data = array.ints().expect("recorded arrays hold integers").iter();
+    TensorData { shape: array.shape.clone(), data: data.map(|&v| i32::try_from(v).expect("32 bits")).collect() }
+}
+
+/// Array `prefix_sample`, or `prefix_sample_position` for positions above 0.
+fn recorded<'a>(arrays: &'a Arrays, prefix: &str, sample: usize, position: usize) -> Result<&'a Array, String> {
+    let name = match position {
+        0 => format!("{prefix}_{sample}"),
+        _ => format!("{prefix}_{sample}_{position}"),
+    };
+    arrays.get(&name).ok_or(format!("no array {name}"))
+}
+
+/// Fails at the first difference, with its place.
+fn check_equal(what: &str, got: &TensorData, expected: &Array) -> Result<(), String> {
+    let expected = ints(expected);
+    if got.shape != expected.shape {
+        return Err(format!("{what}: shape {:?}, recorded {:?}", got.shape, expected.shape));
+    }
+    let wrong: Vec<usize> = (0..got.data.len()).filter(|&i| got.data[i] != expected.data[i]).collect();
+    match wrong.first() {
+        None => Ok(()),
+        Some(&at) => Err(format!(
+            "{what}: {} of {} elements differ, first at {at}: {}, recorded {}",
+            wrong.len(),
+            got.data.len(),
+            got.data[at],
+            expected.data[at]
+        )),
+    }
+}
+
+/// The operator that writes a tensor, for messages.
+fn writer(g: &Graph, id: TensorId) -> String {
+    let op = g.ops.iter().find(|op| op.output == id);
+    op.map_or("no operator".to_owned(), |op| format!("operator {} {}", op.index, op.name))
+}
+
+/// Runs one sample and compares its outputs, and the intermediates if they are given.
+fn check_sample(
+    g: &Graph,
+    inputs: &Arrays,
+    reference: &Arrays,
+    intermediates: Option<&Arrays>,
+    sample: usize,
+    counts: &mut Counts,
+) -> Result<Duration, String> {
+    let given = (0..g.inputs.len()).map(|i| recorded(inputs, "input", sample, i).map(ints));
+    let given = given.collect::<Result<Vec<_>, _>>()?;
+    let start = Instant::now();
+    let values = eval(g, &given).map_err(|e| e.to_string())?;
+    let elapsed = start.elapsed();
+    for (name, array) in intermediates.into_iter().flatten() {
+        let id = name.strip_prefix("tensor_").and_then(|t| t.parse().ok()).ok_or(format!("unknown array {name}"))?;
+        let id = TensorId(id);
+        let what = format!("{name} of {}", writer(g, id));
+        let value = values.get(id.index()).and_then(Option::as_ref).ok_or(format!("{what} has no value"))?;
+        check_equal(&what, value, array)?;
+        counts.intermediates += 1;
+    }
+    for (i, output) in outputs(g, &values).map_err(|e| e.to_string())?.iter().enumerate() {
+        let what = format!("output {i} of sample {sample} of {}", writer(g, g.outputs[i]));
+        check_equal(&what, output, recorded(reference, "output", sample, i)?)?;
+        counts.outputs += 1;
+    }
+    counts.samples += 1;
+    Ok(elapsed)
+}
+
+fn import(path: &Path) -> Result<Graph, String> {
+    let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
+    tflite::import(&bytes).map_err(|report| report.to_string())
+}
+
+fn check_model(dir: &Path, name: &str, counts: &mut Counts) -> Result<(), String> {
+    let g = import(&dir.join(format!("{name}.tflite")))?;
+    let arrays = |kind: &str| read_npz(dir.join(format!("{name}.{kind}.npz"))).map_err(|e| format!("{kind}: {e}"));
+    let (inputs, reference) = (arrays("inputs")?, arrays("reference")?);
+    let has_intermediates = dir.join(format!("{name}.intermediate.npz")).exists();
+    let intermediates = if has_intermediates { Some(arrays("intermediate")?) } else { None };
+    let all = !LARGEST.contains(&name) || std::env::var_os("QNN_SLOW").is_some_and(|v| v == "1");
+    let samples = (0..).take_while(|i| inputs.contains_key(&format!("input_{i}"))).count();
+    let samples = if all { samples } else { samples.min(2) };
+    if samples == 0 {
+        return Err("no samples".to_owned());
+    }
+    let (before, mut elapsed) = (counts.intermediates, Duration::ZERO);
+    for sample in 0..samples {
+        let intermediates = intermediates.as_ref().filter(|_| sample == 0);
+        elapsed += check_sample(&g, &inputs, &reference, intermediates, sample, counts)?;
+    }
+    let per_sample = elapsed / u32::try_from(samples).expect("few samples");
+    eprintln!("{name}: {samples} samples, {} intermediates equal, {per_sample:?} each", counts.intermediates - before);
+    Ok(())
+}
+
+#[test]
+fn models_equal_recorded_results() {
+    let Some(dir) = data_dir("QNN_MODELS_DIR", "models") else { return };
+    let mut names: BTreeSet<String> = MODELS.iter().map(|&name| name.to_owned()).collect();
+    for entry in std::fs::read_dir(&dir).expect("the directory of models can be listed") {
+        let path = entry.expect("the directory of models can be listed").path();
+        if path.extension().is_some_and(|e| e == "tflite") {
+            names.extend(path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned));
+        }
+    }
+    let (mut counts, mut failures, mut equal) = (Counts::default(), Vec::new(), 0);
+    for name in &names {
+        let required = MODELS.contains(&&name[..]);
+        if !required && import(&dir.join(format!("{name}.tflite"))).is_err() {
+            eprintln!("{name}: not supported");
+            continue;
+        }
+        match check_model(&dir, name, &mut counts) {
+            Ok(()) => equal += 1,
+            Err(e) => failures.push(format!("{name}: {e}")),
+        }
+    }
+    let Counts { samples, outputs, intermediates } = counts;
+    eprintln!("{equal} models equal: {samples} samples, {outputs} outputs, {intermediates} intermediate tensors");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// All samples of a case, or `None` if the importer refuses it and may.
+fn check_case(dir: &Path, case: &Value) -> Option<Result<Counts, String>> {
+    let name = case["name"].as_str().expect("cases have names");
+    let g = match import(&dir.join(format!("{name}.tflite"))) {
+        Ok(g) => g,
+        Err(e) => return is_required(case).then(|| Err(format!("{name}: refused: {e}"))),
+    };
+    let samples = case["samples"].as_array().expect("cases list samples").len();
+    let run = || {
+        let arrays = read_npz(dir.join(format!("{name}.npz"))).map_err(|e| e.to_string())?;
+        let mut counts = Counts::default();
+        for sample in 0..samples {
+            check_sample(&g, &arrays, &arrays, None, sample, &mut counts)?;
+        }
+        Ok(counts)
+    };
+    Some(run().map_err(|e: String| format!("{name}: {e}")))
+}
+
+/// Every operator is on the list and every input and output has 8 bits.
+fn is_required(case: &Value) -> bool {
+    let list = |key: &str| case[key].as_array().expect("INDEX.json gives lists").clone();
+    list("ops").iter().all(|op| OPERATORS.iter().any(|known| op == known))
+        && list("inputs").iter().chain(&list("outputs")).all(|t| t["dtype"] == "int8" || t["dtype"] == "uint8")
+}
+
+#[test]
+fn conformance_cases_equal_recorded_results() {
+    let Some(dir) = data_dir("QNN_CONFORMANCE_DIR", "conformance") else { return };
+    let text = std::fs::read_to_string(dir.join("INDEX.json")).expect("INDEX.json can be read");
+    let index: Value = serde_json::from_str(&text).expect("INDEX.json is JSON");
+    let cases = index["cases"].as_array().expect("INDEX.json lists cases");
+    let outcomes: Vec<_> = cases.par_iter().map(|case| check_case(&dir, case)).collect();
+    let (mut failures, mut equal, mut required, mut samples) = (Vec::new(), 0, 0, 0);
+    for (case, outcome) in cases.iter().zip(outcomes) {
+        match outcome {
+            None => {}
+            Some(Err(e)) => failures.push(e),
+            Some(Ok(counts)) => {
+                equal += 1;
+                required += usize::from(is_required(case));
+                samples += counts.samples;
+            }
+        }
+    }
+    eprintln!("{equal} of {} cases equal, {required} of them required; {samples} samples", cases.len());
+    assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
+    assert_eq!(required, cases.iter().filter(|case| is_required(case)).count());
+    assert!(required >= 300, "only {required} required cases: is INDEX.json complete?");
+}
+
+#[test]
+fn inputs_are_checked() {
+    let x = Tensor { name: "x".to_owned(), dtype: DType::I8, shape: vec![1, 2], quant: None, constant: None };
+    let g = Graph { tensors: vec![x], ops: vec![], inputs: vec![TensorId(0)], outputs: vec![TensorId(0)] };
+    let data = |shape: &[usize], data: &[i32]| TensorData { shape: shape.to_vec(), data: data.to_vec() };
+    let good = data(&[1, 2], &[-128, 127]);
+    let values = eval(&g, std::slice::from_ref(&good)).expect("the input fits");
+    assert_eq!(outputs(&g, &values), Ok(vec![good]));
+    assert!(matches!(eval(&g, &[]), Err(EvalError::InputCount { expected: 1, got: 0 })));
+    assert!(matches!(eval(&g, &[data(&[2], &[0, 0])]), Err(EvalError::InputShape { input: 0, .. })));
+    assert!(matches!(eval(&g, &[data(&[1, 2], &[0])]), Err(EvalError::InputShape { elements: 1, .. })));
+    let range = eval(&g, &[data(&[1, 2], &[0, 128])]);
+    assert!(matches!(range, Err(EvalError::InputRange { element: 1, value: 128, lo: -128, hi: 127, .. })));
+    assert_eq!(outputs(&g, &[None]), Err(EvalError::NoOutput { output: 0 }));
+}
