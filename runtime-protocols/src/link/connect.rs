@@ -179,8 +179,8 @@ impl Meeting<'_> {
 
     /// Waits for all parties after this one.
     fn accept(&mut self, listener: &TcpListener) -> Result<(), LinkError> {
-        let listen =
-            |e: io::Error| LinkError::Listen { address: self.addresses[self.me.index()], reason: e.to_string() };
+        let address = self.addresses[self.me.index()];
+        let listen = |e: io::Error| LinkError::Listen { address, reason: e.to_string() };
         listener.set_nonblocking(true).map_err(listen)?;
         if let Some(bytes) = self.options.socket_buffers {
             set_socket_recv_buffer_size(listener, bytes).map_err(|e| listen(e.into()))?;

@@ -80,7 +80,8 @@ impl Header {
 
 /// The whole frame of an abort.
 pub(super) fn abort(sequence: u32, code: u8, reason: &str) -> Vec<u8> {
-    let reason = &reason[..reason.floor_char_boundary(REASON_LIMIT)];
+    let cut = (0..=reason.len().min(REASON_LIMIT)).rev().find(|&cut| reason.is_char_boundary(cut));
+    let reason = &reason[..cut.unwrap_or(0)];
     let length = 1 + reason.len() as u64;
     let mut bytes = Header { length, level: 0, sequence, kind: Kind::Abort }.encode().to_vec();
     bytes.push(code);

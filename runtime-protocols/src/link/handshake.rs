@@ -180,7 +180,9 @@ mod tests {
 
     #[test]
     fn both_sides_name_the_same_field() {
-        let side = |party, hello| Side::own(Party(party), 3, hello);
+        fn side(party: u8, hello: &Hello) -> Side<'_> {
+            Side::own(Party(party), 3, hello)
+        }
         let field = |a: &Hello, b: &Hello| {
             let name = |e| match e {
                 Some(LinkError::Disagree { field, .. }) => Some(field),
