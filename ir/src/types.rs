@@ -5,6 +5,13 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Party(pub u8);
 
+impl Party {
+    /// The index of this party in lists with one entry per party.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 impl fmt::Display for Party {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "party {}", self.0)

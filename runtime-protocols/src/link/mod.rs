@@ -17,28 +17,13 @@ mod meter;
 mod poll;
 pub mod tcp;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 pub use error::{Fault, LinkError};
 pub use handshake::{HELLO_LIMIT, Hello};
 pub use keys::{PairKeys, exchange_keys};
 
-/// One party of a computation, by index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Party(pub u8);
-
-impl Party {
-    /// The index of this party in lists with one entry per party.
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-impl fmt::Display for Party {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "party {}", self.0)
-    }
-}
+pub use ir::Party;
 
 /// The party at position `index` of a list with one entry per party.
 pub(crate) fn party(index: usize) -> Party {

@@ -1,0 +1,157 @@
+//! Puts instructions into rounds. Each exchange goes into the first round after all it depends on, so the number of
+//! rounds equals the longest chain of exchanges, and independent exchanges share a round. Weights are shared in rounds of
+//! their own, before the first inference.
+use crate::lower::Lowered;
+use crate::profile::Profile;
+use ir::ops::Class;
+use ir::verify::{last_uses, type_program};
+use ir::{Form, Inst, Messages, Op, Party, Program, Round, Value};
+
+/// Kernel set whose rounding the program reproduces.
+pub const KERNELS: &str = "tflite-ref";
+
+/// Builds the program of a lowered model.
+pub fn schedule(lowered: Lowered, profile: &Profile) -> Program {
+    let b = lowered.builder;
+    let (insts, types) = (b.insts, b.types);
+    // Definition of each value, and the round after which each instruction can run; `None` is set-up.
+    let mut origin = Vec::with_capacity(types.len());
+    let mut first = Vec::with_capacity(insts.len());
+    for (i, inst) in insts.iter().enumerate() {
+        first.push(origin.len());
+        let results = results_of(&inst.op);
+        origin.extend(std::iter::repeat_n(i, results));
+    }
+    let setup = |inst: &Inst| match &inst.op {
+        Op::Weight { .. } => true,
+        Op::Reshare { x, .. } => matches!(insts[origin[x.index()]].op, Op::Weight { .. }),
+        _ => false,
+    };
+    let mut after = vec![0u32; insts.len()];
+    for (i, inst) in insts.iter().enumerate() {
+        if setup(inst) {
+            continue;
+        }
+        let ready = inst.op.operands().iter().map(|v| after[origin[v.index()]]).max().unwrap_or(0);
+        after[i] = ready + u32::from(inst.op.class() == Class::Round);
+    }
+    let rounds = after.iter().copied().max().unwrap_or(0);
+
+    let mut order = Vec::with_capacity(insts.len());
+    let mut bounds = Vec::new();
+    let mut setup_rounds = 0;
+    let is_round = |i: usize| insts[i].op.class() == Class::Round;
+    let setups: Vec<usize> = (0..insts.len()).filter(|i| setup(&insts[*i])).collect();
+    if !setups.is_empty() {
+        order.extend(setups.iter().filter(|i| !is_round(**i)));
+        let local = order.len();
+        order.extend(setups.iter().filter(|i| is_round(**i)));
+        bounds.push((local, order.len()));
+        setup_rounds = 1;
+    }
+    let mut by_round: Vec<(Vec<usize>, Vec<usize>)> = vec![(vec![], vec![]); rounds as usize + 1];
+    for i in (0..insts.len()).filter(|i| !setup(&insts[*i])) {
+        let slot = &mut by_round[after[i] as usize];
+        if is_round(i) { slot.1.push(i) } else { slot.0.push(i) }
+    }
+    for r in 0..=rounds as usize {
+        if r > 0 {
+            let local = order.len();
+            order.extend(&by_round[r].1);
+            bounds.push((local, order.len()));
+        }
+        order.extend(&by_round[r].0);
+    }
+
+    let mut renamed = vec![Value(0); types.len()];
+    let mut next = 0u32;
+    for &i in &order {
+        let results = results_of(&insts[i].op);
+        for v in &mut renamed[first[i]..first[i] + results] {
+            *v = Value(next);
+            next += 1;
+        }
+    }
+    let scheduled: Vec<Inst> =
+        order.iter().map(|&i| Inst { op: insts[i].op.map(|v| renamed[v.index()]), layer: insts[i].layer }).collect();
+    let n = profile.parties;
+    let mut opened_bits = 0;
+    let round = |(local, end): (usize, usize)| {
+        let mut messages = Messages::none(n);
+        for &i in &order[local..end] {
+            let x = &types[insts[i].op.operands()[0].index()];
+            for (from, to, bytes) in profile.messages(&insts[i].op, x) {
+                messages.add(n, from, to, bytes);
+            }
+            if let Op::Open { .. } = insts[i].op {
+                opened_bits += x.len() as u64 * u64::from(x.domain.width());
+            }
+        }
+        Round { local_end: local as u32, exchange_end: end as u32, messages }
+    };
+    let rounds = bounds.into_iter().map(round).collect();
+    let mut program = Program {
+        protocol: profile.name.into(),
+        parties: n,
+        reveal: lowered.reveal.into(),
+        kernels: KERNELS.into(),
+        opened_bits,
+        thresholds: lowered.thresholds,
+        peak_memory: 0,
+        interface: b.interface,
+        consts: b.consts,
+        insts: scheduled,
+        setup_rounds,
+        rounds,
+        layers: b.layers,
+    };
+    program.peak_memory = peak_memory(&program);
+    program
+}
+
+fn results_of(op: &Op<Value>) -> usize {
+    match op {
+        Op::Output { .. } => 0,
+        Op::Split { .. } | Op::SplitShared { .. } => 2,
+        _ => 1,
+    }
+}
+
+/// Bytes of values and messages alive at once in the party that needs most.
+fn peak_memory(p: &Program) -> u64 {
+    let Ok(typed) = type_program(p) else { return 0 };
+    let last = last_uses(p, &typed);
+    let pieces = |form: Form, party: Party| match form {
+        Form::Public => 1,
+        Form::Shared => 2,
+        Form::Sum(h) | Form::Held(h) => u64::from(h.contains(party)),
+    };
+    let exchanges = |i: usize| p.rounds.iter().find(|r| (r.local_end..r.exchange_end).contains(&(i as u32)));
+    let mut dead_after: Vec<Vec<usize>> = vec![vec![]; p.insts.len()];
+    for (v, i) in last.iter().enumerate() {
+        if *i != u32::MAX {
+            dead_after[*i as usize].push(v);
+        }
+    }
+    (0..p.parties)
+        .map(Party)
+        .map(|me| {
+            let size = |v: usize| pieces(typed.types[v].form, me) * typed.types[v].memory_bytes();
+            let (mut now, mut most) = (0u64, 0u64);
+            for i in 0..p.insts.len() {
+                now += typed.results(i).map(size).sum::<u64>();
+                let mut buffers = 0;
+                if p.insts[i].op.class() == Class::Round {
+                    let messages = exchanges(i).map(|r| &r.messages);
+                    buffers = messages.map_or(0, |m| {
+                        (0..p.parties).map(Party).map(|q| m.get(p.parties, me, q) + m.get(p.parties, q, me)).sum()
+                    });
+                }
+                most = most.max(now + buffers);
+                now -= dead_after[i].iter().map(|v| size(*v)).sum::<u64>();
+            }
+            most
+        })
+        .max()
+        .unwrap_or(0)
+}

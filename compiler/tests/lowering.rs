@@ -1,0 +1,51 @@
+//! Lowered programs, evaluated in the plain, equal the oracle.
+use compiler::npy::read_npz;
+use compiler::pipeline::compile;
+use compiler::qgraph::eval::{TensorData, eval, outputs};
+use std::path::{Path, PathBuf};
+
+fn models() -> Option<PathBuf> {
+    let dir = std::env::var_os("QNN_MODELS_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models"), PathBuf::from);
+    if dir.is_dir() {
+        return Some(dir);
+    }
+    println!("skipped: {} not found", dir.display());
+    None
+}
+
+fn check(name: &str) {
+    let Some(dir) = models() else { return };
+    let compiled = compile(&std::fs::read(dir.join(format!("{name}.tflite"))).unwrap()).unwrap();
+    let typed = ir::verify::verify(&compiled.program).unwrap();
+    let inputs = read_npz(&dir.join(format!("{name}.inputs.npz"))).unwrap();
+    let x = &inputs["input_0"];
+    let data: Vec<i64> = x.integers().unwrap().to_vec();
+    let shape = compiled.graph.tensor(compiled.graph.inputs[0]).shape.clone();
+    let oracle =
+        eval(&compiled.graph, &[TensorData { shape, data: data.iter().map(|v| *v as i32).collect() }]).unwrap();
+    let want: Vec<Vec<i64>> =
+        outputs(&compiled.graph, &oracle).iter().map(|t| t.data.iter().map(|v| i64::from(*v)).collect()).collect();
+    let got = ir::eval::eval(&compiled.program, &typed, &[data], &compiled.weights.tensors);
+    assert_eq!(got, want, "{name}");
+    println!(
+        "{name}: {} instructions, {} rounds, {} bytes of program",
+        compiled.program.insts.len(),
+        compiled.program.predicted_rounds(),
+        compiled.bytes.len()
+    );
+}
+
+#[test]
+fn small_models() {
+    for name in ["hello_world", "digits_cnn", "mnist_valid", "mnist_resnet", "ad01_autoencoder", "micro_speech"] {
+        check(name);
+    }
+}
+
+#[test]
+fn medium_models() {
+    for name in ["resnet8_cifar10", "kws_dscnn", "person_detect", "vww_96"] {
+        check(name);
+    }
+}
