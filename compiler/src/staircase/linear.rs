@@ -2,7 +2,7 @@
 //!
 //! `P` bounds |Σ products|, `t` is the largest |threshold|. A bias above `t + P` leaves every threshold passed whatever
 //! the products, one below `-(t + P) - 1` none, so it is moved to that bound: `|acc| <= t + 2P + 1` (*live*). Where
-//! that is too much: the accumulators of one inference lie in `bias - P ..= bias + P`, and a threshold T is in doubt iff
+//! that is too much, or the constants leave 64-bit words: the accumulators of one inference lie in `bias - P ..= bias + P`, and a threshold T is in doubt iff
 //! `bias - P < T <= bias + P`, which are 2P consecutive integers. Neighbours at least 2P apart are never both in doubt
 //! (*dead*): the owner of the weights supplies the value `k` below the threshold in doubt and `b'`, and
 //! `y = k + [p + b' >= 0]`. Moved biases, `k` and `b'` are secret and nothing public depends on them.
@@ -64,20 +64,22 @@ pub fn linear_channel(products: i64, rule: Rule, out: Output, max_acc: i64) -> R
     }
     let (t, gap) = (thresholds.largest(), thresholds.smallest_gap());
     let bound = i128::from(t) + 2 * i128::from(products) + 1;
-    let live = if bound <= i128::from(max_acc.min(REACH - 1)) {
+    let not_live = if bound <= i128::from(max_acc.min(REACH - 1)) {
         let bound = bound as i64;
-        match fit(&staircase, -bound, bound)? {
-            Fit::Constant(y) => return plan(ChannelKind::Constant(y), products, 0, 0, 0),
-            Fit::Affine(found) => {
+        match fit(&staircase, -bound, bound) {
+            Ok(Fit::Constant(y)) => return plan(ChannelKind::Constant(y), products, 0, 0, 0),
+            Ok(Fit::Affine(found)) => {
                 let bias = t + products;
                 return plan(ChannelKind::Live(found), bound, -bias - 1, bias, found.checked());
             }
+            Err(StaircaseError::Proof(refused)) => return Err(refused.into()),
+            Err(none) => none,
         }
     } else {
         StaircaseError::Accumulator { products, threshold: t, needed: bound, max_acc, gap }
     };
     if gap < 2 * products {
-        return Err(live);
+        return Err(not_live);
     }
     if 2 * products + 1 > max_acc {
         return Err(StaircaseError::Products { products, max_acc });

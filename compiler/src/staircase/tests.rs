@@ -234,7 +234,7 @@ fn dead_channels_for_every_product() {
 #[test]
 fn dead_needs_gaps_of_twice_the_products() {
     // Thresholds 64 apart: 32 is dead, 33 neither.
-    let out = Output { zero_point: 0, lo: -128, hi: 127 };
+    let out = Output { zero_point: 0, lo: 0, hi: 127 };
     let rule = Rule::Once(1.0 / 64.0);
     assert_eq!(linear_channel(32, rule, out, 200).expect("dead").kind, ChannelKind::Dead);
     assert!(matches!(linear_channel(33, rule, out, 200), Err(StaircaseError::Accumulator { gap: 64, .. })));
