@@ -253,7 +253,7 @@ fn dead_needs_gaps_of_twice_the_products() {
 #[test]
 fn largest_and_smallest_channels_have_answers() {
     let mut random = Random(7);
-    let (mut live, mut dead) = (0, 0);
+    let (mut live, mut dead, mut long) = (0, 0, 0);
     for _ in 0..3000 {
         // Products of 3x3x1024 bytes at most; multipliers down to where qm gives up.
         let products = 1i64 << random.within(0, 28);
@@ -270,10 +270,12 @@ fn largest_and_smallest_channels_have_answers() {
                 ChannelKind::Constant(_) => {}
             },
             Err(StaircaseError::Accumulator { products, gap, .. }) => assert!(gap < 2 * products),
+            // Two roundings have constants with m = q at least; one rounding by a real number of a few 2^-21 may not.
+            Err(StaircaseError::Word { .. }) if matches!(rule, Rule::Once(k) if k < 2e-6) => long += 1,
             Err(other) => panic!("{products} {rule:?}: {other}"),
         }
     }
-    assert!(live > 1000 && dead > 300, "{live} {dead}");
+    assert!(live > 1000 && dead > 300 && long < 20, "{live} {dead} {long}");
 }
 
 #[test]
@@ -313,7 +315,10 @@ fn bad_parameters_are_refused() {
     let staircase = Staircase::new(Rule::Once(0.5), out);
     assert!(matches!(fit(&staircase, 1, 0), Err(StaircaseError::Range { .. })));
     assert!(matches!(fit(&staircase, i64::MIN, 0), Err(StaircaseError::Range { .. })));
-    assert!(matches!(fit(&staircase, -(1 << 60), 1 << 60), Err(StaircaseError::Word { .. })));
+    // One piece of slope 1/2 needs a long numerator, two do not.
+    assert!(matches!(fit(&staircase, -(1 << 60), 1 << 60), Ok(Fit::Affine(two)) if two.two_pieces() && two.m() == 1));
+    let third = Staircase::new(Rule::Once(1.0 / 3.0), out);
+    assert!(matches!(fit(&third, -(1 << 60), 1 << 60), Err(StaircaseError::Word { .. })));
     let falling = Thresholds { lo: 0, at: vec![5, 3] };
     assert!(matches!(fit_thresholds(&falling, 0, |_| 0, -9, 9), Err(StaircaseError::NotMonotone { value: 2 })));
     let rescale = Rescale::Once(vec![0.5, 0.25]);
