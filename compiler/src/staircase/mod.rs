@@ -23,7 +23,7 @@ mod tests;
 
 pub use add::{AddFit, AddReference, Constants2, search_add};
 pub use affine::{Constants, Fit, fit, fit_thresholds, sign};
-pub use linear::{Channel, ChannelKind, PlacedBias, linear_channel};
+pub use linear::{Channel, ChannelKind, PlacedBias, dead_channel, linear_channel};
 pub use proof::{ProofError, prove, prove_add};
 pub use rule::{Rule, Staircase, Thresholds};
 

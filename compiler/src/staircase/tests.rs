@@ -241,6 +241,11 @@ fn dead_needs_gaps_of_twice_the_products() {
     assert!(matches!(linear_channel(32, rule, out, 64), Err(StaircaseError::Products { .. })));
     assert!(matches!(linear_channel(-1, rule, out, 64), Err(StaircaseError::Products { .. })));
     assert!(matches!(linear_channel(65, rule, out, 64), Err(StaircaseError::Products { .. })));
+    // By choice, where a live channel fits as well.
+    assert!(matches!(linear_channel(32, rule, out, MAX_ACC).expect("live").kind, ChannelKind::Live(_)));
+    assert_eq!(dead_channel(32, rule, out, MAX_ACC), linear_channel(32, rule, out, 200).map(Some));
+    assert_eq!(dead_channel(33, rule, out, MAX_ACC), Ok(None));
+    assert_eq!(dead_channel(1, Rule::Once(0.0), out, MAX_ACC), Ok(None));
     // No products: the output is the bias's, whatever the thresholds.
     let still = linear_channel(0, rule, out, 1).expect("dead");
     assert_eq!(still.kind, ChannelKind::Dead);
