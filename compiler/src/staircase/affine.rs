@@ -143,7 +143,7 @@ pub fn fit_thresholds(
         }
         return Ok(Fit::Constant(y));
     }
-    let mut found = search(&thresholds, split)?.words_for(&thresholds, from, to)?;
+    let mut found = search(&thresholds, split, from, to)?;
     found.checked = prove(&found, &thresholds, reference)?;
     Ok(Fit::Affine(found))
 }
@@ -187,18 +187,6 @@ impl Wide {
     }
 }
 
-/// A [`Wide`] with its split, `lo` if there is one piece.
-struct Found {
-    wide: Wide,
-    split: i32,
-}
-
-impl Found {
-    fn words_for(self, thresholds: &Thresholds, from: i64, to: i64) -> Result<Constants, StaircaseError> {
-        self.wide.words(thresholds.lo, thresholds.hi(), self.split, from, to)
-    }
-}
-
 /// The points of consecutive thresholds, relative to the first one and to `lo`.
 struct Piece {
     lower: Vec<Point>,
@@ -218,7 +206,8 @@ impl Piece {
     }
 }
 
-fn search(thresholds: &Thresholds, split: i32) -> Result<Found, StaircaseError> {
+/// One piece if it exists and fits words, else two.
+fn search(thresholds: &Thresholds, split: i32, from: i64, to: i64) -> Result<Constants, StaircaseError> {
     let (lo, hi) = (thresholds.lo, thresholds.hi());
     let at = &thresholds.at;
     let (first, last) = (at[0], at[at.len() - 1]);
@@ -241,22 +230,26 @@ fn search(thresholds: &Thresholds, split: i32) -> Result<Found, StaircaseError> 
     let absolute = |b: i128, m: i128, s: u32| b - m * i128::from(first) + (i128::from(lo) << s);
 
     let whole = piece(0..at.len());
+    let mut refusal = StaircaseError::NoConstants { lo, hi, split };
     if let Some((m, s)) = whole.slopes().and_then(smallest)
         && let Some(b) = whole.offset(m, s)
     {
         let b = absolute(b, m, s);
-        return Ok(Found { wide: Wide { m, s, above: b, below: b }, split: lo });
+        match (Wide { m, s, above: b, below: b }).words(lo, hi, lo, from, to) {
+            Err(words) => refusal = words,
+            found => return found,
+        }
     }
-    let no = StaircaseError::NoConstants { lo, hi, split };
     if split <= lo || split >= hi {
-        return Err(no);
+        return Err(refusal);
     }
     let middle = (i64::from(split) - i64::from(lo)) as usize;
     let (below, above) = (piece(0..middle), piece(middle..at.len()));
     let both = below.slopes().zip(above.slopes()).and_then(|(x, y)| x.and(y));
-    let Some((m, s)) = both.and_then(smallest) else { return Err(no) };
-    let (Some(b_below), Some(b_above)) = (below.offset(m, s), above.offset(m, s)) else { return Err(no) };
-    Ok(Found { wide: Wide { m, s, above: absolute(b_above, m, s), below: absolute(b_below, m, s) }, split })
+    let Some((m, s)) = both.and_then(smallest) else { return Err(refusal) };
+    let (Some(b_below), Some(b_above)) = (below.offset(m, s), above.offset(m, s)) else { return Err(refusal) };
+    let wide = Wide { m, s, above: absolute(b_above, m, s), below: absolute(b_below, m, s) };
+    wide.words(lo, hi, split, from, to)
 }
 
 /// The smallest `s` with a positive `m/2^s` inside.

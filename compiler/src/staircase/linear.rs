@@ -2,7 +2,7 @@
 //!
 //! `P` bounds |Σ products|, `t` is the largest |threshold|. A bias above `t + P` leaves every threshold passed whatever
 //! the products, one below `-(t + P) - 1` none, so it is moved to that bound: `|acc| <= t + 2P + 1` (*live*). Where
-//! that is too much: the accumulators of one inference lie in `bias - P ..= bias + P`, and a threshold T is in doubt iff
+//! that is too much, or the constants leave 64-bit words: the accumulators of one inference lie in `bias - P ..= bias + P`, and a threshold T is in doubt iff
 //! `bias - P < T <= bias + P`, which are 2P consecutive integers. Neighbours at least 2P apart are never both in doubt
 //! (*dead*): the owner of the weights supplies the value `k` below the threshold in doubt and `b'`, and
 //! `y = k + [p + b' >= 0]`. Moved biases, `k` and `b'` are secret and nothing public depends on them.
@@ -49,41 +49,70 @@ pub struct PlacedBias {
     pub base: i32,
 }
 
-/// Plans a channel whose sum of products is in `-products..=products`, for accumulators up to `max_acc`.
+/// Plans a channel whose sum of products is in `-products..=products`, for accumulators up to `max_acc`: live if it can
+/// be, else dead.
 pub fn linear_channel(products: i64, rule: Rule, out: Output, max_acc: i64) -> Result<Channel, StaircaseError> {
+    check_products(products, max_acc)?;
+    let staircase = Staircase::new(rule, out);
+    let thresholds = staircase.thresholds()?;
+    if thresholds.at.is_empty() {
+        return Ok(constant(thresholds.lo, products, staircase));
+    }
+    let (threshold, gap) = (thresholds.largest(), thresholds.smallest_gap());
+    let needed = i128::from(threshold) + 2 * i128::from(products) + 1;
+    let not_live = if needed <= i128::from(max_acc.min(REACH - 1)) {
+        let acc_bound = needed as i64;
+        match fit(&staircase, -acc_bound, acc_bound) {
+            Ok(Fit::Constant(y)) => return Ok(constant(y, products, staircase)),
+            Ok(Fit::Affine(found)) => {
+                let (kind, checked) = (ChannelKind::Live(found), found.checked());
+                let bias_hi = threshold + products;
+                return Ok(Channel { kind, acc_bound, bias_lo: -bias_hi - 1, bias_hi, checked, products, staircase });
+            }
+            Err(StaircaseError::Proof(refused)) => return Err(refused.into()),
+            Err(none) => none,
+        }
+    } else {
+        StaircaseError::Accumulator { products, threshold, needed, max_acc, gap }
+    };
+    if gap < 2 * products {
+        return Err(not_live);
+    }
+    dead(products, staircase, &thresholds, max_acc)
+}
+
+/// The same channel as a dead one, `None` if two thresholds may be in doubt at once (or the output is constant). Where a
+/// nearly dead channel is live as well, its slope is tiny and its shift large; this is cheaper.
+pub fn dead_channel(products: i64, rule: Rule, out: Output, max_acc: i64) -> Result<Option<Channel>, StaircaseError> {
+    check_products(products, max_acc)?;
+    let staircase = Staircase::new(rule, out);
+    let thresholds = staircase.thresholds()?;
+    if thresholds.at.is_empty() || thresholds.smallest_gap() < 2 * products {
+        return Ok(None);
+    }
+    dead(products, staircase, &thresholds, max_acc).map(Some)
+}
+
+fn check_products(products: i64, max_acc: i64) -> Result<(), StaircaseError> {
     if !(0..REACH / 4).contains(&products) || products > max_acc {
         return Err(StaircaseError::Products { products, max_acc });
     }
-    let staircase = Staircase::new(rule, out);
-    let thresholds = staircase.thresholds()?;
-    let plan = |kind, acc_bound, bias_lo, bias_hi, checked| {
-        Ok(Channel { kind, acc_bound, bias_lo, bias_hi, checked, products, staircase })
-    };
-    if thresholds.at.is_empty() {
-        return plan(ChannelKind::Constant(thresholds.lo), products, 0, 0, 0);
-    }
-    let (t, gap) = (thresholds.largest(), thresholds.smallest_gap());
-    let bound = i128::from(t) + 2 * i128::from(products) + 1;
-    let live = if bound <= i128::from(max_acc.min(REACH - 1)) {
-        let bound = bound as i64;
-        match fit(&staircase, -bound, bound)? {
-            Fit::Constant(y) => return plan(ChannelKind::Constant(y), products, 0, 0, 0),
-            Fit::Affine(found) => {
-                let bias = t + products;
-                return plan(ChannelKind::Live(found), bound, -bias - 1, bias, found.checked());
-            }
-        }
-    } else {
-        StaircaseError::Accumulator { products, threshold: t, needed: bound, max_acc, gap }
-    };
-    if gap < 2 * products {
-        return Err(live);
-    }
-    if 2 * products + 1 > max_acc {
+    Ok(())
+}
+
+fn constant(y: i32, products: i64, staircase: Staircase) -> Channel {
+    let kind = ChannelKind::Constant(y);
+    Channel { kind, acc_bound: products, bias_lo: 0, bias_hi: 0, checked: 0, products, staircase }
+}
+
+fn dead(products: i64, staircase: Staircase, thresholds: &Thresholds, max_acc: i64) -> Result<Channel, StaircaseError> {
+    let acc_bound = 2 * products + 1;
+    if acc_bound > max_acc {
         return Err(StaircaseError::Products { products, max_acc });
     }
-    let checked = check_thresholds(&staircase, &thresholds)?;
-    plan(ChannelKind::Dead, 2 * products + 1, -products - 1, products, checked)
+    let checked = check_thresholds(&staircase, thresholds)?;
+    let (kind, bias_lo) = (ChannelKind::Dead, -products - 1);
+    Ok(Channel { kind, acc_bound, bias_lo, bias_hi: products, checked, products, staircase })
 }
 
 /// That every threshold of a dead channel is one of the reference.

@@ -21,9 +21,9 @@ pub mod rule;
 #[cfg(test)]
 mod tests;
 
-pub use add::{AddFit, Constants2, search_add};
+pub use add::{AddFit, AddReference, Constants2, search_add};
 pub use affine::{Constants, Fit, fit, fit_thresholds, sign};
-pub use linear::{Channel, ChannelKind, PlacedBias, linear_channel};
+pub use linear::{Channel, ChannelKind, PlacedBias, dead_channel, linear_channel};
 pub use proof::{ProofError, prove, prove_add};
 pub use rule::{Rule, Staircase, Thresholds};
 

@@ -234,13 +234,18 @@ fn dead_channels_for_every_product() {
 #[test]
 fn dead_needs_gaps_of_twice_the_products() {
     // Thresholds 64 apart: 32 is dead, 33 neither.
-    let out = Output { zero_point: 0, lo: -128, hi: 127 };
+    let out = Output { zero_point: 0, lo: 0, hi: 127 };
     let rule = Rule::Once(1.0 / 64.0);
     assert_eq!(linear_channel(32, rule, out, 200).expect("dead").kind, ChannelKind::Dead);
     assert!(matches!(linear_channel(33, rule, out, 200), Err(StaircaseError::Accumulator { gap: 64, .. })));
     assert!(matches!(linear_channel(32, rule, out, 64), Err(StaircaseError::Products { .. })));
     assert!(matches!(linear_channel(-1, rule, out, 64), Err(StaircaseError::Products { .. })));
     assert!(matches!(linear_channel(65, rule, out, 64), Err(StaircaseError::Products { .. })));
+    // By choice, where a live channel fits as well.
+    assert!(matches!(linear_channel(32, rule, out, MAX_ACC).expect("live").kind, ChannelKind::Live(_)));
+    assert_eq!(dead_channel(32, rule, out, MAX_ACC), linear_channel(32, rule, out, 200).map(Some));
+    assert_eq!(dead_channel(33, rule, out, MAX_ACC), Ok(None));
+    assert_eq!(dead_channel(1, Rule::Once(0.0), out, MAX_ACC), Ok(None));
     // No products: the output is the bias's, whatever the thresholds.
     let still = linear_channel(0, rule, out, 1).expect("dead");
     assert_eq!(still.kind, ChannelKind::Dead);
@@ -253,7 +258,7 @@ fn dead_needs_gaps_of_twice_the_products() {
 #[test]
 fn largest_and_smallest_channels_have_answers() {
     let mut random = Random(7);
-    let (mut live, mut dead) = (0, 0);
+    let (mut live, mut dead, mut long) = (0, 0, 0);
     for _ in 0..3000 {
         // Products of 3x3x1024 bytes at most; multipliers down to where qm gives up.
         let products = 1i64 << random.within(0, 28);
@@ -270,10 +275,12 @@ fn largest_and_smallest_channels_have_answers() {
                 ChannelKind::Constant(_) => {}
             },
             Err(StaircaseError::Accumulator { products, gap, .. }) => assert!(gap < 2 * products),
+            // Two roundings have constants with m = q at least; one rounding by a real number of a few 2^-21 may not.
+            Err(StaircaseError::Word { .. }) if matches!(rule, Rule::Once(k) if k < 2e-6) => long += 1,
             Err(other) => panic!("{products} {rule:?}: {other}"),
         }
     }
-    assert!(live > 1000 && dead > 300, "{live} {dead}");
+    assert!(live > 1000 && dead > 300 && long < 20, "{live} {dead} {long}");
 }
 
 #[test]
@@ -313,7 +320,10 @@ fn bad_parameters_are_refused() {
     let staircase = Staircase::new(Rule::Once(0.5), out);
     assert!(matches!(fit(&staircase, 1, 0), Err(StaircaseError::Range { .. })));
     assert!(matches!(fit(&staircase, i64::MIN, 0), Err(StaircaseError::Range { .. })));
-    assert!(matches!(fit(&staircase, -(1 << 60), 1 << 60), Err(StaircaseError::Word { .. })));
+    // One piece of slope 1/2 needs a long numerator, two do not.
+    assert!(matches!(fit(&staircase, -(1 << 60), 1 << 60), Ok(Fit::Affine(two)) if two.two_pieces() && two.m() == 1));
+    let third = Staircase::new(Rule::Once(1.0 / 3.0), out);
+    assert!(matches!(fit(&third, -(1 << 60), 1 << 60), Err(StaircaseError::Word { .. })));
     let falling = Thresholds { lo: 0, at: vec![5, 3] };
     assert!(matches!(fit_thresholds(&falling, 0, |_| 0, -9, 9), Err(StaircaseError::NotMonotone { value: 2 })));
     let rescale = Rescale::Once(vec![0.5, 0.25]);
