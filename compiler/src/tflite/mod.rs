@@ -5,6 +5,7 @@
 //! `schema/tflite.fbs`, a function in `ops/`, a line in `ops::import`.
 
 mod arith;
+mod checks;
 mod codes;
 mod context;
 mod fault;
@@ -15,6 +16,7 @@ mod raw;
 #[allow(clippy::undocumented_unsafe_blocks, mismatched_lifetime_syntaxes)]
 #[rustfmt::skip]
 mod schema;
+mod walk;
 
 use std::fmt;
 
@@ -104,8 +106,8 @@ impl std::error::Error for ImportReport {}
 /// Reads and checks a model. `bytes` is hostile.
 pub fn import(bytes: &[u8]) -> Result<Graph, ImportReport> {
     match raw::read(bytes) {
-        Ok(raw) => context::import(&raw).map_err(|problems| ImportReport { problems }),
-        Err(fault) => Err(ImportReport { problems: vec![context::problem(fault, None, None)] }),
+        Ok(raw) => walk::import(&raw).map_err(|problems| ImportReport { problems }),
+        Err(fault) => Err(ImportReport { problems: vec![walk::problem(fault, None, None)] }),
     }
 }
 

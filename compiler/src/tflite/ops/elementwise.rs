@@ -1,8 +1,9 @@
 //! ADD, QUANTIZE.
 
 use super::super::arith::{self, Activation as Fused};
+use super::super::checks::elements;
 use super::super::codes;
-use super::super::context::{Context, Site, elements, no_options};
+use super::super::context::{Context, Site, no_options};
 use super::super::fault::{Fault, Stop, damaged};
 use super::super::schema::tflite::BuiltinOptionsRef;
 use super::field;

@@ -166,10 +166,10 @@ fn linear(
         DType::U8 => (0, 255, weights.zero_point),
         _ => (-128, 127, weights.zero_point),
     };
-    // Both lie within 8 bits, so differences fit.
+    let zero_point = i16::try_from(zero).expect("checked against the range of an 8-bit type");
     let centred = |&byte: &u8| match weights.dtype {
-        DType::U8 => i16::from(byte) - zero as i16,
-        _ => i16::from(byte.cast_signed()) - zero as i16,
+        DType::U8 => i16::from(byte) - zero_point,
+        _ => i16::from(byte.cast_signed()) - zero_point,
     };
     Ok(Linear {
         weights: weights.data.iter().map(centred).collect(),

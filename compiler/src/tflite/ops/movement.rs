@@ -1,7 +1,8 @@
 //! PAD, RESHAPE, SQUEEZE, EXPAND_DIMS: stored integers are copied; scales are not looked at.
 
+use super::super::checks::elements;
 use super::super::codes;
-use super::super::context::{Activation, Context, Site, dims, elements, no_options};
+use super::super::context::{Activation, Context, Site, dims, no_options};
 use super::super::fault::{Fault, Stop, damaged, limit};
 use super::super::raw::MAX_RANK;
 use super::super::schema::tflite::BuiltinOptionsRef;
