@@ -65,7 +65,10 @@ impl Activation {
             3 => Ok(Activation::Relu6),
             4 | 5 => Err(unsupported(
                 codes::VARIANT,
-                format!("fused activation {} is not computed by TFLite's integer kernels", if code == 4 { "TANH" } else { "SIGN_BIT" }),
+                format!(
+                    "fused activation {} is not computed by TFLite's integer kernels",
+                    if code == 4 { "TANH" } else { "SIGN_BIT" }
+                ),
                 "use NONE, RELU, RELU6 or RELU_N1_TO_1, or a separate operator",
             )),
             _ => Err(Fault::new(
@@ -120,7 +123,9 @@ mod tests {
 
     #[test]
     fn activation_bounds_may_be_empty() {
-        let out = |a: Activation, scale, zero_point| a.output(DType::I8, Quant { scale, zero_point }).map(|o| (o.lo, o.hi)).ok();
+        let out = |a: Activation, scale, zero_point| {
+            a.output(DType::I8, Quant { scale, zero_point }).map(|o| (o.lo, o.hi)).ok()
+        };
         assert_eq!(out(Activation::None, 0.1, 3), Some((-128, 127)));
         assert_eq!(out(Activation::Relu, 0.1, 3), Some((3, 127)));
         assert_eq!(out(Activation::Relu6, 0.1, 3), Some((3, 63)));

@@ -13,7 +13,12 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(category: Category, code: &'static str, reason: impl Into<String>, next_step: impl Into<String>) -> Fault {
+    pub(super) fn new(
+        category: Category,
+        code: &'static str,
+        reason: impl Into<String>,
+        next_step: impl Into<String>,
+    ) -> Fault {
         Fault { code, category, tensor: None, reason: reason.into(), next_step: next_step.into() }
     }
 

@@ -5,6 +5,7 @@
 //! `schema/tflite.fbs`, a function in `ops/`, a line in `ops::import`.
 
 mod arith;
+mod checks;
 mod codes;
 mod context;
 mod fault;
@@ -15,6 +16,7 @@ mod raw;
 #[allow(clippy::undocumented_unsafe_blocks, mismatched_lifetime_syntaxes)]
 #[rustfmt::skip]
 mod schema;
+mod walk;
 
 use std::fmt;
 
@@ -104,7 +106,55 @@ impl std::error::Error for ImportReport {}
 /// Reads and checks a model. `bytes` is hostile.
 pub fn import(bytes: &[u8]) -> Result<Graph, ImportReport> {
     match raw::read(bytes) {
-        Ok(raw) => context::import(&raw).map_err(|problems| ImportReport { problems }),
-        Err(fault) => Err(ImportReport { problems: vec![context::problem(fault, None, None)] }),
+        Ok(raw) => walk::import(&raw).map_err(|problems| ImportReport { problems }),
+        Err(fault) => Err(ImportReport { problems: vec![walk::problem(fault, None, None)] }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::schema::tflite as fb;
+    use super::*;
+
+    /// A model whose lists of tensors and operators repeat one table each.
+    fn repetitive(tensors: usize, operators: usize, operands: usize) -> Vec<u8> {
+        let mut builder = planus::Builder::new();
+        let quantization =
+            fb::QuantizationParameters { scale: Some(vec![1.0]), zero_point: Some(vec![0]), ..Default::default() };
+        let tensor = fb::Tensor {
+            shape: Some(vec![1]),
+            element_type: 9,
+            quantization: Some(Box::new(quantization)),
+            ..Default::default()
+        };
+        let tensor = planus::WriteAsOffset::prepare(&tensor, &mut builder);
+        let operator = fb::Operator { inputs: Some(vec![0; operands]), outputs: Some(vec![1]), ..Default::default() };
+        let operator = planus::WriteAsOffset::prepare(&operator, &mut builder);
+        let tensors = builder.create_vector(vec![tensor; tensors]);
+        let operators = builder.create_vector(vec![operator; operators]);
+        let graph = fb::SubGraph::create(&mut builder, tensors, &[0][..], &[1][..], operators);
+        let code = fb::OperatorCode { version: 1, builtin_code: 9, ..Default::default() };
+        let buffer = fb::Buffer::default();
+        let model = fb::Model::create(&mut builder, 3u32, &[code][..], &[graph][..], None::<&[u8]>, &[buffer][..]);
+        let bytes = builder.finish(model, None);
+        let root = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) + 4;
+        [&root.to_le_bytes(), &b"TFL3"[..], &bytes[4..]].concat()
+    }
+
+    #[test]
+    fn repetition_is_bounded() {
+        for (tensors, operators, operands, code) in
+            [(2, 1, 1, 4), (1 << 17, 1 << 16, 2, 4), (1 << 18, 1, 1, 5), (2, 1 << 17, 1, 5), (2, 1 << 15, 1 << 10, 5)]
+        {
+            let bytes = repetitive(tensors, operators, operands);
+            let start = Instant::now();
+            let report = import(&bytes).expect_err("the operator has no options");
+            assert!(start.elapsed() < Duration::from_secs(1));
+            assert!(report.problems.len() <= 1000);
+            assert_ne!(report.problems[0].code, codes::NOT_TFLITE);
+            assert_eq!(report.exit_code(), code, "{tensors} {operators} {operands}: {}", report.problems[0]);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Names of operators, element types and tensors, for messages.
 
+use crate::qgraph::DType;
+
 /// Names of the built-in operators, by code.
 const OPERATORS: &[&str] = &[
     "ADD",
@@ -252,6 +254,18 @@ pub(super) fn element_type(code: i8) -> Option<&'static str> {
     TYPES.get(usize::try_from(code).ok()?).copied()
 }
 
+/// TFLite's name of a stored type.
+pub(super) fn dtype(dtype: DType) -> &'static str {
+    match dtype {
+        DType::I8 => "int8",
+        DType::U8 => "uint8",
+        DType::I16 => "int16",
+        DType::I32 => "int32",
+        DType::I64 => "int64",
+        DType::Bool => "bool",
+    }
+}
+
 /// A name from a file, safe to print on a terminal and of bounded length.
 pub(super) fn printable(name: &str) -> String {
     let mut shown = String::new();
@@ -267,4 +281,33 @@ pub(super) fn printable(name: &str) -> String {
         }
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_print_on_one_line() {
+        assert_eq!(printable("a/b:0"), "a/b:0");
+        assert_eq!(printable("a\u{1b}[2J\nb"), "a\\u{1b}[2J\\nb");
+        assert!(printable(&"x".repeat(1000)).len() < 100);
+    }
+
+    #[test]
+    fn operator_codes_are_in_order() {
+        assert_eq!(OPERATORS.len(), 210);
+        for (code, name) in [
+            (0, "ADD"),
+            (32, "CUSTOM"),
+            (51, "DELEGATE"),
+            (114, "QUANTIZE"),
+            (126, "BATCH_MATMUL"),
+            (150, "GELU"),
+            (206, "STABLEHLO_COMPOSITE"),
+        ] {
+            assert_eq!(operator(code), Some(name));
+        }
+        assert_eq!((operator(210), operator(-1)), (None, None));
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Lists in a file may share their bytes, so that a short file can describe a very long model; hence the limits.
 
+use planus::errors::ErrorKind;
 use planus::{ReadAsRoot, Vector};
 
 use super::codes;
@@ -15,6 +16,9 @@ const MAX_OPERATORS: usize = 1 << 16;
 const MAX_BUFFERS: usize = 1 << 17;
 const MAX_CODES: usize = 1 << 12;
 const MAX_OPERANDS: usize = 1 << 19;
+/// What `planus` reports for an operator whose table ends between tag and value of its options: it has none. No damaged
+/// table has this length, which is even and large enough.
+const OPTIONS_LEFT_OUT: u16 = 12;
 
 /// A model file, taken apart.
 pub(super) struct Raw<'a> {
@@ -106,7 +110,10 @@ struct Allowance {
 
 impl Allowance {
     fn take(&mut self, n: usize) -> Result<(), Fault> {
-        self.left = self.left.checked_sub(n).ok_or_else(|| limit(codes::BUDGET, format!("the model has too many {}", self.what)))?;
+        self.left = self
+            .left
+            .checked_sub(n)
+            .ok_or_else(|| limit(codes::BUDGET, format!("the model has too many {}", self.what)))?;
         Ok(())
     }
 }
@@ -135,7 +142,12 @@ fn parse(bytes: &[u8]) -> Result<Raw<'_>, Failure> {
         3 => {}
         0 => return Err(damaged(codes::VERSION, "schema version 0 does not exist").into()),
         other => {
-            return Err(unsupported(codes::VERSION, format!("schema version is {other}, expected 3"), "convert the model with a current converter").into());
+            return Err(unsupported(
+                codes::VERSION,
+                format!("schema version is {other}, expected 3"),
+                "convert the model with a current converter",
+            )
+            .into());
         }
     }
     let mut faults = Vec::new();
@@ -192,11 +204,7 @@ fn parse(bytes: &[u8]) -> Result<Raw<'_>, Failure> {
                 code: code.cloned(),
                 inputs: integers(operator.inputs()?, &mut operands)?,
                 outputs: integers(operator.outputs()?, &mut operands)?,
-                options: match operator.builtin_options() {
-                    Ok(options) => options,
-                    Err(planus::Error { error_kind: planus::errors::ErrorKind::UnknownUnionTag { .. }, .. }) => None,
-                    Err(error) => return Err(error.into()),
-                },
+                options: options(&operator)?,
             });
         }
     }
@@ -205,18 +213,30 @@ fn parse(bytes: &[u8]) -> Result<Raw<'_>, Failure> {
     Ok(Raw { tensors, operators, inputs, outputs, faults, file_len: bytes.len() })
 }
 
+fn options<'a>(operator: &fb::OperatorRef<'a>) -> Result<Option<fb::BuiltinOptionsRef<'a>>, planus::Error> {
+    operator.builtin_options().or_else(|error| match error.error_kind {
+        ErrorKind::UnknownUnionTag { .. } | ErrorKind::InvalidVtableLength { length: OPTIONS_LEFT_OUT } => Ok(None),
+        _ => Err(error),
+    })
+}
+
 /// Data inside the buffer table or, in files above 2 GiB, elsewhere in the file.
 fn buffer_data<'a>(bytes: &'a [u8], buffer: &fb::BufferRef<'a>) -> Result<Result<&'a [u8], Fault>, planus::Error> {
     let offset = buffer.offset()?;
     if offset <= 1 {
         return Ok(Ok(buffer.data()?.unwrap_or_default()));
     }
-    let range = usize::try_from(offset).ok().zip(offset.checked_add(buffer.size()?).and_then(|end| usize::try_from(end).ok()));
+    let range =
+        usize::try_from(offset).ok().zip(offset.checked_add(buffer.size()?).and_then(|end| usize::try_from(end).ok()));
     let data = range.and_then(|(start, end)| bytes.get(start..end));
     Ok(data.ok_or_else(|| damaged(codes::DATA_LENGTH, "its buffer lies outside the file")))
 }
 
-fn read_tensor<'a>(tensor: &fb::TensorRef<'a>, buffers: &[Result<&'a [u8], Fault>], names: &mut Allowance) -> Result<RawTensor<'a>, Failure> {
+fn read_tensor<'a>(
+    tensor: &fb::TensorRef<'a>,
+    buffers: &[Result<&'a [u8], Fault>],
+    names: &mut Allowance,
+) -> Result<RawTensor<'a>, Failure> {
     let shape = tensor.shape()?;
     let index = tensor.buffer()?;
     let data = match usize::try_from(index).ok().and_then(|index| buffers.get(index)) {

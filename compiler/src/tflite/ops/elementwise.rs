@@ -1,8 +1,9 @@
 //! ADD, QUANTIZE.
 
 use super::super::arith::{self, Activation as Fused};
+use super::super::checks::elements;
 use super::super::codes;
-use super::super::context::{Context, Site, elements, no_options};
+use super::super::context::{Context, Site, no_options};
 use super::super::fault::{Fault, Stop, damaged};
 use super::super::schema::tflite::BuiltinOptionsRef;
 use super::field;
@@ -23,7 +24,9 @@ pub(super) fn add(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<Te
     let out = Fused::of(field(options.activation())?)?.output(output.dtype, output.quant)?;
     let (s1, s2, s_out) = (f64::from(a.quant.scale), f64::from(b.quant.scale), f64::from(output.quant.scale));
     let twice = 2.0 * s1.max(s2);
-    let operand = |scale: f64, zero_point: i32| arith::multiplier(scale / twice).map(|multiplier| AddOperand { zero_point, multiplier });
+    let operand = |scale: f64, zero_point: i32| {
+        arith::multiplier(scale / twice).map(|multiplier| AddOperand { zero_point, multiplier })
+    };
     let operands = [operand(s1, a.quant.zero_point)?, operand(s2, b.quant.zero_point)?];
     let multiplier = arith::multiplier(twice / (f64::from(1 << LEFT_SHIFT) * s_out))?;
     if multiplier.e > 0 {

@@ -1,10 +1,10 @@
 //! CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED.
 
 use super::super::arith::{self, Activation as Fused};
-use super::super::codes;
 use super::super::context::{Activation, Context, Site, Weights, dims, no_options};
 use super::super::fault::{Fault, Stop, damaged, unsupported};
 use super::super::schema::tflite::BuiltinOptionsRef;
+use super::super::{codes, names};
 use super::{WindowOptions, field, window};
 use crate::qgraph::{DType, Kind, Linear, Rescale, TensorId};
 
@@ -18,7 +18,12 @@ pub(super) fn conv(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<T
     site.operands(2, 3)?;
     let (input, weights, output) = (site.operand(0)?, site.operand(1)?, site.result()?);
     let Some(bias) = site.optional(2) else {
-        return Err(unsupported(codes::VARIANT, "it has no bias, which TFLite's kernel refuses", "add a bias of zeros").into());
+        return Err(unsupported(
+            codes::VARIANT,
+            "it has no bias, which TFLite's kernel refuses",
+            "add a bias of zeros",
+        )
+        .into());
     };
     for index in [input, weights] {
         dims::<4>(&cx.shape(index)?).map_err(|fault| fault.at(index))?;
@@ -63,7 +68,11 @@ pub(super) fn depthwise(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, 
     let multiplier = out / channels;
     let stated = field(options.depth_multiplier())?;
     if stated != 0 && usize::try_from(stated) != Ok(multiplier) {
-        return Err(damaged(codes::OPTIONS, format!("its depth multiplier is {stated}, the weights have {multiplier}")).into());
+        return Err(damaged(
+            codes::OPTIONS,
+            format!("its depth multiplier is {stated}, the weights have {multiplier}"),
+        )
+        .into());
     }
     let geometry = WindowOptions {
         padding: field(options.padding())?,
@@ -88,13 +97,21 @@ pub(super) fn fully_connected(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(
     let weights = cx.weights(weights, 0)?;
     let [out, depth] = dims(&weights.shape)?;
     if field(options.weights_format())? != 0 {
-        return Err(unsupported(codes::STORAGE, "its weights are shuffled", "convert without shuffled weights").at(weights.index).into());
+        return Err(unsupported(codes::STORAGE, "its weights are shuffled", "convert without shuffled weights")
+            .at(weights.index)
+            .into());
     }
     let keep = field(options.keep_num_dims())?;
     if input.len() % depth != 0 || (keep && input.shape.last() != Some(&depth)) {
-        return Err(damaged(codes::SHAPE, format!("an input of shape {:?} is not made of rows of {depth}", input.shape)).at(input.id.index()).into());
+        return Err(damaged(
+            codes::SHAPE,
+            format!("an input of shape {:?} is not made of rows of {depth}", input.shape),
+        )
+        .at(input.id.index())
+        .into());
     }
-    let mut shape = if keep { input.shape[..input.shape.len().saturating_sub(1)].to_vec() } else { vec![input.len() / depth] };
+    let mut shape =
+        if keep { input.shape[..input.shape.len().saturating_sub(1)].to_vec() } else { vec![input.len() / depth] };
     shape.push(out);
     let fused = Fused::of(field(options.activation())?)?;
     same_types(&input, &weights, &output)?;
@@ -124,13 +141,16 @@ fn convolution(
     same_types(input, weights, output)?;
     if weights.dtype == DType::I8 && weights.zero_point != 0 {
         let reason = format!("int8 convolution weights have the zero point {}", weights.zero_point);
-        return Err(unsupported(codes::QUANT_UNSUPPORTED, reason, "quantize the weights symmetrically").at(weights.index).into());
+        return Err(unsupported(codes::QUANT_UNSUPPORTED, reason, "quantize the weights symmetrically")
+            .at(weights.index)
+            .into());
     }
     let (bias, scale) = bias(cx, bias_at, channels)?;
     if weights.dtype == DType::U8 {
         bias_scale(scale, input, weights, output)?;
     }
-    let multipliers = real_multipliers(input, weights, output).into_iter().map(arith::multiplier).collect::<Result<Vec<_>, _>>()?;
+    let multipliers =
+        real_multipliers(input, weights, output).into_iter().map(arith::multiplier).collect::<Result<Vec<_>, _>>()?;
     Ok(linear(input, weights, bias, Rescale::Twice(multipliers), output, fused)?)
 }
 
@@ -146,10 +166,10 @@ fn linear(
         DType::U8 => (0, 255, weights.zero_point),
         _ => (-128, 127, weights.zero_point),
     };
-    // Both lie within 8 bits, so differences fit.
+    let zero_point = i16::try_from(zero).expect("checked against the range of an 8-bit type");
     let centred = |&byte: &u8| match weights.dtype {
-        DType::U8 => i16::from(byte) - zero as i16,
-        _ => i16::from(byte.cast_signed()) - zero as i16,
+        DType::U8 => i16::from(byte) - zero_point,
+        _ => i16::from(byte.cast_signed()) - zero_point,
     };
     Ok(Linear {
         weights: weights.data.iter().map(centred).collect(),
@@ -164,22 +184,34 @@ fn linear(
 fn same_types(input: &Activation, weights: &Weights<'_>, output: &Activation) -> Result<(), Fault> {
     output.expect_type(input.dtype)?;
     if weights.dtype != input.dtype {
-        let reason = format!("weights are {:?} and the input is {:?}", weights.dtype, input.dtype);
+        let reason =
+            format!("weights are {} and the input is {}", names::dtype(weights.dtype), names::dtype(input.dtype));
         return Err(unsupported(codes::TYPE, reason, "quantize weights and activations to one type").at(weights.index));
     }
     Ok(())
 }
 
-/// Bias and its scale.
-fn bias(cx: &mut Context<'_>, index: Option<usize>, channels: usize) -> Result<(Vec<i64>, Option<(usize, f32)>), Stop> {
+/// A bias tensor and its scale.
+type BiasScale = (usize, f32);
+
+/// The bias, zeros where there is none.
+fn bias(cx: &mut Context<'_>, index: Option<usize>, channels: usize) -> Result<(Vec<i64>, Option<BiasScale>), Stop> {
     match index {
         Some(index) => cx.bias(index, channels).map(|(bias, scale)| (bias, Some((index, scale)))),
-        None => Ok((vec![0; channels], None)),
+        None => {
+            cx.take(channels, size_of::<i64>())?;
+            Ok((vec![0; channels], None))
+        }
     }
 }
 
 /// The kernels look at the bias scale only where all channels share one weight scale.
-fn bias_scale(bias: Option<(usize, f32)>, input: &Activation, weights: &Weights<'_>, output: &Activation) -> Result<(), Fault> {
+fn bias_scale(
+    bias: Option<BiasScale>,
+    input: &Activation,
+    weights: &Weights<'_>,
+    output: &Activation,
+) -> Result<(), Fault> {
     let Some((index, scale)) = bias else {
         return Ok(());
     };

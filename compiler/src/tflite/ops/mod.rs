@@ -9,7 +9,7 @@ mod reduce;
 use super::Category;
 use super::codes;
 use super::context::{Context, Site};
-use super::fault::{Fault, Stop, damaged};
+use super::fault::{Fault, Stop, damaged, limit};
 use crate::qgraph::{Kind, TensorId, Window};
 
 /// Imports one operator: its meaning and its data operands.
@@ -34,6 +34,9 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
     })
 }
 
+/// Most positions between the first and the last of a dilated window.
+const MAX_REACH: usize = 1 << 31;
+
 /// Padding, strides and dilations as in the options.
 struct WindowOptions {
     padding: i8,
@@ -53,6 +56,9 @@ fn window(options: &WindowOptions, input: [usize; 2], kernel: [usize; 2]) -> Res
         let stride = positive("stride", options.stride[axis])?;
         let dilation = positive("dilation", options.dilation[axis])?;
         let reach = (kernel[axis].saturating_sub(1)).saturating_mul(dilation).saturating_add(1);
+        if reach > MAX_REACH {
+            return Err(limit(codes::ELEMENTS, format!("its dilated window reaches over {reach} positions")));
+        }
         (output[axis], made.pad[axis]) = match options.padding {
             0 => {
                 let size = input[axis].div_ceil(stride);
@@ -60,7 +66,10 @@ fn window(options: &WindowOptions, input: [usize; 2], kernel: [usize; 2]) -> Res
                 (size, covered.saturating_sub(input[axis]) / 2)
             }
             1 if reach > input[axis] => {
-                return Err(damaged(codes::SHAPE, format!("its window reaches over {reach} positions of an input that has {}", input[axis])));
+                return Err(damaged(
+                    codes::SHAPE,
+                    format!("its window reaches over {reach} positions of an input that has {}", input[axis]),
+                ));
             }
             1 => ((input[axis] - reach) / stride + 1, 0),
             other => return Err(damaged(codes::OPTIONS, format!("padding {other} does not exist"))),
@@ -77,7 +86,12 @@ fn axis(value: i64, rank: usize) -> Result<usize, Fault> {
     let wrapped = if value < 0 { value.saturating_add(signed) } else { value };
     match usize::try_from(wrapped) {
         Ok(axis) if axis < rank => Ok(axis),
-        _ => Err(Fault::new(Category::Damaged, codes::OPTIONS, format!("axis {value} does not exist in {rank} dimensions"), "export the model again")),
+        _ => Err(Fault::new(
+            Category::Damaged,
+            codes::OPTIONS,
+            format!("axis {value} does not exist in {rank} dimensions"),
+            "export the model again",
+        )),
     }
 }
 

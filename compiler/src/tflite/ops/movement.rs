@@ -1,7 +1,8 @@
 //! PAD, RESHAPE, SQUEEZE, EXPAND_DIMS: stored integers are copied; scales are not looked at.
 
+use super::super::checks::elements;
 use super::super::codes;
-use super::super::context::{Activation, Context, Site, dims, elements, no_options};
+use super::super::context::{Activation, Context, Site, dims, no_options};
 use super::super::fault::{Fault, Stop, damaged, limit};
 use super::super::raw::MAX_RANK;
 use super::super::schema::tflite::BuiltinOptionsRef;
@@ -14,13 +15,20 @@ pub(super) fn pad(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<Te
     let listed = site.operand(1)?;
     let [rank, two] = dims(&cx.shape(listed)?).map_err(|fault| fault.at(listed))?;
     if rank != input.shape.len() || two != 2 {
-        return Err(damaged(codes::SHAPE, format!("its paddings have the shape {rank}x{two} for {} dimensions", input.shape.len())).at(listed).into());
+        return Err(damaged(
+            codes::SHAPE,
+            format!("its paddings have the shape {rank}x{two} for {} dimensions", input.shape.len()),
+        )
+        .at(listed)
+        .into());
     }
     let listed_amounts = cx.integers(listed)?;
     let mut amounts = Vec::with_capacity(rank);
     let mut shape = Vec::with_capacity(rank);
     for (pair, &size) in listed_amounts.as_chunks::<2>().0.iter().zip(&input.shape) {
-        let amount = |value: i64| usize::try_from(value).map_err(|_| damaged(codes::OPTIONS, format!("padding of {value}")).at(listed));
+        let amount = |value: i64| {
+            usize::try_from(value).map_err(|_| damaged(codes::OPTIONS, format!("padding of {value}")).at(listed))
+        };
         let (before, after) = (amount(pair[0])?, amount(pair[1])?);
         let padded = size.checked_add(before).and_then(|size| size.checked_add(after));
         shape.push(padded.ok_or_else(|| limit(codes::ELEMENTS, "its paddings exceed every limit").at(listed))?);
@@ -36,7 +44,7 @@ pub(super) fn reshape(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Ve
     let wanted = match (site.optional(1), &site.operator.options) {
         // An operand of rank 1 wins over the options.
         (Some(index), options) => {
-            let from_options = matches!(options, Some(BuiltinOptionsRef::ReshapeOptions(_))) && cx.shape(index)?.len() != 1;
+            let from_options = matches!(options, Some(BuiltinOptionsRef::ReshapeOptions(_))) && cx.rank(index) != 1;
             if from_options { stated_shape(site)? } else { cx.integers(index)? }
         }
         (None, _) => stated_shape(site)?,
@@ -95,14 +103,19 @@ pub(super) fn squeeze(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Ve
             for value in list {
                 let axis = axis(value.into(), input.shape.len())?;
                 if input.shape[axis] != 1 {
-                    return Err(damaged(codes::SHAPE, format!("it removes dimension {axis}, which has size {}", input.shape[axis])).into());
+                    return Err(damaged(
+                        codes::SHAPE,
+                        format!("it removes dimension {axis}, which has size {}", input.shape[axis]),
+                    )
+                    .into());
                 }
                 removed[axis] = true;
             }
         }
         _ => removed.iter_mut().zip(&input.shape).for_each(|(removed, &size)| *removed = size == 1),
     }
-    let shape: Vec<usize> = input.shape.iter().zip(&removed).filter(|(_, removed)| !**removed).map(|(&size, _)| size).collect();
+    let shape: Vec<usize> =
+        input.shape.iter().zip(&removed).filter(|(_, removed)| !**removed).map(|(&size, _)| size).collect();
     output.expect_shape(&shape)?;
     Ok((Kind::Reshape, vec![input.id]))
 }

@@ -38,6 +38,10 @@ pub(super) fn pool(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<T
     let bounds = Fused::of(field(options.activation())?)?.output(output.dtype, output.quant)?;
     output.expect_shape(&[batch, oh, ow, channels])?;
     let (lo, hi) = (bounds.lo, bounds.hi);
-    let kind = if site.name == "MAX_POOL_2D" { Kind::MaxPool2d { window, lo, hi } } else { Kind::AveragePool2d { window, lo, hi } };
+    let kind = if site.name == "MAX_POOL_2D" {
+        Kind::MaxPool2d { window, lo, hi }
+    } else {
+        Kind::AveragePool2d { window, lo, hi }
+    };
     Ok((kind, vec![input.id]))
 }

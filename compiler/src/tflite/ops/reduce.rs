@@ -57,8 +57,13 @@ pub(super) fn softmax(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Ve
         return Err(damaged(codes::SHAPE, "it has no dimension to work along").at(input.id.index()).into());
     }
     if input.dtype == DType::I8 && !(output.quant.scale == 1.0 / 256.0 && output.quant.zero_point == -128) {
-        let reason = format!("int8 SOFTMAX needs scale 1/256 and zero point -128, not {} and {}", output.quant.scale, output.quant.zero_point);
-        return Err(unsupported(codes::QUANT_UNSUPPORTED, reason, "quantize the model again").at(output.id.index()).into());
+        let reason = format!(
+            "int8 SOFTMAX needs scale 1/256 and zero point -128, not {} and {}",
+            output.quant.scale, output.quant.zero_point
+        );
+        return Err(unsupported(codes::QUANT_UNSUPPORTED, reason, "quantize the model again")
+            .at(output.id.index())
+            .into());
     }
     if !beta.is_finite() || beta <= 0.0 {
         return Err(damaged(codes::OPTIONS, format!("its beta is {beta}")).into());
