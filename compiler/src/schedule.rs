@@ -37,7 +37,7 @@ pub fn schedule(lowered: Lowered, profile: &Profile) -> Program {
     }
     let rounds = after.iter().copied().max().unwrap_or(0);
 
-    let mut order = Vec::with_capacity(insts.len());
+    let mut order: Vec<usize> = Vec::with_capacity(insts.len());
     let mut bounds = Vec::new();
     let mut setup_rounds = 0;
     let is_round = |i: usize| insts[i].op.class() == Class::Round;

@@ -20,12 +20,15 @@ fn check(name: &str) {
     let typed = ir::verify::verify(&compiled.program).unwrap();
     let inputs = read_npz(&dir.join(format!("{name}.inputs.npz"))).unwrap();
     let x = &inputs["input_0"];
-    let data: Vec<i64> = x.integers().unwrap().to_vec();
+    let data: Vec<i64> = x.ints().unwrap().to_vec();
     let shape = compiled.graph.tensor(compiled.graph.inputs[0]).shape.clone();
     let oracle =
         eval(&compiled.graph, &[TensorData { shape, data: data.iter().map(|v| *v as i32).collect() }]).unwrap();
-    let want: Vec<Vec<i64>> =
-        outputs(&compiled.graph, &oracle).iter().map(|t| t.data.iter().map(|v| i64::from(*v)).collect()).collect();
+    let want: Vec<Vec<i64>> = outputs(&compiled.graph, &oracle)
+        .unwrap()
+        .iter()
+        .map(|t| t.data.iter().map(|v| i64::from(*v)).collect())
+        .collect();
     let got = ir::eval::eval(&compiled.program, &typed, &[data], &compiled.weights.tensors);
     assert_eq!(got, want, "{name}");
     println!(

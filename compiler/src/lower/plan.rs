@@ -2,8 +2,8 @@
 use super::{BYTE_RING, LowerError};
 use crate::qgraph::{DType, Graph, Kind, Linear, Op, Output, Tensor, TensorId, Window};
 use crate::staircase::{
-    AddFit, Channel, ChannelKind, Constants, Fit, Rule, Staircase, StaircaseError, Thresholds, fit, fit_thresholds,
-    linear_channel, search_add,
+    AddFit, Channel, ChannelKind, Constants, Fit, Rule, Staircase, StaircaseError, Thresholds, dead_channel, fit,
+    fit_thresholds, linear_channel, search_add,
 };
 use rayon::prelude::*;
 
@@ -189,7 +189,11 @@ impl Planner<'_> {
                 let rule = Rule::of_channel(&linear.rescale, c).ok_or_else(|| {
                     LowerError::Model(format!("operator {}: channel {c} has no multiplier", op.index))
                 })?;
-                linear_channel(products, rule, linear.out, MAX_ACC).map_err(|e| Self::constants(op, c, e))
+                // A dead channel costs one comparison only, so it is preferred.
+                match dead_channel(products, rule, linear.out, MAX_ACC) {
+                    Ok(Some(dead)) => Ok(dead),
+                    _ => linear_channel(products, rule, linear.out, MAX_ACC).map_err(|e| Self::constants(op, c, e)),
+                }
             })
             .collect::<Result<_, _>>()?;
         let base = base_of(y);

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn softmax_rows() {
-        assert_eq!(softmax_row(MULTIPLIER, DMIN, -128, 8, &[]), []);
+        assert_eq!(softmax_row(MULTIPLIER, DMIN, -128, 8, &[]), Vec::<i32>::new());
         assert_eq!(softmax_row(MULTIPLIER, DMIN, -128, 8, &[5]), [127]);
         assert_eq!(softmax_row(MULTIPLIER, DMIN, 0, 8, &[9; 4]), [64; 4]);
         assert_eq!(softmax_row(MULTIPLIER, DMIN, -128, 8, &[127, 3, 2, -128]), [127, -128, -128, -128]);
