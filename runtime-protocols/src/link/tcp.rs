@@ -323,8 +323,8 @@ impl TcpLink {
     }
 
     fn pending(&self, which: impl Fn(&Peer) -> bool) -> Option<(usize, &Peer)> {
-        let peers = self.peers.iter().enumerate().filter_map(|(p, peer)| Some((p, peer.as_ref()?)));
-        peers.filter(|(_, peer)| which(peer)).next()
+        let mut peers = self.peers.iter().enumerate().filter_map(|(p, peer)| Some((p, peer.as_ref()?)));
+        peers.find(|(_, peer)| which(peer))
     }
 
     /// Writes to `p` what its socket takes.
