@@ -193,6 +193,8 @@ ops! {
 
     /// Same elements, other shape.
     reshape = Reshape(x) { shape: Dims } Local;
+    /// Repeats elements to a larger shape, as NumPy broadcasts.
+    expand = Expand(x) { shape: Dims } Local;
     /// Adds zeros around.
     pad = Pad(x) { amounts: Amounts } Local;
     /// A strided part.
