@@ -43,7 +43,7 @@ struct LayerCost {
     operator: u32,
     name: String,
     /// Rounds of the inference in which it talks, counted from 1.
-    rounds: BTreeSet<usize>,
+    rounds: BTreeSet<u32>,
     /// Of all parties together, in one inference.
     bytes: u64,
     setup_bytes: u64,
@@ -65,19 +65,24 @@ fn layer_costs(p: &Program, typed: &Typed) -> Option<Vec<LayerCost>> {
             setup_bytes: 0,
         })
         .collect();
+    // Level of the latest message that each party has received, as `Program::predicted_rounds` counts.
+    let mut level = [0u32; REP3.parties as usize];
     for (r, round) in p.rounds.iter().enumerate() {
+        let before = level;
         for inst in &p.insts[round.local_end as usize..round.exchange_end as usize] {
             let (Some(cost), Some(x)) = (costs.get_mut(inst.layer as usize), inst.op.operands().first().copied())
             else {
                 continue;
             };
-            let sent: u64 = REP3.messages(&inst.op, &typed.types[x.index()]).iter().map(|m| m.2).sum();
-            match (r + 1).checked_sub(p.setup_rounds as usize) {
-                Some(n) if n > 0 => {
-                    cost.rounds.insert(n);
-                    cost.bytes += sent;
+            for (from, to, bytes) in REP3.messages(&inst.op, &typed.types[x.index()]) {
+                if r < p.setup_rounds as usize {
+                    cost.setup_bytes += bytes;
+                    continue;
                 }
-                _ => cost.setup_bytes += sent,
+                let sent = before[from.index()] + 1;
+                level[to.index()] = level[to.index()].max(sent);
+                cost.rounds.insert(sent);
+                cost.bytes += bytes;
             }
         }
     }
@@ -85,15 +90,15 @@ fn layer_costs(p: &Program, typed: &Typed) -> Option<Vec<LayerCost>> {
 }
 
 /// `1-5 7` for the rounds 1, 2, 3, 4, 5, 7.
-fn ranges(rounds: &BTreeSet<usize>) -> String {
-    let mut spans: Vec<(usize, usize)> = Vec::new();
+fn ranges(rounds: &BTreeSet<u32>) -> String {
+    let mut spans: Vec<(u32, u32)> = Vec::new();
     for &r in rounds {
         match spans.last_mut() {
             Some((_, end)) if *end + 1 == r => *end = r,
             _ => spans.push((r, r)),
         }
     }
-    let text = |(a, b): &(usize, usize)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+    let text = |(a, b): &(u32, u32)| if a == b { a.to_string() } else { format!("{a}-{b}") };
     if spans.is_empty() { "-".into() } else { spans.iter().map(text).collect::<Vec<_>>().join(" ") }
 }
 
