@@ -93,6 +93,59 @@ list_imm!(
     Amounts, u32, 16
 );
 
+/// Most factors of one product.
+pub const MAX_FACTORS: u32 = 10;
+
+/// Per result plane, the products whose XOR it is. A product is the set of planes that it multiplies, bit i for plane i.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Terms(pub Vec<Vec<u64>>);
+
+impl Terms {
+    /// Every product of two or more planes that divides one of the terms, in ascending order of its set.
+    pub fn subsets(&self) -> Vec<u64> {
+        let mut all: Vec<u64> = Vec::new();
+        for set in self.0.iter().flatten() {
+            let mut part = *set;
+            while part != 0 {
+                if part.count_ones() >= 2 {
+                    all.push(part);
+                }
+                part = (part - 1) & set;
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+impl Imm for Terms {
+    fn encode(&self, w: &mut Writer) {
+        w.varint(self.0.len() as u64);
+        for result in &self.0 {
+            w.varint(result.len() as u64);
+            result.iter().for_each(|set| w.varint(*set));
+        }
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let results = r.length(64)?;
+        let one = |r: &mut Reader<'_>| {
+            let n = r.length(256)?;
+            (0..n).map(|_| r.varint()).collect::<Result<Vec<u64>, _>>()
+        };
+        Ok(Terms((0..results).map(|_| one(r)).collect::<Result<_, _>>()?))
+    }
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let planes = |set: u64| -> String {
+            let list: Vec<String> = (0..64).filter(|i| set >> i & 1 == 1).map(|i| i.to_string()).collect();
+            list.join("*")
+        };
+        let results: Vec<String> =
+            self.0.iter().map(|r| r.iter().map(|s| planes(*s)).collect::<Vec<_>>().join("+")).collect();
+        write!(f, "[{}]", results.join(" "))
+    }
+}
+
 /// A rectangular part: `size` elements from `start` with `stride`, per axis.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Strided {
