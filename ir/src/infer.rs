@@ -58,7 +58,8 @@ fn public(t: &Type) -> Rule<()> {
     need(t.form == Form::Public, || format!("{t} is not public"))
 }
 
-fn checked_len(shape: &[u32]) -> Rule<u64> {
+/// Number of elements of a shape, unless a dimension is zero or it is too large.
+pub(crate) fn checked_len(shape: &[u32]) -> Rule<u64> {
     need(shape.len() <= 8, || "rank above 8".into())?;
     let len = shape.iter().try_fold(1u64, |a, d| a.checked_mul(u64::from(*d)));
     match len {
@@ -79,16 +80,19 @@ fn window(t: &Type, w: &Window) -> Rule<()> {
 pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
     let all = Holders::all(cx.parties);
     let three = || need(cx.parties == 3, || "roles need three parties".into());
+    let party = |p: Party| need(p.0 < cx.parties, || format!("{p} does not exist"));
     let known = |h: Holders| need(h.0 != 0 && h.within(all), || format!("{h} names a party that is not there"));
     let width = |bits: u8, most: u8| need((1..=most).contains(&bits), || format!("width {bits} is not in 1..={most}"));
     let one = |domain, form, shape: &[u32]| -> Rule<Vec<Type>> { Ok(vec![Type::new(domain, form, shape)]) };
     let types = match op {
         Op::Input { index } => {
             let port = cx.interface.inputs.get(*index as usize).ok_or("no such input")?;
+            party(port.party)?;
             one(Domain::Ring(64), Form::Held(Holders::one(port.party)), &port.shape)
         }
         Op::Weight { index } => {
             let shape = cx.interface.weights.get(*index as usize).ok_or("no such weight tensor")?;
+            party(cx.interface.weight_owner)?;
             one(Domain::Ring(64), Form::Held(Holders::one(cx.interface.weight_owner)), shape)
         }
         Op::Constant { index } => {
@@ -97,6 +101,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
         }
         Op::Output { x, index } => {
             let port = cx.interface.outputs.get(*index as usize).ok_or("no such output")?;
+            party(port.party)?;
             ring(x)?;
             need(held(x)? == Holders::one(port.party), || format!("{x} is not held by the receiver alone"))?;
             need(x.shape == port.shape, || format!("{x} has not the shape of the output"))?;
@@ -308,6 +313,14 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
         }
         Op::Reshape { x, shape } => {
             need(checked_len(&shape.0)? == x.len() as u64, || format!("{x} has another number of elements"))?;
+            one(x.domain, x.form, &shape.0)
+        }
+        Op::Expand { x, shape } => {
+            ring(x)?;
+            checked_len(&shape.0)?;
+            need(broadcast(&x.shape, &shape.0).as_deref() == Some(&shape.0), || {
+                format!("{x} does not broadcast there")
+            })?;
             one(x.domain, x.form, &shape.0)
         }
         Op::Pad { x, amounts } => {

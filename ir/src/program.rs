@@ -216,8 +216,11 @@ impl Program {
     pub fn predicted_bytes(&self) -> Vec<u64> {
         let n = self.parties;
         let inference = &self.rounds[(self.setup_rounds as usize).min(self.rounds.len())..];
-        let sent =
-            |from| inference.iter().flat_map(|r| (0..n).map(move |to| r.messages.get(n, Party(from), Party(to)))).sum();
+        let sent = |from| {
+            let messages =
+                inference.iter().flat_map(|r| (0..n).map(move |to| r.messages.get(n, Party(from), Party(to))));
+            messages.fold(0, u64::saturating_add)
+        };
         (0..n).map(sent).collect()
     }
 }

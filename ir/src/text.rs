@@ -19,8 +19,8 @@ pub fn escape(name: &str) -> String {
 pub fn print(p: &Program, elide: bool) -> Result<String, Vec<Violation>> {
     let typed = type_program(p)?;
     let mut s = String::new();
-    let _ =
-        writeln!(s, "program protocol={} parties={} reveal={} kernels={}", p.protocol, p.parties, p.reveal, p.kernels);
+    let (protocol, reveal, kernels) = (escape(&p.protocol), escape(&p.reveal), escape(&p.kernels));
+    let _ = writeln!(s, "program protocol={protocol} parties={} reveal={reveal} kernels={kernels}", p.parties);
     for (word, ports) in [("input", &p.interface.inputs), ("output", &p.interface.outputs)] {
         for (i, port) in ports.iter().enumerate() {
             let dims: Vec<String> = port.shape.iter().map(u32::to_string).collect();

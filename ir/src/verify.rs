@@ -9,10 +9,15 @@
 //! - V6 nothing is opened but what an output delivers; the bits opened are the bits declared
 //! - V7 each output is delivered once, after set-up
 //! - V8 set-up uses weights only
-use crate::infer::{Context, infer};
+//! - V9 the interface makes sense: parties exist, scales are positive numbers, tensors have a size; no message is longer
+//!   than 2^40 bytes or goes to its sender
+use crate::infer::{Context, checked_len, infer};
 use crate::ops::{Class, Op};
 use crate::program::{Program, Value};
-use crate::types::{Domain, Type};
+use crate::types::{Domain, Party, Type};
+
+/// Longest message in bytes.
+const MAX_MESSAGE: u64 = 1 << 40;
 
 /// A broken rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,11 +101,32 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
         return Err(bad);
     }
 
+    check_interface(p, &mut report);
+    for (r, round) in p.rounds.iter().enumerate() {
+        let parties = || (0..p.parties).map(Party);
+        let pairs = parties().flat_map(|a| parties().map(move |b| (a, b)));
+        for (from, to) in pairs {
+            let most = if from == to { 0 } else { MAX_MESSAGE };
+            if round.messages.get(p.parties, from, to) > most {
+                report(9, round.local_end as usize, format!("round {r}: message from {from} to {to} is too long"));
+            }
+        }
+    }
+
     let setup_end = p.setup_end() as usize;
+    let reaches_output = reaching_outputs(p, &typed);
+    let mut tainted = vec![false; typed.types.len()];
     let defines = |v: Value| &p.insts[typed.origin[v.index()] as usize].op;
     let mut delivered = vec![0usize; p.interface.outputs.len()];
     let mut opened = 0u64;
     for (i, inst) in p.insts.iter().enumerate() {
+        if inst.op.operands().iter().any(|v| tainted[v.index()]) {
+            let talks = inst.op.class() == Class::Round;
+            if talks || matches!(inst.op, Op::AsSum { .. } | Op::Embed { .. } | Op::MulSh { .. }) {
+                report(6, i, "an opened value goes back into the computation".into());
+            }
+            typed.results(i).for_each(|v| tainted[v] = true);
+        }
         match &inst.op {
             Op::Join { x } => {
                 if !matches!(defines(*x), Op::Split { .. }) {
@@ -113,20 +139,8 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
                     * u64::from(match t.domain {
                         Domain::Ring(k) | Domain::Bits(k) => k,
                     });
-                let mut tainted: Vec<bool> = vec![false; typed.types.len()];
                 typed.results(i).for_each(|v| tainted[v] = true);
-                let mut ends = false;
-                for (j, later) in p.insts.iter().enumerate().skip(i + 1) {
-                    if later.op.operands().iter().any(|v| tainted[v.index()]) {
-                        ends |= matches!(later.op, Op::Output { .. });
-                        if later.op.class() == Class::Round
-                            || matches!(later.op, Op::AsSum { .. } | Op::Embed { .. } | Op::MulSh { .. })
-                        {
-                            report(6, j, "an opened value goes back into the computation".into());
-                        }
-                        typed.results(j).for_each(|v| tainted[v] = true);
-                    }
-                }
+                let ends = typed.results(i).any(|v| reaches_output[v]);
                 if !ends {
                     report(6, i, "opened, but no output delivers it".into());
                 }
@@ -150,6 +164,47 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
         }
     }
     if bad.is_empty() { Ok(typed) } else { Err(bad) }
+}
+
+/// Values on which an output depends.
+fn reaching_outputs(p: &Program, typed: &Typed) -> Vec<bool> {
+    let mut reaches = vec![false; typed.types.len()];
+    for (i, inst) in p.insts.iter().enumerate().rev() {
+        if matches!(inst.op, Op::Output { .. }) || typed.results(i).any(|v| reaches[v]) {
+            inst.op.operands().iter().for_each(|v| reaches[v.index()] = true);
+        }
+    }
+    reaches
+}
+
+/// Rule V9 on inputs, outputs and weights, used or not.
+fn check_interface(p: &Program, report: &mut impl FnMut(u8, usize, String)) {
+    let interface = &p.interface;
+    for (word, ports) in [("input", &interface.inputs), ("output", &interface.outputs)] {
+        for (i, port) in ports.iter().enumerate() {
+            if port.party.0 >= p.parties {
+                report(9, 0, format!("{word} {i}: {} does not exist", port.party));
+            }
+            if !(port.scale.is_finite() && port.scale > 0.0) {
+                report(9, 0, format!("{word} {i}: scale {} is not a positive number", port.scale));
+            }
+            let (lo, hi) = port.dtype.range();
+            if !(lo..=hi).contains(&port.zero_point.into()) {
+                report(9, 0, format!("{word} {i}: zero point {} is outside its type", port.zero_point));
+            }
+            if let Err(what) = checked_len(&port.shape) {
+                report(9, 0, format!("{word} {i}: {what}"));
+            }
+        }
+    }
+    if interface.weight_owner.0 >= p.parties {
+        report(9, 0, format!("weights: {} does not exist", interface.weight_owner));
+    }
+    for (i, shape) in interface.weights.iter().enumerate() {
+        if let Err(what) = checked_len(shape) {
+            report(9, 0, format!("weights {i}: {what}"));
+        }
+    }
 }
 
 /// Last instruction that uses each value; its own instruction if none does. Values of set-up that an inference uses

@@ -166,7 +166,7 @@ impl Machine {
         let parties = usize::from(self.program.parties);
         let mut out = vec![Vec::new(); parties];
         let mut incoming = vec![Vec::new(); parties];
-        let setup = rounds.start < self.program.setup_rounds as usize;
+        let whole = rounds.end == self.program.rounds.len() && rounds.end > self.program.setup_rounds as usize;
         let mut at = match rounds.start {
             0 => 0,
             r => self.program.rounds[r - 1].exchange_end as usize,
@@ -178,7 +178,8 @@ impl Machine {
             self.exchange(r, local..end, link, &mut out, &mut incoming, outcome)?;
             at = end;
         }
-        if !setup {
+        // What follows the last round belongs to the inference.
+        if whole {
             (at..self.program.insts.len()).for_each(|i| self.step(i, &given, outcome));
         }
         Ok(())

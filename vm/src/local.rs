@@ -204,6 +204,9 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
             })
         }
         Op::Reshape { x, .. } => x.0.clone(),
+        Op::Expand { x, shape: to } => {
+            elements(x.0, |v| shape::expand(v, &x.1.shape, &to.0), |v| shape::expand(v, &x.1.shape, &to.0))
+        }
         Op::Pad { x, amounts } => {
             elements(x.0, |v| shape::pad(v, &x.1.shape, &amounts.0), |v| shape::pad(v, &x.1.shape, &amounts.0))
         }

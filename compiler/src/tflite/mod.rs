@@ -103,6 +103,16 @@ impl fmt::Display for ImportReport {
 
 impl std::error::Error for ImportReport {}
 
+/// Name and builtin code of every operator that can be imported, by name.
+pub fn operators() -> impl Iterator<Item = (&'static str, i32)> {
+    let mut list: Vec<(&'static str, i32)> = (0..)
+        .map_while(|code| Some((names::operator(code)?, code)))
+        .filter(|(name, _)| ops::importer(name).is_some())
+        .collect();
+    list.sort_unstable();
+    list.into_iter()
+}
+
 /// Reads and checks a model. `bytes` is hostile.
 pub fn import(bytes: &[u8]) -> Result<Graph, ImportReport> {
     match raw::read(bytes) {

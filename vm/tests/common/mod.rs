@@ -62,33 +62,49 @@ pub fn in_threads<T: Send>(links: Vec<MemoryLink>, f: impl Fn(MemoryLink) -> T +
     })
 }
 
-/// Three parties over `links`, several inferences in one session.
-pub fn run(c: &Compiled, links: Vec<MemoryLink>, inputs: &[Vec<i64>]) -> Vec<Vec<Outcome>> {
+/// Three parties over `links`, several inferences in one session; each element of `inputs` is one inference.
+pub fn run_all(c: &Compiled, links: Vec<MemoryLink>, inputs: &[Vec<Vec<i64>>]) -> Vec<Vec<Outcome>> {
     in_threads(links, |mut link| {
         let mut m = machine(c, &mut link);
         let me = link.me();
         m.setup((me == Party(0)).then_some(&c.weights), &mut link).expect("set-up");
+        let own = |x: &Vec<i64>| (me == Party(1)).then(|| x.clone());
         let outcomes = inputs
             .iter()
-            .map(|x| m.infer(&[(me == Party(1)).then(|| x.clone())], &mut link).expect("inference"))
+            .map(|x| m.infer(&x.iter().map(own).collect::<Vec<_>>(), &mut link).expect("inference"))
             .collect();
         link.close().expect("close");
         outcomes
     })
 }
 
-/// Runs in memory and checks rounds, bytes and openings against the program.
-pub fn check(c: &Compiled, samples: &[(Vec<i64>, Vec<i64>)], what: &str) {
-    let inputs: Vec<Vec<i64>> = samples.iter().map(|s| s.0.clone()).collect();
-    let parties = run(c, network(3), &inputs);
+/// The same for models with one input.
+pub fn run(c: &Compiled, links: Vec<MemoryLink>, inputs: &[Vec<i64>]) -> Vec<Vec<Outcome>> {
+    let inputs: Vec<Vec<Vec<i64>>> = inputs.iter().map(|x| vec![x.clone()]).collect();
+    run_all(c, links, &inputs)
+}
+
+/// Runs in memory and checks outputs, rounds, bytes and openings against recordings and the program.
+pub fn check_all(c: &Compiled, samples: &[(Vec<Vec<i64>>, Vec<Vec<i64>>)], what: &str) {
+    let inputs: Vec<_> = samples.iter().map(|s| s.0.clone()).collect();
+    let parties = run_all(c, network(3), &inputs);
     let predicted = c.program.predicted_bytes();
     for (i, (_, want)) in samples.iter().enumerate() {
-        assert_eq!(parties[1][i].outputs[0].as_ref(), Some(want), "{what}, sample {i}");
-        assert!(parties[0][i].outputs[0].is_none() && parties[2][i].outputs[0].is_none(), "{what}: only the receiver");
+        let want: Vec<_> = want.iter().cloned().map(Some).collect();
+        assert_eq!(parties[1][i].outputs, want, "{what}, sample {i}");
+        for p in [0, 2] {
+            assert!(parties[p][i].outputs.iter().all(Option::is_none), "{what}: only the receiver learns");
+        }
         let rounds = parties.iter().map(|p| p[i].rounds).max();
         assert_eq!(rounds, Some(c.program.predicted_rounds()), "{what}: rounds");
         let sent: Vec<u64> = parties.iter().map(|p| p[i].payload_sent).collect();
         assert_eq!(sent, predicted, "{what}: payload bytes");
         assert_eq!(parties[1][i].opened_bits, c.program.opened_bits, "{what}: opened bits");
     }
+}
+
+/// The same for models with one input and one output.
+pub fn check(c: &Compiled, samples: &[(Vec<i64>, Vec<i64>)], what: &str) {
+    let samples: Vec<_> = samples.iter().map(|(x, y)| (vec![x.clone()], vec![y.clone()])).collect();
+    check_all(c, &samples, what);
 }

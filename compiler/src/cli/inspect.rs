@@ -1,0 +1,251 @@
+//! `qnnc dis` and `qnnc inspect`: what a program does, costs and reveals.
+use super::failure::Failure;
+use super::program::{cost_line, security_line, summary_json};
+use super::{files, print, print_json};
+use compiler::profile::REP3;
+use ir::ops::Class;
+use ir::text::escape;
+use ir::verify::{Typed, Violation, verify};
+use ir::{Op, Port, Program, Type};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+/// The decoder accepts no more.
+const MAX_PROGRAM: u64 = 64 << 20;
+/// Broken rules that are shown.
+const SHOWN: usize = 20;
+
+fn load(path: &Path) -> Result<(Vec<u8>, Program), Failure> {
+    let bytes = files::read(path, MAX_PROGRAM)?;
+    let program = ir::bytecode::decode(&bytes).map_err(|e| Failure::program(path, &e))?;
+    Ok((bytes, program))
+}
+
+fn invalid(path: &Path, bad: &[Violation]) -> Failure {
+    let mut list: Vec<String> = bad.iter().take(SHOWN).map(|v| escape(&v.to_string())).collect();
+    if bad.len() > SHOWN {
+        list.push(format!("and {} more", bad.len() - SHOWN));
+    }
+    Failure::program(path, &list.join("; "))
+}
+
+/// Prints the text form.
+pub fn disassemble(path: &Path, elide: bool) -> Result<u8, Failure> {
+    let (_, program) = load(path)?;
+    print(&ir::text::print(&program, elide).map_err(|bad| invalid(path, &bad))?)?;
+    Ok(0)
+}
+
+/// What one operator of the model costs.
+struct LayerCost {
+    operator: u32,
+    name: String,
+    /// Rounds of the inference in which it talks, counted from 1.
+    rounds: BTreeSet<u32>,
+    /// Of all parties together, in one inference.
+    bytes: u64,
+    setup_bytes: u64,
+}
+
+/// Costs per layer, in order; `None` for a protocol whose messages this release does not know.
+fn layer_costs(p: &Program, typed: &Typed) -> Option<Vec<LayerCost>> {
+    if p.protocol != REP3.name || p.parties != REP3.parties {
+        return None;
+    }
+    let mut costs: Vec<LayerCost> = p
+        .layers
+        .iter()
+        .map(|l| LayerCost {
+            operator: l.operator,
+            name: escape(&l.name),
+            rounds: BTreeSet::new(),
+            bytes: 0,
+            setup_bytes: 0,
+        })
+        .collect();
+    // Level of the latest message that each party has received, as `Program::predicted_rounds` counts.
+    let mut level = [0u32; REP3.parties as usize];
+    for (r, round) in p.rounds.iter().enumerate() {
+        let before = level;
+        for inst in &p.insts[round.local_end as usize..round.exchange_end as usize] {
+            let (Some(cost), Some(x)) = (costs.get_mut(inst.layer as usize), inst.op.operands().first().copied())
+            else {
+                continue;
+            };
+            for (from, to, bytes) in REP3.messages(&inst.op, &typed.types[x.index()]) {
+                if r < p.setup_rounds as usize {
+                    cost.setup_bytes += bytes;
+                    continue;
+                }
+                let sent = before[from.index()] + 1;
+                level[to.index()] = level[to.index()].max(sent);
+                cost.rounds.insert(sent);
+                cost.bytes += bytes;
+            }
+        }
+    }
+    Some(costs)
+}
+
+/// `1-5 7` for the rounds 1, 2, 3, 4, 5, 7.
+fn ranges(rounds: &BTreeSet<u32>) -> String {
+    let mut spans: Vec<(u32, u32)> = Vec::new();
+    for &r in rounds {
+        match spans.last_mut() {
+            Some((_, end)) if *end + 1 == r => *end = r,
+            _ => spans.push((r, r)),
+        }
+    }
+    let text = |(a, b): &(u32, u32)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+    if spans.is_empty() { "-".into() } else { spans.iter().map(text).collect::<Vec<_>>().join(" ") }
+}
+
+fn dims(shape: &[u32]) -> String {
+    let list: Vec<String> = shape.iter().map(u32::to_string).collect();
+    format!("[{}]", list.join("x"))
+}
+
+fn port_line(word: &str, role: &str, i: usize, p: &Port) -> String {
+    format!(
+        "{word} {i}: \"{}\" {}{} scale {:?} zero point {}, {role} {}\n",
+        escape(&p.name),
+        p.dtype.name(),
+        dims(&p.shape),
+        p.scale,
+        p.zero_point,
+        p.party
+    )
+}
+
+fn port_json(p: &Port) -> Value {
+    json!({
+        "name": p.name, "type": p.dtype.name(), "shape": p.shape, "scale": p.scale, "zero_point": p.zero_point,
+        "party": p.party.0,
+    })
+}
+
+/// An opening: who learns how many bits of which layer.
+struct Opening {
+    layer: String,
+    to: Vec<u8>,
+    elements: usize,
+    bits: u64,
+}
+
+fn openings(p: &Program, typed: &Typed) -> Vec<Opening> {
+    let opening = |inst: &ir::Inst| {
+        let Op::Open { x, to } = &inst.op else { return None };
+        let t: &Type = &typed.types[x.index()];
+        let layer = p.layers.get(inst.layer as usize).map_or_else(|| "unknown".to_owned(), |l| escape(&l.name));
+        let bits = t.len() as u64 * u64::from(t.domain.width());
+        Some(Opening { layer, to: to.iter().map(|p| p.0).collect(), elements: t.len(), bits })
+    };
+    p.insts.iter().filter(|i| i.op.class() == Class::Round).filter_map(opening).collect()
+}
+
+/// Prints interface, layers and totals, or with `leakage` who learns what.
+pub fn inspect(path: &Path, leakage: bool, as_json: bool) -> Result<u8, Failure> {
+    let (bytes, p) = load(path)?;
+    let typed = verify(&p).map_err(|bad| invalid(path, &bad))?;
+    if as_json {
+        print_json(&inspect_json(&p, &typed, &bytes))?;
+    } else if leakage {
+        print(&leakage_table(&p, &typed))?;
+    } else {
+        print(&overview(&p, &typed, &bytes))?;
+    }
+    Ok(0)
+}
+
+fn overview(p: &Program, typed: &Typed, bytes: &[u8]) -> String {
+    let mut s = String::new();
+    let _ = writeln!(
+        s,
+        "program: format {}, {} bytes, protocol {}, {} parties, {} instructions",
+        ir::bytecode::FORMAT,
+        bytes.len(),
+        escape(&p.protocol),
+        p.parties,
+        p.insts.len()
+    );
+    let _ = writeln!(s, "rounding: kernels {}", escape(&p.kernels));
+    p.interface.inputs.iter().enumerate().for_each(|(i, port)| s += &port_line("input", "owned by", i, port));
+    p.interface.outputs.iter().enumerate().for_each(|(i, port)| s += &port_line("output", "received by", i, port));
+    let _ = writeln!(s, "weights: {} tensors, owned by {}", p.interface.weights.len(), p.interface.weight_owner);
+    match layer_costs(p, typed) {
+        None => s += "layers: not known for this protocol\n",
+        Some(costs) => {
+            let _ = writeln!(s, "{:>8}  {:<20} {:>14} {:>14}  rounds", "operator", "name", "bytes", "set-up bytes");
+            for c in &costs {
+                let _ = writeln!(
+                    s,
+                    "{:>8}  {:<20} {:>14} {:>14}  {}",
+                    c.operator,
+                    c.name,
+                    c.bytes,
+                    c.setup_bytes,
+                    ranges(&c.rounds)
+                );
+            }
+        }
+    }
+    let _ = writeln!(s, "total: {}, {} set-up rounds", cost_line(p), p.setup_rounds);
+    let _ = writeln!(s, "{}", security_line(p));
+    s
+}
+
+fn leakage_table(p: &Program, typed: &Typed) -> String {
+    let mut s = String::new();
+    s += "public    architecture, shapes, operators, scales, zero points (per-channel scales tell each channel's largest weight)\n";
+    let _ = writeln!(
+        s,
+        "secret    weights and biases ({} tensors): known to their owner, {}, alone",
+        p.interface.weights.len(),
+        p.interface.weight_owner
+    );
+    for port in &p.interface.inputs {
+        let name = escape(&port.name);
+        let _ =
+            writeln!(s, "secret    input \"{name}\" {}: known to its owner, {}, alone", dims(&port.shape), port.party);
+    }
+    s += "secret    every intermediate value: known to nobody\n";
+    for o in openings(p, typed) {
+        let to: Vec<String> = o.to.iter().map(|p| format!("party {p}")).collect();
+        let _ = writeln!(
+            s,
+            "revealed  {} ({} of {}): {} elements, {} bits, to {}",
+            escape(&p.reveal),
+            if p.reveal == "logits" { "operand" } else { "result" },
+            o.layer,
+            o.elements,
+            o.bits,
+            to.join(" and ")
+        );
+    }
+    let _ = writeln!(s, "total     {} bits opened per inference", p.opened_bits);
+    let _ = writeln!(s, "{}", security_line(p));
+    s
+}
+
+fn inspect_json(p: &Program, typed: &Typed, bytes: &[u8]) -> Value {
+    let mut object = summary_json(p, bytes);
+    object["inputs"] = p.interface.inputs.iter().map(port_json).collect();
+    object["outputs"] = p.interface.outputs.iter().map(port_json).collect();
+    object["weights"] = json!({ "tensors": p.interface.weights, "party": p.interface.weight_owner.0 });
+    object["layers"] = layer_costs(p, typed).map_or(Value::Null, |costs| {
+        let one = |c: &LayerCost| {
+            json!({
+                "op": c.operator, "name": c.name, "rounds": c.rounds, "payload_bytes": c.bytes,
+                "setup_bytes": c.setup_bytes,
+            })
+        };
+        costs.iter().map(one).collect()
+    });
+    object["revealed"] = openings(p, typed)
+        .iter()
+        .map(|o| json!({ "layer": o.layer, "parties": o.to, "elements": o.elements, "bits": o.bits }))
+        .collect();
+    object
+}
