@@ -8,6 +8,7 @@ mod picture;
 mod report;
 mod result;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -57,8 +58,9 @@ impl From<runtime_protocols::link::LinkError> for Failure {
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    // Read apart: the parser does not see whether nested options were given.
     #[command(flatten)]
-    party: Option<PartyArgs>,
+    _party: Option<PartyArgs>,
 }
 
 #[derive(Subcommand)]
@@ -145,19 +147,22 @@ pub fn main() -> ExitCode {
     let version = format!("{} (program format {})", env!("CARGO_PKG_VERSION"), ir::bytecode::FORMAT);
     // The parser keeps it for the life of the process.
     let command = Cli::command().version(&*version.leak());
-    let cli = command.try_get_matches().and_then(|m| Cli::from_arg_matches(&m)).unwrap_or_else(|e| e.exit());
-    let done = match (cli.command, cli.party) {
-        (Some(Command::Local(args)), _) => local::run(&args),
-        (Some(Command::Verify { model, weights }), _) => load::verify_files(&model, weights.as_deref()),
-        (Some(Command::Protocols), _) => {
+    let matches = command.get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    let done = match cli.command {
+        Some(Command::Local(args)) => local::run(&args),
+        Some(Command::Verify { model, weights }) => load::verify_files(&model, weights.as_deref()),
+        Some(Command::Protocols) => {
             println!("name  parties  adversary    corrupted  audited");
             println!("rep3  3        semi-honest  at most 1  no");
             Ok(())
         }
-        (None, Some(args)) => party::run(&args),
-        (None, None) => Cli::command()
-            .error(clap::error::ErrorKind::MissingRequiredArgument, "give `--party I MODEL.mpcb` or a command")
-            .exit(),
+        None => match PartyArgs::from_arg_matches(&matches) {
+            Ok(args) => party::run(&args),
+            Err(_) => Cli::command()
+                .error(ErrorKind::MissingRequiredArgument, "give `--party I MODEL.mpcb` or a command")
+                .exit(),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
