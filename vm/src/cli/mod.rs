@@ -103,7 +103,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub json: bool,
     /// Inferences in one session; times are medians
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub repeat: u32,
     /// Refuse a program that needs more memory
     #[arg(long, value_name = "BYTES")]

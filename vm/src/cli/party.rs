@@ -14,6 +14,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use vm::exec::{Machine, Outcome};
 
+/// Inferences whose times are kept for each layer.
+const LAYERS_KEPT: usize = 1000;
+
 /// What a party has of its own, read and checked.
 pub struct Own {
     /// At the model owner.
@@ -186,6 +189,9 @@ fn compute(
                 return Err(Failure::new(Failure::BUG, what));
             }
             outcome.outputs = Vec::new();
+            if outcomes.len() >= LAYERS_KEPT {
+                outcome.layers = Vec::new();
+            }
         }
         outcomes.push(outcome);
     }
@@ -199,10 +205,10 @@ fn compute(
     let layers = program.layers.iter().enumerate().map(|(i, l)| LayerReport {
         op: l.operator,
         name: text::escape(&l.name),
-        rounds: counted.layers[i].rounds,
-        payload_bytes: counted.layers[i].payload_bytes,
-        compute_s: median(outcomes.iter().map(|o| o.layers[i].compute_s)),
-        wait_s: median(outcomes.iter().map(|o| o.layers[i].wait_s)),
+        rounds: outcomes[0].layers[i].rounds,
+        payload_bytes: outcomes[0].layers[i].payload_bytes,
+        compute_s: median(outcomes.iter().filter_map(|o| Some(o.layers.get(i)?.compute_s))),
+        wait_s: median(outcomes.iter().filter_map(|o| Some(o.layers.get(i)?.wait_s))),
     });
     let summary = |(port, data): (&Port, &Option<Vec<i64>>)| -> Option<Summary> {
         Some(own.show.as_ref()?.summary(port, data.as_ref()?))
