@@ -129,11 +129,11 @@ pub(super) fn split(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<
     let at = axis(value, input.shape.len()).map_err(|fault| fault.at(listed))?;
     let (parts, whole) = (site.operator.outputs.len(), input.shape[at]);
     let wrong = || damaged(codes::SHAPE, format!("{whole} cannot be split in this way into {parts} parts"));
-    let sizes: Vec<usize> = if even {
+    let (before, size) = if even {
         if whole % parts != 0 {
             return Err(wrong().into());
         }
-        vec![whole / parts; site.part + 1]
+        (site.part * (whole / parts), whole / parts)
     } else {
         let stated = per_axis(cx, site.operand(1)?, parts)?;
         let known = stated
@@ -145,12 +145,13 @@ pub(super) fn split(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<
         if open > 1 || (open == 0 && rest != 0) {
             return Err(wrong().into());
         }
-        stated.iter().map(|&size| usize::try_from(size).unwrap_or(rest)).collect()
+        let sizes: Vec<usize> = stated.iter().map(|&size| usize::try_from(size).unwrap_or(rest)).collect();
+        (sizes[..site.part].iter().sum(), sizes[site.part])
     };
     let mut from = vec![0; input.shape.len()];
-    from[at] = sizes[..site.part].iter().sum();
+    from[at] = before;
     let mut dims = input.shape.clone();
-    dims[at] = sizes[site.part];
+    dims[at] = size;
     output.expect_shape(&dims)?;
     Ok(view(&input, starting(&from, &input.shape), dims, strides(&input.shape)))
 }
@@ -270,11 +271,9 @@ pub(super) fn strided_slice(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Ki
         }
         axis += 1;
     }
-    for axis in axis..rank {
-        shape.push(input.shape[axis]);
-        dims.push(input.shape[axis]);
-        distances.push(from[axis]);
-    }
+    shape.extend(&input.shape[axis..]);
+    dims.extend(&input.shape[axis..]);
+    distances.extend(&from[axis..]);
     output.expect_shape(&shape)?;
     Ok(view(&input, start, dims, distances))
 }
