@@ -342,6 +342,13 @@ impl Planner<'_> {
                 Ok(Plan::Quantize(Some(self.single(op, fit(&staircase, from, to), from, to)?)))
             }
             Kind::Softmax { .. } => Ok(Plan::Softmax),
+            Kind::Sub { .. } | Kind::Mul { .. } | Kind::Extremum { .. } | Kind::Move { .. } | Kind::Table { .. } => {
+                Err(LowerError::Unsupported {
+                    index: op.index,
+                    name: op.name,
+                    reason: "this version computes it in `simulate` only".into(),
+                })
+            }
         }
     }
 
