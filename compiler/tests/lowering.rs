@@ -52,3 +52,48 @@ fn medium_models() {
         check(name);
     }
 }
+
+/// Every conformance case that imports and lowers: the evaluated program equals the recorded output on all samples.
+#[test]
+fn conformance() {
+    let dir = std::env::var_os("QNN_CONFORMANCE_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"), PathBuf::from);
+    let Ok(index) = std::fs::read_to_string(dir.join("INDEX.json")) else {
+        println!("skipped: {} not found", dir.display());
+        return;
+    };
+    let index: serde_json::Value = serde_json::from_str(&index).unwrap();
+    let (mut equal, mut samples, mut refused) = (0, 0, Vec::new());
+    for case in index["cases"].as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        let compiled = match compile(&std::fs::read(dir.join(format!("{name}.tflite"))).unwrap()) {
+            Ok(c) => c,
+            Err(compiler::pipeline::CompileError::Import(_)) => continue,
+            Err(e) => {
+                refused.push(format!("{name}: {e}"));
+                continue;
+            }
+        };
+        let typed = ir::verify::verify(&compiled.program).unwrap();
+        let arrays = read_npz(&dir.join(format!("{name}.npz"))).unwrap();
+        let key =
+            |side: &str, i: usize, j: usize| if j == 0 { format!("{side}_{i}") } else { format!("{side}_{i}_{j}") };
+        for i in 0.. {
+            if !arrays.contains_key(&key("input", i, 0)) {
+                break;
+            }
+            let get = |side, count| -> Vec<Vec<i64>> {
+                (0..count).map(|j| arrays[&key(side, i, j)].ints().unwrap().to_vec()).collect()
+            };
+            let inputs = get("input", compiled.graph.inputs.len());
+            let want = get("output", compiled.graph.outputs.len());
+            let got = ir::eval::eval(&compiled.program, &typed, &inputs, &compiled.weights.tensors);
+            assert_eq!(got, want, "{name}, sample {i}");
+            samples += 1;
+        }
+        equal += 1;
+    }
+    println!("{equal} cases equal on {samples} samples");
+    assert!(refused.is_empty(), "imported but not lowered: {refused:#?}");
+    assert!(equal >= 350, "only {equal} cases were compared");
+}

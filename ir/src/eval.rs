@@ -271,6 +271,7 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             ring(y)
         }
         Op::Reshape { x, .. } => x.0.clone(),
+        Op::Expand { x, shape } => ring(shape::expand(x.0.ring(), &x.1.shape, &shape.0)),
         Op::Pad { x, amounts } => ring(shape::pad(x.0.ring(), &x.1.shape, &amounts.0)),
         Op::Slice { x, part } => ring(shape::slice(x.0.ring(), &x.1.shape, part)),
         Op::WindowSum { x, window } => {

@@ -315,6 +315,14 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             need(checked_len(&shape.0)? == x.len() as u64, || format!("{x} has another number of elements"))?;
             one(x.domain, x.form, &shape.0)
         }
+        Op::Expand { x, shape } => {
+            ring(x)?;
+            checked_len(&shape.0)?;
+            need(broadcast(&x.shape, &shape.0).as_deref() == Some(&shape.0), || {
+                format!("{x} does not broadcast there")
+            })?;
+            one(x.domain, x.form, &shape.0)
+        }
         Op::Pad { x, amounts } => {
             ring(x)?;
             need(amounts.0.len() == 2 * x.shape.len(), || "amounts do not fit the rank".into())?;

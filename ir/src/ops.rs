@@ -20,13 +20,45 @@ pub enum Class {
     Round,
 }
 
+/// A line of the op table, for reference pages.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Name in the text form.
+    pub mnemonic: &'static str,
+    /// Operands in order.
+    pub operands: &'static [&'static str],
+    /// Immediates in order.
+    pub immediates: &'static [&'static str],
+    /// Whether it talks.
+    pub class: Class,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+/// The reference page of the op table.
+pub fn reference_page() -> String {
+    let mut page = String::from(
+        "# Ops of the program\n\nMade from `ir/src/ops.rs`; `QNN_BLESS=1 cargo test -p ir` rewrites it.\n\n\
+         | op | operands | immediates | class | meaning |\n|---|---|---|---|---|\n",
+    );
+    for e in TABLE {
+        let class = match e.class {
+            Class::Local => "local",
+            Class::Round => "one exchange",
+        };
+        let (operands, immediates, doc) = (e.operands.join(", "), e.immediates.join(", "), e.doc.trim());
+        page.push_str(&format!("| `{}` | {operands} | {immediates} | {class} | {doc} |\n", e.mnemonic));
+    }
+    page
+}
+
 macro_rules! ops {
-    ($($(#[$doc:meta])* $name:ident = $variant:ident ( $($arg:ident),* ) $([$list:ident])? { $($imm:ident : $ty:ty),* } $class:ident;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $variant:ident ( $($arg:ident),* ) $([$list:ident])? { $($imm:ident : $ty:ty),* } $class:ident;)*) => {
         /// One operation over values of type `V`.
         #[derive(Clone, PartialEq, Eq, Debug)]
         #[expect(missing_docs, reason = "operands and immediates are explained at their op")]
         pub enum Op<V> {
-            $($(#[$doc])* $variant { $($arg: V,)* $($list: Vec<V>,)? $($imm: $ty,)* },)*
+            $($(#[doc = $doc])* $variant { $($arg: V,)* $($list: Vec<V>,)? $($imm: $ty,)* },)*
         }
 
         impl<V: Copy> Op<V> {
@@ -64,6 +96,15 @@ macro_rules! ops {
                 }
             }
         }
+
+        /// Every op, in the order of their codes.
+        pub const TABLE: &[Entry] = &[$(Entry {
+            mnemonic: stringify!($name),
+            operands: &[$(stringify!($arg),)* $(concat!(stringify!($list), "…"),)?],
+            immediates: &[$(stringify!($imm)),*],
+            class: Class::$class,
+            doc: concat!($($doc),*),
+        },)*];
 
         #[derive(Clone, Copy)]
         #[repr(u8)]
@@ -193,6 +234,8 @@ ops! {
 
     /// Same elements, other shape.
     reshape = Reshape(x) { shape: Dims } Local;
+    /// Repeats elements to a larger shape, as NumPy broadcasts.
+    expand = Expand(x) { shape: Dims } Local;
     /// Adds zeros around.
     pad = Pad(x) { amounts: Amounts } Local;
     /// A strided part.

@@ -1,1 +1,3 @@
-//! One party.
+//! One party: loads a program, checks it, executes its side.
+pub mod exec;
+mod local;

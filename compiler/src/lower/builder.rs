@@ -97,7 +97,7 @@ impl Builder {
 
     /// One number.
     pub fn scalar(&mut self, x: i64) -> Value {
-        self.constant(&[1], vec![x])
+        self.constant(&[], vec![x])
     }
 
     /// One entry per channel, or a scalar where all are equal.

@@ -182,14 +182,12 @@ impl Emitter<'_> {
                 Ok(self.b.reshape(y, &out32))
             }
             (Kind::MaxPool2d { window: w, .. }, Plan::Max { clamp }) => {
-                let y = self.max_pool(x?, op, w);
-                match clamp {
-                    None => Ok(y),
-                    Some(f) => {
-                        let y = self.b.cast(y, f.n);
-                        Ok(self.finish(op, Source::Shared(y), f, None))
-                    }
-                }
+                let ring = clamp.as_ref().map_or(self.plans.rings[op.output.index()], |f| f.n);
+                let y = self.max_pool(x?, op, w, ring);
+                Ok(match clamp {
+                    None => y,
+                    Some(f) => self.finish(op, Source::Shared(y), f, None),
+                })
             }
             (Kind::Pad { amounts, .. }, Plan::Pad) => {
                 let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
@@ -284,28 +282,28 @@ impl Emitter<'_> {
             }
         }
         let out = shape32(&self.g.tensor(op.output).shape);
-        let refuse = || LowerError::Unsupported {
-            index: op.index,
-            name: op.name,
-            reason:
-                "repeats both operands, or a shared operand along a constant: this version repeats one shared operand"
-                    .into(),
+        let whole = |e: &mut Self, x: Value| match e.b.ty(x).shape == out {
+            true => x,
+            false => e.b.one(Op::Expand { x, shape: Dims(out.clone()) }),
         };
-        let sum = match (&shared[..], public) {
-            ([a, b], None) if self.b.ty(*a).shape == out || self.b.ty(*b).shape == out => {
-                self.b.one(Op::Add { a: *a, b: *b })
+        match (&shared[..], public) {
+            ([a, b], _) => {
+                let (a, b) = if self.b.ty(*b).shape == out { (*b, *a) } else { (*a, *b) };
+                let a = whole(self, a);
+                Ok(self.b.one(Op::Add { a, b }))
             }
-            ([a], Some(p)) if self.b.ty(*a).shape == out => self.b.one(Op::AddP { x: *a, p }),
-            _ => return Err(refuse()),
-        };
-        Ok(sum)
+            ([a], Some(p)) => {
+                let x = whole(self, *a);
+                Ok(self.b.one(Op::AddP { x, p }))
+            }
+            _ => Err(LowerError::Model(format!("operator {} ({}) adds two constants", op.index, op.name))),
+        }
     }
 
     /// Maximum over windows: a tournament of pairs. Values are shifted to be non-negative, so that padding loses.
-    fn max_pool(&mut self, x: Value, op: &QOp, w: &Window) -> Value {
+    fn max_pool(&mut self, x: Value, op: &QOp, w: &Window, ring: u8) -> Value {
         let t = self.g.tensor(op.inputs[0]);
         let least = t.dtype.range().0 - zero_point(t);
-        let ring = self.plans.rings[op.output.index()];
         let x = self.b.cast(x, ring.max(BYTE_RING));
         let x = self.b.add_scalar(x, -least);
         let out = &self.g.tensor(op.output).shape;

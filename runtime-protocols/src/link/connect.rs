@@ -6,10 +6,10 @@
 
 use super::handshake::{self, NONCE, PREAMBLE, Preamble, Side};
 use super::poll;
-use super::tcp::Options;
+use super::tcp::{Options, socket_buffers};
 use super::{Fault, Hello, LinkError, Party, Place, frame, party};
 use rustix::event::{PollFd, PollFlags};
-use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
+use rustix::net::{AddressFamily, SocketType};
 use std::{
     io::{self, ErrorKind, Read},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -80,6 +80,12 @@ struct Meeting<'a> {
     difference: Option<LinkError>,
 }
 
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    Ok(())
+}
+
 /// Why one attempt to reach a peer failed.
 enum Failed {
     /// It may work later.
@@ -89,16 +95,6 @@ enum Failed {
 }
 
 impl Meeting<'_> {
-    fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        if let Some(bytes) = self.options.socket_buffers {
-            set_socket_send_buffer_size(stream, bytes)?;
-            set_socket_recv_buffer_size(stream, bytes)?;
-        }
-        Ok(())
-    }
-
     fn unreachable(&self, p: usize, reason: String) -> LinkError {
         let after = self.start.elapsed();
         LinkError::Unreachable { peer: party(p), address: self.addresses[p], after, reason }
@@ -123,17 +119,29 @@ impl Meeting<'_> {
         }
     }
 
+    fn open(&self, address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+        if self.options.socket_buffers.is_none() {
+            return TcpStream::connect_timeout(&address, limit);
+        }
+        // Sizes count from the first packet on only when they are set before.
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+        socket_buffers(&socket, self.options)?;
+        rustix::net::connect(&socket, &address)?;
+        Ok(socket.into())
+    }
+
     fn attempt(&self, p: usize) -> Result<(TcpStream, Preamble, Vec<u8>), Failed> {
         const LONGEST_ATTEMPT: Duration = Duration::from_secs(2);
         let now = |e: io::Error| Failed::Now(e.to_string());
         let left = self.deadline.saturating_duration_since(Instant::now());
         let limit = left.clamp(Duration::from_millis(1), LONGEST_ATTEMPT);
-        let stream = TcpStream::connect_timeout(&self.addresses[p], limit).map_err(now)?;
+        let stream = self.open(self.addresses[p], limit).map_err(now)?;
         // A port nobody listens on can connect to itself.
         if stream.local_addr().map_err(now)? == stream.peer_addr().map_err(now)? {
             return Err(Failed::Now(io::Error::from(ErrorKind::ConnectionRefused).to_string()));
         }
-        self.prepare(&stream).map_err(now)?;
+        prepare(&stream).map_err(now)?;
 
         let limit = self.options.timeouts.handshake;
         let deadline = Instant::now() + limit;
@@ -182,9 +190,6 @@ impl Meeting<'_> {
         let address = self.addresses[self.me.index()];
         let listen = |e: io::Error| LinkError::Listen { address, reason: e.to_string() };
         listener.set_nonblocking(true).map_err(listen)?;
-        if let Some(bytes) = self.options.socket_buffers {
-            set_socket_recv_buffer_size(listener, bytes).map_err(|e| listen(e.into()))?;
-        }
         let mut callers: Vec<Caller> = Vec::new();
         while let Some(missing) = (self.me.index() + 1..self.addresses.len()).find(|&p| self.met[p].is_none()) {
             let patience = self.options.timeouts.handshake;
@@ -201,7 +206,7 @@ impl Meeting<'_> {
             callers.retain(|caller| now < caller.since + patience);
             // An error here is about one caller that has already gone.
             while let Ok((stream, _)) = listener.accept() {
-                if self.prepare(&stream).is_ok() {
+                if prepare(&stream).is_ok() {
                     callers.push(Caller { stream, bytes: Vec::new(), since: now });
                 }
                 if callers.len() > CALLERS {

@@ -279,7 +279,7 @@ impl MemoryLink {
                         return Err(LinkError::aborted(at, party(from), *code, reason));
                     }
                     End::Lost => return Err(LinkError::lost(at, party(from), 0, expect[from], "it is gone")),
-                    End::Closed if expect[from] > 0 => {
+                    End::Closed if due.contains(&from) => {
                         return Err(LinkError::lost(at, party(from), 0, expect[from], "it has ended"));
                     }
                     End::Running | End::Closed => {}

@@ -11,9 +11,11 @@ use super::meter::Meter;
 use super::poll::{self, HANGUP};
 use super::{Hello, Link, LinkError, LinkStats, Party, Place, Timeouts, check_lists, keys, party};
 use rustix::event::{PollFd, PollFlags};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use std::{
     io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
@@ -32,13 +34,32 @@ pub struct Options {
 /// # Panics
 /// When `me` has no address, there are more than 255, or `hello` is larger than [`HELLO_LIMIT`](super::HELLO_LIMIT).
 pub fn connect(me: Party, addresses: &[SocketAddr], timeouts: Timeouts, hello: &Hello) -> Result<TcpLink, LinkError> {
-    let listener = if me.index() + 1 < addresses.len() {
-        let address = addresses[me.index()];
-        Some(TcpListener::bind(address).map_err(|e| LinkError::Listen { address, reason: e.to_string() })?)
-    } else {
-        None
+    let options = Options { timeouts, socket_buffers: None };
+    let listener = match addresses.get(me.index()) {
+        Some(&address) if me.index() + 1 < addresses.len() => Some(listen(address, &options)?),
+        _ => None,
     };
-    establish(listener, me, addresses, &Options { timeouts, socket_buffers: None }, hello)
+    establish(listener, me, addresses, &options, hello)
+}
+
+/// Listens on `address`, for [`connect_on`].
+pub fn listen(address: SocketAddr, options: &Options) -> Result<TcpListener, LinkError> {
+    let bind = || -> io::Result<TcpListener> {
+        let listener = TcpListener::bind(address)?;
+        // What is accepted inherits the sizes.
+        socket_buffers(&listener, options)?;
+        Ok(listener)
+    };
+    bind().map_err(|e| LinkError::Listen { address, reason: e.to_string() })
+}
+
+/// Sets the buffer sizes that `options` asks for.
+pub(super) fn socket_buffers(socket: impl AsFd, options: &Options) -> io::Result<()> {
+    if let Some(bytes) = options.socket_buffers {
+        set_socket_send_buffer_size(&socket, bytes)?;
+        set_socket_recv_buffer_size(&socket, bytes)?;
+    }
+    Ok(())
 }
 
 /// Like [`connect`], on a socket that listens already.
@@ -302,8 +323,8 @@ impl TcpLink {
     }
 
     fn pending(&self, which: impl Fn(&Peer) -> bool) -> Option<(usize, &Peer)> {
-        let peers = self.peers.iter().enumerate().filter_map(|(p, peer)| Some((p, peer.as_ref()?)));
-        peers.filter(|(_, peer)| which(peer)).next()
+        let mut peers = self.peers.iter().enumerate().filter_map(|(p, peer)| Some((p, peer.as_ref()?)));
+        peers.find(|(_, peer)| which(peer))
     }
 
     /// Writes to `p` what its socket takes.

@@ -1,0 +1,326 @@
+//! Executes one party's side of a verified program: local instructions, then one exchange per round.
+//!
+//! It orders work and moves values; what an op means is said by the op table, how shares behave by the runtime. No branch
+//! and no index here depends on a secret.
+use crate::local;
+use ir::verify::{Typed, Violation, last_uses, verify};
+use ir::weights::Weights;
+use ir::{Op, Party, Program};
+use runtime_protocols::data::{Data, Value};
+use runtime_protocols::link::{Link, LinkError, Place};
+use runtime_protocols::runtime::{Exchange, Flat, Pad, Runtime};
+use std::time::Instant;
+
+/// Why a program cannot run here.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The verifier refuses it.
+    #[error("the program breaks {} rules, first {}", .0.len(), .0[0])]
+    Verify(Vec<Violation>),
+    /// The runtime's messages differ from those the program declares.
+    #[error("round {round}: the program declares messages that the protocol does not send")]
+    Messages {
+        /// Index of the round, set-up included.
+        round: usize,
+    },
+}
+
+/// What one layer cost this party in one inference.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayerStats {
+    /// Rounds in which it talks.
+    pub rounds: u32,
+    /// Payload bytes that this party sends for it.
+    pub payload_bytes: u64,
+    /// Seconds of local work.
+    pub compute_s: f64,
+    /// Seconds of waiting, shared among the layers of a round by their instructions.
+    pub wait_s: f64,
+}
+
+/// Result of one inference.
+#[derive(Clone, Default)]
+pub struct Outcome {
+    /// Stored integers of each output, at its receiver.
+    pub outputs: Vec<Option<Vec<i64>>>,
+    /// Per layer of the program.
+    pub layers: Vec<LayerStats>,
+    /// Counted by the link.
+    pub rounds: u32,
+    /// Counted by the link.
+    pub payload_sent: u64,
+    /// Counted by the link, with headers.
+    pub wire_sent: u64,
+    /// Wall-clock time.
+    pub seconds: f64,
+    /// Bits that openings showed to anybody, counted.
+    pub opened_bits: u64,
+}
+
+impl std::fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Outcome({} outputs, {} rounds)", self.outputs.len(), self.rounds)
+    }
+}
+
+/// One party with a program.
+pub struct Machine {
+    program: Program,
+    typed: Typed,
+    /// Values whose last use is each instruction.
+    dead_after: Vec<Vec<u32>>,
+    runtime: Box<dyn Runtime>,
+    values: Vec<Option<Value>>,
+    inference: u64,
+}
+
+/// What an inference brings along.
+struct Inputs<'a> {
+    inputs: &'a [Option<Vec<i64>>],
+    weights: Option<&'a Weights>,
+}
+
+fn exchange_of(op: &Op<ir::Value>) -> Option<(ir::Value, Exchange)> {
+    match op {
+        Op::Reshare { x, bits } => Some((*x, Exchange::Reshare { bits: *bits })),
+        Op::Join { x } => Some((*x, Exchange::Join)),
+        Op::Open { x, to } => Some((*x, Exchange::Open { to: *to })),
+        _ => None,
+    }
+}
+
+impl Machine {
+    /// Verifies `program` and compares its messages with those of the protocol.
+    pub fn new(program: Program, runtime: Box<dyn Runtime>) -> Result<Machine, LoadError> {
+        let typed = verify(&program).map_err(LoadError::Verify)?;
+        let n = program.parties;
+        let mut at = 0usize;
+        for (r, round) in program.rounds.iter().enumerate() {
+            let mut sent = ir::Messages::none(n);
+            for inst in &program.insts[at..round.exchange_end as usize] {
+                if let Some((x, what)) = exchange_of(&inst.op) {
+                    for m in runtime.messages(what, flat(&typed, x)) {
+                        sent.add(n, m.from, m.to, m.bytes);
+                    }
+                }
+            }
+            if sent != round.messages {
+                return Err(LoadError::Messages { round: r });
+            }
+            at = round.exchange_end as usize;
+        }
+        let mut dead_after = vec![vec![]; program.insts.len()];
+        for (v, i) in last_uses(&program, &typed).into_iter().enumerate() {
+            if i != u32::MAX {
+                dead_after[i as usize].push(v as u32);
+            }
+        }
+        let values = vec![None; typed.types.len()];
+        Ok(Machine { program, typed, dead_after, runtime, values, inference: 0 })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Shares the weights, once per session. Only their owner has them.
+    pub fn setup(&mut self, weights: Option<&Weights>, link: &mut dyn Link) -> Result<(), LinkError> {
+        link.begin();
+        let mut outcome = self.fresh_outcome();
+        let rounds = self.program.setup_rounds as usize;
+        self.run(Inputs { inputs: &[], weights }, link, 0..rounds, &mut outcome)
+    }
+
+    /// Runs one inference. `inputs` has the stored integers of each input that this party owns.
+    pub fn infer(&mut self, inputs: &[Option<Vec<i64>>], link: &mut dyn Link) -> Result<Outcome, LinkError> {
+        self.inference += 1;
+        link.begin();
+        let start = Instant::now();
+        let mut outcome = self.fresh_outcome();
+        let rounds = self.program.setup_rounds as usize..self.program.rounds.len();
+        self.run(Inputs { inputs, weights: None }, link, rounds, &mut outcome)?;
+        let stats = link.stats();
+        outcome.rounds = stats.level;
+        outcome.payload_sent = stats.payload_sent.iter().sum();
+        outcome.wire_sent = stats.wire_sent.iter().sum();
+        outcome.seconds = start.elapsed().as_secs_f64();
+        Ok(outcome)
+    }
+
+    fn fresh_outcome(&self) -> Outcome {
+        Outcome {
+            outputs: vec![None; self.program.interface.outputs.len()],
+            layers: vec![LayerStats::default(); self.program.layers.len()],
+            ..Outcome::default()
+        }
+    }
+
+    fn run(
+        &mut self,
+        given: Inputs<'_>,
+        link: &mut dyn Link,
+        rounds: std::ops::Range<usize>,
+        outcome: &mut Outcome,
+    ) -> Result<(), LinkError> {
+        let parties = usize::from(self.program.parties);
+        let mut out = vec![Vec::new(); parties];
+        let mut incoming = vec![Vec::new(); parties];
+        let whole = rounds.end == self.program.rounds.len() && rounds.end > self.program.setup_rounds as usize;
+        let mut at = match rounds.start {
+            0 => 0,
+            r => self.program.rounds[r - 1].exchange_end as usize,
+        };
+        for r in rounds {
+            let (local, end) =
+                (self.program.rounds[r].local_end as usize, self.program.rounds[r].exchange_end as usize);
+            (at..local).for_each(|i| self.step(i, &given, outcome));
+            self.exchange(r, local..end, link, &mut out, &mut incoming, outcome)?;
+            at = end;
+        }
+        // What follows the last round belongs to the inference.
+        if whole {
+            (at..self.program.insts.len()).for_each(|i| self.step(i, &given, outcome));
+        }
+        Ok(())
+    }
+
+    fn value(&self, v: ir::Value) -> &Value {
+        self.values[v.index()].as_ref().expect("verified: defined before use, alive until its last use")
+    }
+
+    fn set(&mut self, i: usize, results: impl IntoIterator<Item = Value>) {
+        for (v, x) in self.typed.results(i).zip(results) {
+            self.values[v] = Some(x);
+        }
+    }
+
+    fn drop_dead(&mut self, i: usize) {
+        for v in &self.dead_after[i] {
+            self.values[*v as usize] = None;
+        }
+    }
+
+    /// A local instruction.
+    fn step(&mut self, i: usize, given: &Inputs<'_>, outcome: &mut Outcome) {
+        let start = Instant::now();
+        let inst = &self.program.insts[i];
+        let layer = inst.layer as usize;
+        let results: Vec<Value> = match &inst.op {
+            Op::Input { index } => {
+                vec![self.owned(i, given.inputs.get(*index as usize).and_then(Option::as_ref), |x| *x)]
+            }
+            Op::Weight { index } => {
+                let tensor = given.weights.and_then(|w| w.tensors.get(*index as usize));
+                vec![self.owned(i, tensor, |x| i64::from(*x))]
+            }
+            Op::Output { x, index } => {
+                if let Some(part) = self.value(*x).parts.first() {
+                    outcome.outputs[*index as usize] = Some(part.w64().iter().map(|v| *v as i64).collect());
+                }
+                vec![]
+            }
+            Op::Split { x, rot } => {
+                let (x, ty, rot) = (self.value(*x).clone(), flat(&self.typed, *x), *rot);
+                let pad = self.pad(i);
+                self.runtime.split(pad, &x, ty, rot).into()
+            }
+            Op::SplitShared { x, rot } => self.runtime.split_shared(self.value(*x), flat(&self.typed, *x), *rot).into(),
+            op => {
+                let typed = op.map(|v| (self.value(v), &self.typed.types[v.index()]));
+                let ty = &self.typed.types[self.typed.results(i).start];
+                vec![local::run(&typed, ty, &self.program, self.runtime.as_ref())]
+            }
+        };
+        self.set(i, results);
+        self.drop_dead(i);
+        if let Some(l) = outcome.layers.get_mut(layer) {
+            l.compute_s += start.elapsed().as_secs_f64();
+        }
+    }
+
+    /// A value that only its owner has.
+    fn owned<T>(&self, i: usize, data: Option<&Vec<T>>, number: impl Fn(&T) -> i64) -> Value {
+        let ty = &self.typed.types[self.typed.results(i).start];
+        if self.runtime.pieces(ty.form) == 0 {
+            return Value::none();
+        }
+        let mut words = vec![0u64; ty.len()];
+        // An owner whose file has the wrong length was refused at load.
+        if let Some(data) = data {
+            words.iter_mut().zip(data).for_each(|(w, x)| *w = number(x) as u64);
+        }
+        Value::one(Data::W64(words))
+    }
+
+    fn pad(&self, i: usize) -> Pad {
+        Pad { inference: self.inference, instruction: i as u32 }
+    }
+
+    /// The exchanges of one round: all messages to a party travel together.
+    fn exchange(
+        &mut self,
+        r: usize,
+        insts: std::ops::Range<usize>,
+        link: &mut dyn Link,
+        out: &mut [Vec<u8>],
+        incoming: &mut [Vec<u8>],
+        outcome: &mut Outcome,
+    ) -> Result<(), LinkError> {
+        let me = self.runtime.me();
+        let n = self.program.parties;
+        out.iter_mut().for_each(Vec::clear);
+        let mut kept = Vec::with_capacity(insts.len());
+        let mut seen = Vec::new();
+        for i in insts.clone() {
+            let start = Instant::now();
+            let before: usize = out.iter().map(Vec::len).sum();
+            let layer = self.program.insts[i].layer as usize;
+            let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
+            let (value, ty, pad) = (self.value(x).clone(), flat(&self.typed, x), self.pad(i));
+            if let Exchange::Open { .. } = what {
+                outcome.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
+            }
+            kept.push(self.runtime.send(pad, what, &value, ty, out));
+            if let Some(l) = outcome.layers.get_mut(layer) {
+                l.payload_bytes += (out.iter().map(Vec::len).sum::<usize>() - before) as u64;
+                l.compute_s += start.elapsed().as_secs_f64();
+                if !seen.contains(&layer) {
+                    seen.push(layer);
+                    l.rounds += 1;
+                }
+            }
+        }
+        let expect: Vec<usize> =
+            (0..n).map(|p| self.program.rounds[r].messages.get(n, Party(p), me) as usize).collect();
+        let layer = self.program.insts[insts.start].layer as usize;
+        let name = self.program.layers.get(layer).map_or("", |l| l.name.as_str());
+        let start = Instant::now();
+        let what = format!("layer {layer} {}", ir::text::escape(name));
+        link.exchange(&Place { round: r as u32 + 1, what: &what }, out, &expect, incoming)?;
+        let share = start.elapsed().as_secs_f64() / seen.len().max(1) as f64;
+        for l in seen {
+            outcome.layers[l].wait_s += share;
+        }
+        let mut readers: Vec<&[u8]> = incoming.iter().map(Vec::as_slice).collect();
+        for (i, kept) in insts.clone().zip(kept) {
+            let start = Instant::now();
+            let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
+            let ty = flat(&self.typed, x);
+            let result = self.runtime.receive(what, kept, ty, &mut readers);
+            self.set(i, [result]);
+            let layer = self.program.insts[i].layer as usize;
+            if let Some(l) = outcome.layers.get_mut(layer) {
+                l.compute_s += start.elapsed().as_secs_f64();
+            }
+        }
+        debug_assert!(readers.iter().all(|r| r.is_empty()), "message lengths were compared at load");
+        insts.for_each(|i| self.drop_dead(i));
+        Ok(())
+    }
+}
+
+fn flat(typed: &Typed, v: ir::Value) -> Flat {
+    let t = &typed.types[v.index()];
+    Flat { domain: t.domain, form: t.form, len: t.len() }
+}

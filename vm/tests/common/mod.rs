@@ -1,0 +1,110 @@
+//! Shared by the end-to-end tests: models, their recorded samples, and three parties in one process.
+#![allow(dead_code, missing_docs, reason = "each test file uses a part")]
+use compiler::npy::{Array, read_npy, read_npz};
+use compiler::pipeline::{Compiled, compile};
+use ir::Party;
+use runtime_protocols::link::memory::{MemoryLink, network};
+use runtime_protocols::link::{Link, exchange_keys};
+use runtime_protocols::rep3::Rep3;
+use std::path::{Path, PathBuf};
+use vm::exec::{Machine, Outcome};
+
+/// Models of the project, always there.
+pub fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/models").join(name)
+}
+
+/// Third-party models, where present.
+pub fn models() -> Option<PathBuf> {
+    let dir = std::env::var_os("QNN_MODELS_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models"), PathBuf::from);
+    if dir.is_dir() {
+        return Some(dir);
+    }
+    println!("skipped: no models in {}", dir.display());
+    None
+}
+
+pub fn ints(a: &Array) -> Vec<i64> {
+    a.ints().expect("recorded integers").to_vec()
+}
+
+pub fn build(path: &Path) -> Compiled {
+    compile(&std::fs::read(path).expect("model file")).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Input and expected output of sample `i` of a recorded model.
+pub fn sample(dir: &Path, name: &str, i: usize) -> (Vec<i64>, Vec<i64>) {
+    let read = |kind: &str, key: &str| {
+        let all = read_npz(dir.join(format!("{name}.{kind}.npz"))).expect("recorded samples");
+        ints(&all[&format!("{key}_{i}")])
+    };
+    (read("inputs", "input"), read("reference", "output"))
+}
+
+pub fn npy(name: &str) -> Vec<i64> {
+    ints(&read_npy(testdata(name)).expect("testdata array"))
+}
+
+/// One machine per party with agreed keys.
+pub fn machine(c: &Compiled, link: &mut dyn Link) -> Machine {
+    let keys = exchange_keys(link).expect("keys");
+    let session = link.session();
+    let runtime = Rep3::new(link.me(), keys.as_slice(), &session);
+    Machine::new(c.program.clone(), Box::new(runtime)).expect("verified program")
+}
+
+/// Runs `f` for each party in a thread of its own.
+pub fn in_threads<T: Send>(links: Vec<MemoryLink>, f: impl Fn(MemoryLink) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|s| {
+        let handles: Vec<_> = links.into_iter().map(|l| s.spawn(|| f(l))).collect();
+        handles.into_iter().map(|h| h.join().expect("party")).collect()
+    })
+}
+
+/// Three parties over `links`, several inferences in one session; each element of `inputs` is one inference.
+pub fn run_all(c: &Compiled, links: Vec<MemoryLink>, inputs: &[Vec<Vec<i64>>]) -> Vec<Vec<Outcome>> {
+    in_threads(links, |mut link| {
+        let mut m = machine(c, &mut link);
+        let me = link.me();
+        m.setup((me == Party(0)).then_some(&c.weights), &mut link).expect("set-up");
+        let own = |x: &Vec<i64>| (me == Party(1)).then(|| x.clone());
+        let outcomes = inputs
+            .iter()
+            .map(|x| m.infer(&x.iter().map(own).collect::<Vec<_>>(), &mut link).expect("inference"))
+            .collect();
+        link.close().expect("close");
+        outcomes
+    })
+}
+
+/// The same for models with one input.
+pub fn run(c: &Compiled, links: Vec<MemoryLink>, inputs: &[Vec<i64>]) -> Vec<Vec<Outcome>> {
+    let inputs: Vec<Vec<Vec<i64>>> = inputs.iter().map(|x| vec![x.clone()]).collect();
+    run_all(c, links, &inputs)
+}
+
+/// Runs in memory and checks outputs, rounds, bytes and openings against recordings and the program.
+pub fn check_all(c: &Compiled, samples: &[(Vec<Vec<i64>>, Vec<Vec<i64>>)], what: &str) {
+    let inputs: Vec<_> = samples.iter().map(|s| s.0.clone()).collect();
+    let parties = run_all(c, network(3), &inputs);
+    let predicted = c.program.predicted_bytes();
+    for (i, (_, want)) in samples.iter().enumerate() {
+        let want: Vec<_> = want.iter().cloned().map(Some).collect();
+        assert_eq!(parties[1][i].outputs, want, "{what}, sample {i}");
+        for p in [0, 2] {
+            assert!(parties[p][i].outputs.iter().all(Option::is_none), "{what}: only the receiver learns");
+        }
+        let rounds = parties.iter().map(|p| p[i].rounds).max();
+        assert_eq!(rounds, Some(c.program.predicted_rounds()), "{what}: rounds");
+        let sent: Vec<u64> = parties.iter().map(|p| p[i].payload_sent).collect();
+        assert_eq!(sent, predicted, "{what}: payload bytes");
+        assert_eq!(parties[1][i].opened_bits, c.program.opened_bits, "{what}: opened bits");
+    }
+}
+
+/// The same for models with one input and one output.
+pub fn check(c: &Compiled, samples: &[(Vec<i64>, Vec<i64>)], what: &str) {
+    let samples: Vec<_> = samples.iter().map(|(x, y)| (vec![x.clone()], vec![y.clone()])).collect();
+    check_all(c, &samples, what);
+}

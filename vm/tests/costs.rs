@@ -1,0 +1,79 @@
+//! Rounds, bytes and size of each program against a checked-in baseline, so that a change shows. `QNN_BLESS=1` rewrites
+//! the lines of the models that are there.
+mod common;
+use common::{build, models, testdata};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+const OWN: [&str; 3] = ["digits", "digits_mlp", "digits_u8"];
+const OTHERS: [&str; 14] = [
+    "ad01_autoencoder",
+    "digits_cnn",
+    "hello_world",
+    "kws_dscnn",
+    "micro_speech",
+    "mnist_resnet",
+    "mnist_valid",
+    "mobilenet_v1_0.25_128_quant",
+    "mobilenet_v1_1.0_224_quant",
+    "mobilenet_v2_1.0_224_ptq",
+    "mobilenet_v2_1.0_224_quant",
+    "person_detect",
+    "resnet8_cifar10",
+    "vww_96",
+];
+
+fn line(path: PathBuf) -> String {
+    let c = build(&path);
+    let p = &c.program;
+    let bytes: Vec<String> = p.predicted_bytes().iter().map(u64::to_string).collect();
+    format!(
+        "rounds {} bytes {} opened-bits {} thresholds {} program {} memory {}",
+        p.predicted_rounds(),
+        bytes.join(" "),
+        p.opened_bits,
+        p.thresholds,
+        c.bytes.len(),
+        p.peak_memory
+    )
+}
+
+#[test]
+fn costs_equal_the_baseline() {
+    let file = testdata("../baseline/rep3.txt");
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let mut known: BTreeMap<String, String> =
+        text.lines().filter_map(|l| l.split_once(": ")).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+    let mut now: Vec<(&str, String)> = OWN.iter().map(|n| (*n, line(testdata(&format!("{n}.tflite"))))).collect();
+    if let Some(dir) = models() {
+        now.extend(OTHERS.iter().map(|n| (*n, line(dir.join(format!("{n}.tflite"))))));
+    }
+    if std::env::var_os("QNN_BLESS").is_some() {
+        known.extend(now.into_iter().map(|(n, l)| (n.to_owned(), l)));
+        let mut out = String::new();
+        known.iter().for_each(|(n, l)| writeln!(out, "{n}: {l}").expect("a string takes it"));
+        std::fs::create_dir_all(file.parent().expect("has a folder")).expect("folder");
+        std::fs::write(&file, out).expect("baseline");
+        return;
+    }
+    for (name, got) in now {
+        assert_eq!(known.get(name), Some(&got), "{name}: cost changed; if meant, QNN_BLESS=1 and review the diff");
+    }
+}
+
+/// One requantized layer takes ten rounds, eleven where a shift is above 32.
+#[test]
+fn ten_rounds_a_layer() {
+    let Some(dir) = models() else { return };
+    let c = build(&dir.join("mobilenet_v1_0.25_128_quant.tflite"));
+    let p = &c.program;
+    let mut rounds: BTreeMap<u32, std::collections::BTreeSet<usize>> = BTreeMap::new();
+    for (r, round) in p.rounds.iter().enumerate().skip(p.setup_rounds as usize) {
+        for inst in &p.insts[round.local_end as usize..round.exchange_end as usize] {
+            rounds.entry(inst.layer).or_default().insert(r);
+        }
+    }
+    let most = rounds.values().map(|r| r.len()).max();
+    assert_eq!(most, Some(10));
+}

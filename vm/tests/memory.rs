@@ -1,0 +1,74 @@
+//! Three parties in one process: opened outputs equal the recorded ones, costs equal the prediction.
+mod common;
+use common::{build, check, models, npy, sample, testdata};
+
+#[test]
+fn own_models() {
+    for name in ["digits", "digits_mlp", "digits_u8"] {
+        let c = build(&testdata(&format!("{name}.tflite")));
+        let samples: Vec<_> =
+            (0..4).map(|k| (npy(&format!("{name}.input_{k}.npy")), npy(&format!("{name}.output_{k}.npy")))).collect();
+        check(&c, &samples, name);
+    }
+}
+
+#[test]
+fn recorded_models() {
+    let Some(dir) = models() else { return };
+    for name in [
+        "hello_world",
+        "digits_cnn",
+        "mnist_valid",
+        "mnist_resnet",
+        "ad01_autoencoder",
+        "micro_speech",
+        "resnet8_cifar10",
+        "kws_dscnn",
+        "person_detect",
+        "vww_96",
+        "mobilenet_v1_0.25_128_quant",
+    ] {
+        let c = build(&dir.join(format!("{name}.tflite")));
+        let samples: Vec<_> = (0..3).map(|i| sample(&dir, name, i)).collect();
+        check(&c, &samples, name);
+    }
+}
+
+/// Every conformance case that compiles, first four samples, all parties in memory.
+#[test]
+fn conformance() {
+    let dir = std::env::var_os("QNN_CONFORMANCE_DIR").map_or_else(
+        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
+        std::path::PathBuf::from,
+    );
+    if !dir.is_dir() {
+        println!("skipped: no conformance cases in {}", dir.display());
+        return;
+    }
+    let mut names: Vec<String> = std::fs::read_dir(&dir)
+        .expect("folder")
+        .filter_map(|e| e.expect("entry").file_name().into_string().ok()?.strip_suffix(".tflite").map(str::to_owned))
+        .collect();
+    names.sort();
+    let mut equal = 0;
+    for name in names {
+        let Ok(c) = compiler::pipeline::compile(&std::fs::read(dir.join(format!("{name}.tflite"))).expect("model"))
+        else {
+            continue;
+        };
+        let arrays = compiler::npy::read_npz(dir.join(format!("{name}.npz"))).expect("samples");
+        let (inputs, outputs) = (c.program.interface.inputs.len(), c.program.interface.outputs.len());
+        let get = |side: &str, i: usize, count: usize| -> Vec<Vec<i64>> {
+            let key = |j: usize| if j == 0 { format!("{side}_{i}") } else { format!("{side}_{i}_{j}") };
+            (0..count).map(|j| common::ints(&arrays[&key(j)])).collect()
+        };
+        let samples: Vec<_> = (0..4)
+            .take_while(|i| arrays.contains_key(&format!("input_{i}")))
+            .map(|i| (get("input", i, inputs), get("output", i, outputs)))
+            .collect();
+        common::check_all(&c, &samples, &name);
+        equal += 1;
+    }
+    println!("{equal} conformance cases equal under rep3");
+    assert!(equal >= 350, "only {equal} cases were compared");
+}
