@@ -206,7 +206,7 @@ fn floats_are_quantized_and_said_so() {
     let dir = Dir::new("floats");
     let model = testdata("digits.tflite");
     let stored = compiler::npy::read_npy(testdata("digits.input_1.npy")).expect("an array");
-    let real = |v: &i64| (*v + 128) as f64 * f64::from(0.003_921_568_859_368_563_f32);
+    let real = |v: &i64| (*v + 128) as f64 * f64::from(0.003_921_569_f32);
     let bytes: Vec<u8> = stored.ints().expect("integers").iter().flat_map(|v| (real(v) as f32).to_le_bytes()).collect();
     let x = dir.path("x.npy");
     npy(&x, "<f4", "(1, 8, 8, 1)", &bytes);
