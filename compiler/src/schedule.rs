@@ -54,13 +54,13 @@ pub fn schedule(lowered: Lowered, profile: &Profile) -> Program {
         let slot = &mut by_round[after[i] as usize];
         if is_round(i) { slot.1.push(i) } else { slot.0.push(i) }
     }
-    for (r, (local, exchanges)) in by_round.iter().enumerate() {
+    for (r, (local_ops, exchanges)) in by_round.iter().enumerate() {
         if r > 0 {
-            let start = order.len();
+            let local = order.len();
             order.extend(exchanges);
-            bounds.push((start, order.len()));
+            bounds.push((local, order.len()));
         }
-        order.extend(local);
+        order.extend(local_ops);
     }
 
     let mut renamed = vec![Value(0); types.len()];
@@ -138,17 +138,17 @@ fn peak_memory(p: &Program) -> u64 {
         .map(|me| {
             let size = |v: usize| pieces(typed.types[v].form, me) * typed.types[v].memory_bytes();
             let (mut now, mut most) = (0u64, 0u64);
-            for (i, inst) in p.insts.iter().enumerate() {
+            for (i, dead) in dead_after.iter().enumerate() {
                 now += typed.results(i).map(size).sum::<u64>();
                 let mut buffers = 0;
-                if inst.op.class() == Class::Round {
+                if p.insts[i].op.class() == Class::Round {
                     let messages = exchanges(i).map(|r| &r.messages);
                     buffers = messages.map_or(0, |m| {
                         (0..p.parties).map(Party).map(|q| m.get(p.parties, me, q) + m.get(p.parties, q, me)).sum()
                     });
                 }
                 most = most.max(now + buffers);
-                now -= dead_after[i].iter().map(|v| size(*v)).sum::<u64>();
+                now -= dead.iter().map(|v| size(*v)).sum::<u64>();
             }
             most
         })

@@ -34,7 +34,7 @@ const MODELS: [&str; 14] = [
 const LARGEST: [&str; 3] = ["mobilenet_v1_1.0_224_quant", "mobilenet_v2_1.0_224_quant", "mobilenet_v2_1.0_224_ptq"];
 
 /// Operators whose 8-bit cases must all import and be equal.
-const OPERATORS: [&str; 13] = [
+const OPERATORS: &[&str] = &[
     "CONV_2D",
     "DEPTHWISE_CONV_2D",
     "FULLY_CONNECTED",
@@ -48,6 +48,10 @@ const OPERATORS: [&str; 13] = [
     "EXPAND_DIMS",
     "QUANTIZE",
     "SOFTMAX",
+    "RELU",
+    "RELU6",
+    "RELU_0_TO_1",
+    "RELU_N1_TO_1",
 ];
 
 /// Arrays of a file by name.

@@ -1,4 +1,4 @@
-//! ADD, QUANTIZE.
+//! ADD, QUANTIZE, RELU and its relatives.
 
 use super::super::arith::{self, Activation as Fused};
 use super::super::checks::elements;
@@ -56,6 +56,23 @@ pub(super) fn quantize(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, V
     let (input, output) = (cx.data(site.operand(0)?)?, cx.activation(site.result()?)?);
     let multiplier = arith::multiplier(f64::from(input.quant.scale) / f64::from(output.quant.scale))?;
     let out = Fused::None.output(output.dtype, output.quant)?;
+    output.expect_shape(&input.shape)?;
+    Ok((Kind::Quantize { input_zero_point: input.quant.zero_point, multiplier, out }, vec![input.id]))
+}
+
+/// RELU, RELU6, RELU_N1_TO_1, RELU_0_TO_1: a requantization with a multiplier in single precision, then a clamp.
+pub(super) fn relu(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
+    site.operands(1, 1)?;
+    let (input, output) = (cx.data(site.operand(0)?)?, cx.activation(site.result()?)?);
+    output.expect_type(input.dtype)?;
+    let clamp = match site.name {
+        "RELU" => Fused::Relu,
+        "RELU6" => Fused::Relu6,
+        "RELU_N1_TO_1" => Fused::ReluN1To1,
+        _ => Fused::Relu0To1,
+    };
+    let multiplier = arith::multiplier(f64::from(input.quant.scale / output.quant.scale))?;
+    let out = clamp.output(output.dtype, output.quant)?;
     output.expect_shape(&input.shape)?;
     Ok((Kind::Quantize { input_zero_point: input.quant.zero_point, multiplier, out }, vec![input.id]))
 }

@@ -27,6 +27,7 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
         "MEAN" => reduce::mean,
         "PAD" => movement::pad,
         "QUANTIZE" => elementwise::quantize,
+        "RELU" | "RELU6" | "RELU_0_TO_1" | "RELU_N1_TO_1" => elementwise::relu,
         "RESHAPE" => movement::reshape,
         "SOFTMAX" => reduce::softmax,
         "SQUEEZE" => movement::squeeze,
