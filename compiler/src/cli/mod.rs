@@ -135,14 +135,8 @@ fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
         let payload = info.payload();
-<<<<<<< HEAD
-        let text =
-            payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        let message = text.unwrap_or("no message");
-=======
         let text = payload.downcast_ref::<&str>().copied();
         let message = text.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
->>>>>>> main
         let place = info.location().map_or(String::new(), |l| format!(" at {}:{}", l.file(), l.line()));
         say(&format!(
             "internal error: {message}{place}; this is a bug in qnnc, please report it with the command line"
