@@ -307,7 +307,11 @@ fn first_failure(ends: &[Option<(ExitStatus, usize)>], texts: &[(String, String)
         Some(_) => 1,
     };
     let (p, status, _) = failed.min_by_key(|(_, status, order)| (rank(status), *order))?;
-    let text = |p: usize| texts[p].1.trim_end().trim_start_matches("error: ").to_owned();
+    let text = |p: usize| {
+        // The launcher names the error code itself.
+        let said = texts[p].1.trim_end().trim_start_matches("error: ");
+        said.split_once(": ").filter(|(code, _)| code.starts_with("Q20")).map_or(said, |(_, rest)| rest).to_owned()
+    };
     Some(match (status.code(), status.signal()) {
         (Some(code), _) => Failure::new(u8::try_from(code).unwrap_or(Failure::BUG), format!("party {p}: {}", text(p))),
         (None, signal) => {

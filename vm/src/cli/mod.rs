@@ -167,7 +167,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e}");
+            eprintln!("error: {}: {e}", ir::exit::code_of(e.code));
             ExitCode::from(e.code)
         }
     }
