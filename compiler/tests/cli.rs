@@ -308,9 +308,6 @@ fn check_reports_for_people_and_machines() {
     assert_eq!(json["problems"][0]["code"], "Q1001");
 }
 
-/// Acceptable models whose operators are not supported yet.
-const PENDING: &[&str] = &["chain_3000"];
-
 #[test]
 fn hostile_models_are_refused_quickly_and_in_little_memory() {
     let dir = std::env::var_os("QNN_CONFORMANCE_DIR")
@@ -348,10 +345,8 @@ fn hostile_models_are_refused_quickly_and_in_little_memory() {
         };
         let json: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
         let problems = json["problems"].as_array().cloned().unwrap_or_default();
-        let pending =
-            PENDING.contains(&name.as_str()) && got == "unsupported" && problems.iter().all(|p| p["code"] == "Q1010");
         let also = verdict["also_accepted"].as_array().expect("a list");
-        if verdict["category"] != got && !also.iter().any(|a| a == got) && !pending {
+        if verdict["category"] != got && !also.iter().any(|a| a == got) {
             let stderr = String::from_utf8_lossy(&out.stderr);
             wrong.push(format!("{name}: {got} ({:?}), expected {}: {stderr}", out.status, verdict["category"]));
         }
