@@ -126,7 +126,7 @@ fn peak_memory(p: &Program) -> u64 {
         Form::Shared => 2,
         Form::Sum(h) | Form::Held(h) => u64::from(h.contains(party)),
     };
-    let exchanges = |i: usize| p.rounds.iter().find(|r| (r.local_end..r.exchange_end).contains(&(i as u32)));
+    let exchanges = |i: usize| p.rounds.get(p.rounds.partition_point(|r| r.exchange_end as usize <= i));
     let mut dead_after: Vec<Vec<usize>> = vec![vec![]; p.insts.len()];
     for (v, i) in last.iter().enumerate() {
         if *i != u32::MAX {
