@@ -212,10 +212,14 @@ impl Emitter<'_> {
                     Some(f) => self.finish(op, Source::Shared(y), f, None),
                 })
             }
-            (Kind::Pad { amounts, .. }, Plan::Pad) => {
+            (Kind::Pad { amounts, value }, Plan::Pad) => {
                 let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
+                // Padding adds zeros; another value is made zero for the time being.
+                let value = i64::from(*value) - zero_point(self.g.tensor(op.inputs[0]));
+                let x = self.b.add_scalar(x, -value);
                 let amounts = amounts.iter().flat_map(|(a, b)| [*a as u32, *b as u32]).collect();
-                Ok(self.b.one(Op::Pad { x, amounts: Amounts(amounts) }))
+                let y = self.b.one(Op::Pad { x, amounts: Amounts(amounts) });
+                Ok(self.b.add_scalar(y, value))
             }
             (Kind::Reshape, Plan::Reshape) => {
                 let x = self.b.cast(x?, self.plans.rings[op.output.index()]);

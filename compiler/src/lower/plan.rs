@@ -331,12 +331,7 @@ impl Planner<'_> {
                 let formulas = self.fits(op, Formulas::new(vec![class], base, bound))?;
                 Ok(Plan::Add { m, formulas })
             }
-            Kind::Pad { value, .. } if i64::from(*value) == zero_point(x) => Ok(Plan::Pad),
-            Kind::Pad { .. } => Err(LowerError::Unsupported {
-                index: op.index,
-                name: op.name,
-                reason: "pads with another value than the zero point of its input".into(),
-            }),
+            Kind::Pad { .. } => Ok(Plan::Pad),
             Kind::Reshape => Ok(Plan::Reshape),
             Kind::Quantize { multiplier, out, .. } => {
                 let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
