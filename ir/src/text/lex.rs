@@ -202,7 +202,7 @@ impl<'a> Words<'a> {
                 return self.bad("`…` stands for elements that were left out: print the program without `--elide`");
             }
             Some(Word { token: None, text, .. }) if text.starts_with('"') => {
-                return self.bad("a quoted text has no closing `\"` on its line");
+                return self.bad("a quoted text is not closed on its line");
             }
             Some(w) => format!("found {}", shown(w.text)),
         };

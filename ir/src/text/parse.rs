@@ -137,6 +137,7 @@ impl Parser {
         if self.errors.is_empty() {
             Ok(Parsed { program: self.program, places: self.places, end })
         } else {
+            self.errors.sort_by_key(|e| e.place);
             Err(self.errors)
         }
     }
@@ -255,7 +256,7 @@ impl Parser {
         let data: Vec<i64> = words.list(usize::MAX)?;
         let len = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d as usize));
         if len != Some(data.len()) {
-            let what = format!("{} has {} elements here", crate::types::dims(&shape), data.len());
+            let what = format!("{} elements are written for {}", data.len(), crate::types::dims(&shape));
             self.report(place, what);
         }
         self.program.consts.push(Const { shape, data });

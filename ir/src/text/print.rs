@@ -26,16 +26,10 @@ pub fn print(p: &Program, elide: bool) -> Result<String, Vec<Violation>> {
     let typed = type_program(p)?;
     let mut s = String::new();
     let (protocol, reveal, kernels) = (escape(&p.protocol), escape(&p.reveal), escape(&p.kernels));
-    let _ = writeln!(
-        s,
-        "program protocol=\"{protocol}\" parties={} reveal=\"{reveal}\" kernels=\"{kernels}\"",
-        p.parties
-    );
-    let _ = writeln!(
-        s,
-        "claims opened_bits={} thresholds={} peak_memory={}",
-        p.opened_bits, p.thresholds, p.peak_memory
-    );
+    let _ =
+        writeln!(s, "program protocol=\"{protocol}\" parties={} reveal=\"{reveal}\" kernels=\"{kernels}\"", p.parties);
+    let _ =
+        writeln!(s, "claims opened_bits={} thresholds={} peak_memory={}", p.opened_bits, p.thresholds, p.peak_memory);
     let _ = writeln!(s, "weights party={}", p.interface.weight_owner.0);
     p.interface.inputs.iter().enumerate().for_each(|(i, port)| print_port(&mut s, "input", i, port));
     p.interface.outputs.iter().enumerate().for_each(|(i, port)| print_port(&mut s, "output", i, port));
