@@ -1,5 +1,7 @@
 //! Immediates: what an op carries besides its operands. Each knows its bytes and its text.
 use crate::bytecode::{DecodeError, Reader, Writer};
+use crate::text::TextError;
+use crate::text::lex::{Token, Words};
 use crate::types::Holders;
 use std::fmt;
 
@@ -11,6 +13,8 @@ pub trait Imm: Sized {
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError>;
     /// Text form.
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// Reads the text form back; it is hostile.
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError>;
 }
 
 macro_rules! small_imm {
@@ -24,6 +28,9 @@ macro_rules! small_imm {
             }
             fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{self}")
+            }
+            fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+                words.number()
             }
         }
     };
@@ -40,6 +47,9 @@ impl Imm for Holders {
     }
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
+    }
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+        words.holders()
     }
 }
 
@@ -72,6 +82,9 @@ macro_rules! list_imm {
             }
             fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 print_list(f, &self.0)
+            }
+            fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+                words.list($cap).map($name)
             }
         }
     };
@@ -120,6 +133,13 @@ impl Imm for Strided {
         f.write_str("/")?;
         print_list(f, &self.stride)
     }
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+        let start = words.list(8)?;
+        words.take(Token::Plus)?;
+        let size = words.list(8)?;
+        words.take(Token::Slash)?;
+        Ok(Strided { start, size, stride: words.list(8)? })
+    }
 }
 
 /// A 2-D window over NHWC with its output size; positions outside the input count as zero.
@@ -152,6 +172,11 @@ impl Imm for Window {
         let (k, s, d, p) = (x(self.kernel), x(self.stride), x(self.dilation), x(self.pad));
         write!(f, "{}:k{k}:s{s}:d{d}:p{p}", x(self.out))
     }
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+        let out = words.pair("")?;
+        let mut after = |letter| words.take(Token::Colon).and_then(|_| words.pair(letter));
+        Ok(Window { out, kernel: after("k")?, stride: after("s")?, dilation: after("d")?, pad: after("p")? })
+    }
 }
 
 /// The fixed-point softmax of the reference kernels.
@@ -183,5 +208,20 @@ impl Imm for SoftmaxRule {
     }
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}*2^{}:{}:{}:{}", self.m, self.e, self.dmin, self.lo, self.bits)
+    }
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+        let m = words.number()?;
+        words.take(Token::Star)?;
+        if words.number::<u64>()? != 2 {
+            return Err(words.bad("the base is not 2"));
+        }
+        words.take(Token::Caret)?;
+        let e = words.number()?;
+        words.take(Token::Colon)?;
+        let dmin = words.number()?;
+        words.take(Token::Colon)?;
+        let lo = words.number()?;
+        words.take(Token::Colon)?;
+        Ok(SoftmaxRule { m, e, dmin, lo, bits: words.number()? })
     }
 }
