@@ -94,11 +94,12 @@ pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>
             )],
         };
         for (v, mut r) in typed.results(i).zip(results) {
-            if let (Plain::Ring(x), t) = (&mut r, &typed.types[v]) {
-                if matches!(t.form, Form::Shared | Form::Sum(_)) {
-                    let m = mask(t.domain.width());
-                    x.iter_mut().for_each(|x| *x &= m);
-                }
+            let t = &typed.types[v];
+            if let Plain::Ring(x) = &mut r
+                && matches!(t.form, Form::Shared | Form::Sum(_))
+            {
+                let m = mask(t.domain.width());
+                x.iter_mut().for_each(|x| *x &= m);
             }
             values[v] = Some(r);
         }

@@ -128,10 +128,8 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
             typed.results(i).for_each(|v| tainted[v] = true);
         }
         match &inst.op {
-            Op::Join { x } => {
-                if !matches!(defines(*x), Op::Split { .. }) {
-                    report(5, i, format!("{x} is not a masked summand"));
-                }
+            Op::Join { x } if !matches!(defines(*x), Op::Split { .. }) => {
+                report(5, i, format!("{x} is not a masked summand"));
             }
             Op::Open { x, .. } => {
                 let t = &typed.types[x.index()];
