@@ -23,6 +23,7 @@ impl CompileError {
     pub fn exit_code(&self) -> u8 {
         match self {
             CompileError::Import(report) => report.exit_code(),
+            CompileError::Lower(LowerError::Operators(_)) => 5,
             CompileError::Lower(_) => 3,
         }
     }

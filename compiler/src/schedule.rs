@@ -54,13 +54,13 @@ pub fn schedule(lowered: Lowered, profile: &Profile) -> Program {
         let slot = &mut by_round[after[i] as usize];
         if is_round(i) { slot.1.push(i) } else { slot.0.push(i) }
     }
-    for r in 0..=rounds as usize {
+    for (r, (local_ops, exchanges)) in by_round.iter().enumerate() {
         if r > 0 {
             let local = order.len();
-            order.extend(&by_round[r].1);
+            order.extend(exchanges);
             bounds.push((local, order.len()));
         }
-        order.extend(&by_round[r].0);
+        order.extend(local_ops);
     }
 
     let mut renamed = vec![Value(0); types.len()];
@@ -126,7 +126,7 @@ fn peak_memory(p: &Program) -> u64 {
         Form::Shared => 2,
         Form::Sum(h) | Form::Held(h) => u64::from(h.contains(party)),
     };
-    let exchanges = |i: usize| p.rounds.iter().find(|r| (r.local_end..r.exchange_end).contains(&(i as u32)));
+    let exchanges = |i: usize| p.rounds.get(p.rounds.partition_point(|r| r.exchange_end as usize <= i));
     let mut dead_after: Vec<Vec<usize>> = vec![vec![]; p.insts.len()];
     for (v, i) in last.iter().enumerate() {
         if *i != u32::MAX {
@@ -138,7 +138,7 @@ fn peak_memory(p: &Program) -> u64 {
         .map(|me| {
             let size = |v: usize| pieces(typed.types[v].form, me) * typed.types[v].memory_bytes();
             let (mut now, mut most) = (0u64, 0u64);
-            for i in 0..p.insts.len() {
+            for (i, dead) in dead_after.iter().enumerate() {
                 now += typed.results(i).map(size).sum::<u64>();
                 let mut buffers = 0;
                 if p.insts[i].op.class() == Class::Round {
@@ -148,7 +148,7 @@ fn peak_memory(p: &Program) -> u64 {
                     });
                 }
                 most = most.max(now + buffers);
-                now -= dead_after[i].iter().map(|v| size(*v)).sum::<u64>();
+                now -= dead.iter().map(|v| size(*v)).sum::<u64>();
             }
             most
         })

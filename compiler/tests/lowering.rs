@@ -18,7 +18,7 @@ fn check(name: &str) {
     let Some(dir) = models() else { return };
     let compiled = compile(&std::fs::read(dir.join(format!("{name}.tflite"))).unwrap()).unwrap();
     let typed = ir::verify::verify(&compiled.program).unwrap();
-    let inputs = read_npz(&dir.join(format!("{name}.inputs.npz"))).unwrap();
+    let inputs = read_npz(dir.join(format!("{name}.inputs.npz"))).unwrap();
     let x = &inputs["input_0"];
     let data: Vec<i64> = x.ints().unwrap().to_vec();
     let shape = compiled.graph.tensor(compiled.graph.inputs[0]).shape.clone();
@@ -75,7 +75,7 @@ fn conformance() {
             }
         };
         let typed = ir::verify::verify(&compiled.program).unwrap();
-        let arrays = read_npz(&dir.join(format!("{name}.npz"))).unwrap();
+        let arrays = read_npz(dir.join(format!("{name}.npz"))).unwrap();
         let key =
             |side: &str, i: usize, j: usize| if j == 0 { format!("{side}_{i}") } else { format!("{side}_{i}_{j}") };
         for i in 0.. {
@@ -94,6 +94,9 @@ fn conformance() {
         equal += 1;
     }
     println!("{equal} cases equal on {samples} samples");
-    assert!(refused.is_empty(), "imported but not lowered: {refused:#?}");
-    assert!(equal >= 350, "only {equal} cases were compared");
+    let later = |r: &&String| r.contains("in `simulate` only");
+    let (known, unknown): (Vec<_>, Vec<_>) = refused.iter().partition(later);
+    println!("{} cases for the oracle only", known.len());
+    assert!(unknown.is_empty(), "imported but not lowered: {unknown:#?}");
+    assert!(equal >= 439, "only {equal} cases were compared");
 }

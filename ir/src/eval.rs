@@ -95,9 +95,7 @@ pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>
         };
         for (v, mut r) in typed.results(i).zip(results) {
             let t = &typed.types[v];
-            if let Plain::Ring(x) = &mut r
-                && matches!(t.form, Form::Shared | Form::Sum(_))
-            {
+            if let (Plain::Ring(x), Form::Shared | Form::Sum(_)) = (&mut r, t.form) {
                 let m = mask(t.domain.width());
                 x.iter_mut().for_each(|x| *x &= m);
             }

@@ -3,6 +3,7 @@
 //! Knows no TFLite, no network and no protocol. Start reading at [`ops`].
 pub mod bytecode;
 pub mod eval;
+pub mod exit;
 pub mod imm;
 pub mod infer;
 pub mod ops;

@@ -732,32 +732,3 @@ fn all_messages_can_be_recorded() {
     assert_eq!(keys, expected);
     assert!(records.iter().all(|r| r.payload == [r.from.0; 2]));
 }
-
-/// `cargo test -p runtime-protocols --test link -- --ignored --nocapture speed`
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    fn ring(link: &mut dyn Link, length: usize, rounds: u32) -> Duration {
-        let (n, me) = (link.parties(), link.me().index());
-        let (next, previous) = ((me + 1) % n, (me + n - 1) % n);
-        let (mut out, mut expect, mut incoming) = (vec![vec![]; n], vec![0; n], vec![vec![]; n]);
-        out[next] = vec![1; length];
-        expect[previous] = length;
-        link.exchange(&at(0), &out, &expect, &mut incoming).unwrap();
-        let start = Instant::now();
-        for round in 0..rounds {
-            link.exchange(&at(round), &out, &expect, &mut incoming).unwrap();
-        }
-        start.elapsed()
-    }
-    for _ in 0..3 {
-        for (length, rounds) in [(1 << 10, 10_000), (8 << 20, 60)] {
-            let [memory, tcp] = both(3, |_, link| ring(link, length, rounds));
-            for (name, times) in [("memory", memory), ("tcp", tcp)] {
-                let each = times.into_iter().max().unwrap().as_secs_f64() / f64::from(rounds);
-                let rate = length as f64 / each / 1e9;
-                println!("{name}: ring of 3, {length} bytes: {:.1} µs/round, {rate:.2} GB/s per party", each * 1e6);
-            }
-        }
-    }
-}

@@ -72,6 +72,7 @@ fn lowering_problem(model: &[u8], e: &LowerError) -> Problem {
         LowerError::Unsupported { index, name, reason } => {
             (NOT_LOWERED, Some((*index, *name)), reason.clone(), "change the operator before quantizing")
         }
+        LowerError::Operators(_) => (MODEL, None, e.to_string(), "split the model"),
         LowerError::Model(reason) => (MODEL, None, reason.clone(), "convert the model to int8 throughout"),
     };
     let tensor = operator.and_then(|(index, _)| {
@@ -81,7 +82,7 @@ fn lowering_problem(model: &[u8], e: &LowerError) -> Problem {
     });
     Problem {
         code,
-        category: Category::Unsupported,
+        category: if matches!(e, LowerError::Operators(_)) { Category::Limit } else { Category::Unsupported },
         operator: operator.map(|(index, _)| index),
         op_name: operator.map(|(_, name)| name.to_owned()),
         tensor,

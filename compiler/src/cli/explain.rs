@@ -45,7 +45,8 @@ pub fn operators(json: bool) -> Result<u8, Failure> {
 
 /// Prints what is known about a code or topic.
 pub fn explain(topic: &str) -> Result<u8, Failure> {
-    let known = || tflite::CODES.iter().chain(failure::CODES).chain(TOPICS);
+    let run: Vec<(&str, &str)> = ir::exit::ENDINGS.iter().map(|e| (e.code, e.text)).collect();
+    let known = || tflite::CODES.iter().chain(failure::CODES).chain(&run).chain(TOPICS);
     match known().find(|(name, _)| name.eq_ignore_ascii_case(topic)) {
         Some((name, text)) => {
             print(&format!("{name}: {text}\n"))?;

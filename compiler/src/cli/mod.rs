@@ -145,7 +145,9 @@ fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
 /// Makes a panic in any thread end the process with exit code 1 and a request to report it.
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
-        let message = info.payload_as_str().unwrap_or("no message");
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let message = text.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         let place = info.location().map_or(String::new(), |l| format!(" at {}:{}", l.file(), l.line()));
         say(&format!(
             "internal error: {message}{place}; this is a bug in qnnc, please report it with the command line"

@@ -19,6 +19,13 @@ pub fn window(w: &Window, out: &[usize]) -> ir::Window {
     }
 }
 
+/// An operand of an element-wise op.
+enum Operand {
+    Shared(Value),
+    /// Shape and centred integers.
+    Public(Vec<u32>, Vec<i64>),
+}
+
 struct Emitter<'a> {
     g: &'a Graph,
     plans: &'a Plans,
@@ -165,6 +172,22 @@ impl Emitter<'_> {
                 let sum = self.sum(op, *m, formulas.n)?;
                 Ok(self.finish(op, Source::Shared(sum), formulas, None))
             }
+            (Kind::Mul { .. }, Plan::Mul { formulas }) => {
+                let product = self.product(op, formulas.n)?;
+                Ok(self.finish(op, product, formulas, None))
+            }
+            (Kind::Extremum { largest }, Plan::Extremum) => {
+                let ring = self.plans.rings[op.output.index()];
+                let sides = [self.stored(op, 0, ring)?, self.stored(op, 1, ring)?];
+                let most = self.maximum(sides[0], sides[1]);
+                let y = if *largest {
+                    most
+                } else {
+                    let sum = self.b.one(Op::Add { a: sides[0], b: sides[1] });
+                    self.b.one(Op::Sub { a: sum, b: most })
+                };
+                Ok(self.b.add_scalar(y, -zero_point(self.g.tensor(op.output))))
+            }
             (Kind::AveragePool2d { window: w, .. }, Plan::Average { formulas, per_count }) => {
                 let x = self.b.cast(x?, formulas.n);
                 let shape = self.b.ty(x).shape.clone();
@@ -189,10 +212,14 @@ impl Emitter<'_> {
                     Some(f) => self.finish(op, Source::Shared(y), f, None),
                 })
             }
-            (Kind::Pad { amounts, .. }, Plan::Pad) => {
+            (Kind::Pad { amounts, value }, Plan::Pad) => {
                 let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
+                // Padding adds zeros; another value is made zero for the time being.
+                let value = i64::from(*value) - zero_point(self.g.tensor(op.inputs[0]));
+                let x = self.b.add_scalar(x, -value);
                 let amounts = amounts.iter().flat_map(|(a, b)| [*a as u32, *b as u32]).collect();
-                Ok(self.b.one(Op::Pad { x, amounts: Amounts(amounts) }))
+                let y = self.b.one(Op::Pad { x, amounts: Amounts(amounts) });
+                Ok(self.b.add_scalar(y, value))
             }
             (Kind::Reshape, Plan::Reshape) => {
                 let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
@@ -268,35 +295,87 @@ impl Emitter<'_> {
     fn sum(&mut self, op: &QOp, m: [i64; 2], n: u8) -> Result<Value, LowerError> {
         let mut shared = Vec::new();
         let mut public = None;
-        for (i, id) in op.inputs.iter().enumerate() {
-            let t = self.g.tensor(*id);
-            if let (None, Some(stored)) = (self.values[id.index()], &t.constant) {
-                let z = zero_point(t);
-                let data = stored.iter().map(|q| (i64::from(*q) - z) * m[i]).collect();
-                public = Some(self.b.constant(&shape32(&t.shape), data));
-            } else {
-                let x = self.input(op, i)?;
-                let x = self.b.cast(x, n);
-                let by = self.b.scalar(m[i]);
-                shared.push(self.b.one(Op::MulP { x, p: by }));
+        for (i, m) in m.into_iter().enumerate() {
+            match self.operand(op, i, n)? {
+                Operand::Public(shape, data) => {
+                    public = Some(self.b.constant(&shape, data.into_iter().map(|c| c * m).collect()));
+                }
+                Operand::Shared(x) => {
+                    let by = self.b.scalar(m);
+                    shared.push(self.b.one(Op::MulP { x, p: by }));
+                }
             }
         }
         let out = shape32(&self.g.tensor(op.output).shape);
-        let whole = |e: &mut Self, x: Value| match e.b.ty(x).shape == out {
-            true => x,
-            false => e.b.one(Op::Expand { x, shape: Dims(out.clone()) }),
-        };
         match (&shared[..], public) {
             ([a, b], _) => {
                 let (a, b) = if self.b.ty(*b).shape == out { (*b, *a) } else { (*a, *b) };
-                let a = whole(self, a);
+                let a = self.whole(op, a);
                 Ok(self.b.one(Op::Add { a, b }))
             }
             ([a], Some(p)) => {
-                let x = whole(self, *a);
+                let x = self.whole(op, *a);
                 Ok(self.b.one(Op::AddP { x, p }))
             }
             _ => Err(LowerError::Model(format!("operator {} ({}) adds two constants", op.index, op.name))),
+        }
+    }
+
+    /// An operand of a two-operand op in a ring of `n` bits: shared, or the centred integers of a constant.
+    fn operand(&mut self, op: &QOp, i: usize, n: u8) -> Result<Operand, LowerError> {
+        let id = op.inputs[i];
+        let t = self.g.tensor(id);
+        if let (None, Some(stored)) = (self.values[id.index()], &t.constant) {
+            let z = zero_point(t);
+            return Ok(Operand::Public(shape32(&t.shape), stored.iter().map(|q| i64::from(*q) - z).collect()));
+        }
+        let x = self.input(op, i)?;
+        Ok(Operand::Shared(self.b.cast(x, n)))
+    }
+
+    /// Repeated to the shape of the result.
+    fn whole(&mut self, op: &QOp, x: Value) -> Value {
+        let out = shape32(&self.g.tensor(op.output).shape);
+        match self.b.ty(x).shape == out {
+            true => x,
+            false => self.b.one(Op::Expand { x, shape: Dims(out) }),
+        }
+    }
+
+    /// Product of two operands in a ring of `n` bits.
+    fn product(&mut self, op: &QOp, n: u8) -> Result<Source, LowerError> {
+        match (self.operand(op, 0, n)?, self.operand(op, 1, n)?) {
+            (Operand::Shared(a), Operand::Shared(b)) => {
+                let (a, b) = (self.whole(op, a), self.whole(op, b));
+                Ok(Source::Sum(self.b.one(Op::MulSs { a, b })))
+            }
+            (Operand::Shared(x), Operand::Public(shape, data)) | (Operand::Public(shape, data), Operand::Shared(x)) => {
+                let x = self.whole(op, x);
+                let p = self.b.constant(&shape, data);
+                Ok(Source::Shared(self.b.one(Op::MulP { x, p })))
+            }
+            _ => Err(LowerError::Model(format!("operator {} ({}) multiplies two constants", op.index, op.name))),
+        }
+    }
+
+    /// Stored integers of an operand as a sharing of the result's shape.
+    fn stored(&mut self, op: &QOp, i: usize, n: u8) -> Result<Value, LowerError> {
+        let z = zero_point(self.g.tensor(op.inputs[i]));
+        match self.operand(op, i, n)? {
+            Operand::Shared(x) => {
+                let x = self.whole(op, x);
+                Ok(self.b.add_scalar(x, z))
+            }
+            Operand::Public(shape, data) => {
+                // A sharing of zero takes the constant.
+                let x = self.input(op, 1 - i)?;
+                let x = self.b.cast(x, n);
+                let x = self.whole(op, x);
+                let nothing = self.b.scalar(0);
+                let x = self.b.one(Op::MulP { x, p: nothing });
+                let p = self.b.constant(&shape, data.into_iter().map(|c| c + z).collect());
+                Ok(self.b.one(Op::AddP { x, p }))
+            }
         }
     }
 

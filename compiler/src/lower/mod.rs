@@ -39,6 +39,9 @@ pub enum LowerError {
         /// What and what to do.
         reason: String,
     },
+    /// More operators than are lowered in reasonable time.
+    #[error("the model has {0} operators, at most {MAX_OPERATORS} are compiled; use a smaller model")]
+    Operators(usize),
     /// The model as a whole.
     #[error("{0}")]
     Model(String),
@@ -60,6 +63,9 @@ pub struct Lowered {
 pub const MODEL_OWNER: Party = Party(0);
 /// Party that owns the inputs and receives the outputs.
 pub const DATA_OWNER: Party = Party(1);
+
+/// Most operators: each costs a search for constants.
+const MAX_OPERATORS: usize = 1024;
 
 /// Bits that hold every centred 8-bit value with its sign.
 const BYTE_RING: u8 = 10;
@@ -90,6 +96,9 @@ fn port(g: &Graph, id: TensorId) -> Result<Port, LowerError> {
 
 /// Lowers `g`.
 pub fn lower(g: &Graph) -> Result<Lowered, LowerError> {
+    if g.ops.len() > MAX_OPERATORS {
+        return Err(LowerError::Operators(g.ops.len()));
+    }
     let plans = plan::plan(g)?;
     let inputs = g.inputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
     let outputs = g.outputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;

@@ -54,6 +54,11 @@ pub enum Plan {
         m: [i64; 2],
         formulas: Formulas,
     },
+    Mul {
+        formulas: Formulas,
+    },
+    /// Larger or smaller of two stored integers.
+    Extremum,
     /// Sum of centred values, then one class per count (index = count) or a single one.
     Average {
         formulas: Formulas,
@@ -326,12 +331,7 @@ impl Planner<'_> {
                 let formulas = self.fits(op, Formulas::new(vec![class], base, bound))?;
                 Ok(Plan::Add { m, formulas })
             }
-            Kind::Pad { value, .. } if i64::from(*value) == zero_point(x) => Ok(Plan::Pad),
-            Kind::Pad { .. } => Err(LowerError::Unsupported {
-                index: op.index,
-                name: op.name,
-                reason: "pads with another value than the zero point of its input".into(),
-            }),
+            Kind::Pad { .. } => Ok(Plan::Pad),
             Kind::Reshape => Ok(Plan::Reshape),
             Kind::Quantize { multiplier, out, .. } => {
                 let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
@@ -342,6 +342,21 @@ impl Planner<'_> {
                 Ok(Plan::Quantize(Some(self.single(op, fit(&staircase, from, to), from, to)?)))
             }
             Kind::Softmax { .. } => Ok(Plan::Softmax),
+            Kind::Mul { multiplier, out, .. } => {
+                let largest = |t: TensorId| {
+                    let (lo, hi) = centred(self.g.tensor(t));
+                    lo.abs().max(hi.abs())
+                };
+                let bound = largest(op.inputs[0]) * largest(op.inputs[1]);
+                let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
+                Ok(Plan::Mul { formulas: self.single(op, fit(&staircase, -bound, bound), -bound, bound)? })
+            }
+            Kind::Extremum { .. } => Ok(Plan::Extremum),
+            Kind::Sub { .. } | Kind::Move { .. } | Kind::Table { .. } => Err(LowerError::Unsupported {
+                index: op.index,
+                name: op.name,
+                reason: "this version computes it in `simulate` only".into(),
+            }),
         }
     }
 
@@ -388,9 +403,9 @@ pub fn plan(g: &Graph) -> Result<Plans, LowerError> {
         let need = match &ops[i] {
             Plan::Linear(p) => p.formulas.n,
             Plan::Add { formulas, .. } | Plan::Average { formulas, .. } | Plan::Mean { formulas } => formulas.n,
-            Plan::Quantize(Some(f)) => f.n,
+            Plan::Quantize(Some(f)) | Plan::Mul { formulas: f } => f.n,
             Plan::Max { clamp } => out.max(clamp.as_ref().map_or(BYTE_RING, |f| f.n)),
-            Plan::Pad | Plan::Reshape | Plan::Quantize(None) => out,
+            Plan::Pad | Plan::Reshape | Plan::Extremum | Plan::Quantize(None) => out,
             Plan::Softmax | Plan::Finish | Plan::Dead => BYTE_RING,
         };
         for t in &op.inputs {

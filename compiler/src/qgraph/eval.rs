@@ -154,6 +154,23 @@ fn eval_op(kind: &Kind, operands: &[Operand<'_>], out: &Tensor) -> Evaluated<Vec
         let [a, b] = operands else { return Err("takes two operands") };
         return pointwise::add(*left_shift, sides, *multiplier, output, [a, b], &out.shape);
     }
+    if let Kind::Sub { left_shift, operands: sides, multiplier, out: output } = kind {
+        let [a, b] = operands else { return Err("takes two operands") };
+        return pointwise::sub(*left_shift, sides, *multiplier, output, [a, b], &out.shape);
+    }
+    if let Kind::Mul { zero_points, multiplier, out: output } = kind {
+        let [a, b] = operands else { return Err("takes two operands") };
+        return pointwise::mul(*zero_points, *multiplier, output, [a, b], &out.shape);
+    }
+    if let Kind::Extremum { largest } = kind {
+        let [a, b] = operands else { return Err("takes two operands") };
+        return pointwise::pairs([a, b], &out.shape, |a, b| if *largest { a.max(b) } else { a.min(b) });
+    }
+    if let Kind::Move { movement } = kind {
+        let lengths: Vec<usize> = operands.iter().map(|x| x.data.len()).collect();
+        let sources = movement.sources(&lengths).ok_or("the operands do not fit the movement")?;
+        return Ok(sources.into_iter().map(|(operand, at)| operands[operand].data[at]).collect());
+    }
     let [x] = operands else { return Err("takes one operand") };
     match kind {
         Kind::Conv2d { window, groups, linear } => linear::conv_2d(window, *groups, linear, x, &out.shape),
@@ -166,7 +183,10 @@ fn eval_op(kind: &Kind, operands: &[Operand<'_>], out: &Tensor) -> Evaluated<Vec
         Kind::Mean { axes, input_zero_point, multiplier, out } => {
             pool::mean(axes, *input_zero_point, *multiplier, out, x)
         }
-        Kind::Add { .. } => unreachable!("handled above"),
+        Kind::Add { .. } | Kind::Sub { .. } | Kind::Mul { .. } | Kind::Extremum { .. } | Kind::Move { .. } => {
+            unreachable!("handled above")
+        }
+        Kind::Table { table } => pointwise::look_up(table, x),
         Kind::Pad { amounts, value } => pointwise::pad(amounts, *value, x, &out.shape),
         Kind::Reshape => Ok(x.data.to_vec()),
         Kind::Quantize { input_zero_point, multiplier, out } => {

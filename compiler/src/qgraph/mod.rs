@@ -7,6 +7,9 @@
 mod draw;
 pub mod eval;
 pub mod fixed;
+mod movement;
+
+pub use movement::Movement;
 
 /// Index of a tensor in [`Graph::tensors`]; equals the index in the model's subgraph 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,6 +191,16 @@ pub enum Kind {
     Reshape,
     /// `R(q − input_zero_point, multiplier)`.
     Quantize { input_zero_point: i32, multiplier: Multiplier, out: Output },
+    /// As `Add`, with the difference.
+    Sub { left_shift: u32, operands: [AddOperand; 2], multiplier: Multiplier, out: Output },
+    /// `R((q1 − z1)·(q2 − z2), multiplier)`; NumPy broadcasting.
+    Mul { zero_points: [i32; 2], multiplier: Multiplier, out: Output },
+    /// The larger (or smaller) of two stored integers; NumPy broadcasting.
+    Extremum { largest: bool },
+    /// Stored integers are copied.
+    Move { movement: Movement },
+    /// One result for each stored value, from the smallest of the input's type on.
+    Table { table: Vec<i32> },
     /// Rows of the last axis; differences below `dmin` give `lo`; output counts from `lo` in `bits` bits.
     Softmax { multiplier: Multiplier, dmin: i32, lo: i32, bits: u32 },
 }

@@ -534,32 +534,3 @@ fn sums_that_are_constant_or_ignore_an_operand() {
     assert!(matches!(search_add(20, [half, half], last, out, [(5, 4), (0, 1)]), Err(StaircaseError::Range { .. })));
     assert!(search_add(20, [half, half], Multiplier { m: -5, e: 0 }, out, bytes).is_err());
 }
-
-/// `cargo test --release -p compiler staircase -- --ignored --nocapture`
-#[test]
-#[ignore = "measures time"]
-fn time_of_searches() {
-    let mut random = Random(12);
-    let started = std::time::Instant::now();
-    let mut live = 0;
-    for i in 0..20_000 {
-        let (products, k) = (9 * 128 * 255 * random.within(1, 64), random.real(1e-5, 0.02));
-        let rule = if i % 2 == 0 { Rule::Twice(qm(k)) } else { Rule::Once(k) };
-        let channel = linear_channel(products, rule, random.output(), MAX_ACC);
-        live += u32::from(channel.is_ok_and(|channel| matches!(channel.kind, ChannelKind::Live(_))));
-    }
-    println!("{:?} per channel, {live} live of 20000", started.elapsed() / 20_000);
-    let mut sums = Vec::new();
-    let mut pieces = 0;
-    for _ in 0..80 {
-        let scales = [random.real(0.01, 0.3), random.real(0.01, 0.3)];
-        let out = Output { zero_point: random.within(-128, 127) as i32, lo: -128, hi: 127 };
-        let out_scale = (scales[0] + scales[1]) * random.real(0.5, 1.0);
-        let started = std::time::Instant::now();
-        let found = add(scales, out_scale, [random.within(-128, 127) as i32, -3], out, -128).0;
-        sums.push(started.elapsed());
-        pieces += i32::from(matches!(found, AddFit::Affine(c) if c.two_pieces()));
-    }
-    sums.sort();
-    println!("sums: median {:?}, largest {:?}, {pieces} of 80 in two pieces", sums[40], sums[79]);
-}

@@ -53,6 +53,8 @@ pub(super) enum Activation {
     Relu,
     ReluN1To1,
     Relu6,
+    /// Only as an operator of its own.
+    Relu0To1,
 }
 
 impl Activation {
@@ -96,6 +98,7 @@ impl Activation {
             Activation::Relu => (lo.max(stored(0.0)?), hi),
             Activation::Relu6 => (lo.max(stored(0.0)?), hi.min(stored(6.0)?)),
             Activation::ReluN1To1 => (lo.max(stored(-1.0)?), hi.min(stored(1.0)?)),
+            Activation::Relu0To1 => (lo.max(stored(0.0)?), hi.min(stored(1.0)?)),
         };
         let fit = |bound: i64| i32::try_from(bound).map_err(|_| scales_apart());
         Ok(Output { zero_point: quant.zero_point, lo: fit(lo)?, hi: fit(hi)? })

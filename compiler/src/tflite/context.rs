@@ -5,7 +5,7 @@ use planus::Vector;
 use super::checks::{element_type, per_tensor, shape, weight_quant};
 use super::fault::{Fault, Stop, damaged, limit, unsupported};
 use super::raw::{MAX_RANK, Raw, RawOperator};
-use super::{codes, names};
+use super::{codes, names, ops};
 use crate::qgraph::{DType, Quant, Tensor, TensorId};
 
 /// Most bytes in the graph for each byte of the file. Honest models stay well below.
@@ -95,6 +95,8 @@ pub(super) struct Context<'a> {
 pub(super) struct Site<'a> {
     pub(super) operator: &'a RawOperator<'a>,
     pub(super) name: &'static str,
+    /// Position of the result that is imported; operators with several are imported once for each.
+    pub(super) part: usize,
 }
 
 impl Site<'_> {
@@ -117,10 +119,12 @@ impl Site<'_> {
         Ok(())
     }
 
-    /// The only result.
+    /// The result: the only one, except for operators that have parts.
     pub(super) fn result(&self) -> Result<usize, Fault> {
-        match self.operator.outputs[..] {
-            [index] => usize::try_from(index).map_err(|_| damaged(codes::OPERANDS, "its result is absent")),
+        match self.operator.outputs.get(self.part) {
+            Some(&index) if self.operator.outputs.len() == 1 || ops::has_parts(self.name) => {
+                usize::try_from(index).map_err(|_| damaged(codes::OPERANDS, "its result is absent"))
+            }
             _ => Err(damaged(codes::OPERANDS, format!("it has {} results, expected 1", self.operator.outputs.len()))),
         }
     }

@@ -89,7 +89,7 @@ pub(super) fn import(raw: &Raw<'_>) -> Result<Graph, Vec<Problem>> {
     for (index, operator) in raw.operators.iter().enumerate() {
         let name = operator.code.as_ref().and_then(|code| names::operator(code.builtin));
         match import_operator(&mut cx, &mut origins, operator, index) {
-            Ok(op) => graph_ops.push(op),
+            Ok(made) => graph_ops.extend(made),
             Err(Stop::Known) => {}
             Err(Stop::New(fault)) => report(fault, Some((index, name.map(str::to_owned)))),
         }
@@ -162,7 +162,7 @@ fn import_operator(
     origins: &mut [Origin],
     operator: &RawOperator<'_>,
     index: usize,
-) -> Result<Op, Stop> {
+) -> Result<Vec<Op>, Stop> {
     let checked = check_flow(origins, operator);
     let code = operator.code.as_ref().ok_or_else(|| damaged(codes::INDEX, "its operator code is not in the model"))?;
     let Some(name) = names::operator(code.builtin) else {
@@ -202,10 +202,14 @@ fn import_operator(
         )
         .into());
     }
-    let site = Site { operator, name };
-    let output = site.result()?;
-    let (kind, inputs): (Kind, Vec<TensorId>) = import(cx, &site)?;
-    Ok(Op { index, name, kind, inputs, output: tensor_id(output)? })
+    let parts = if ops::has_parts(name) { operator.outputs.len() } else { 1 };
+    let one = |part: usize| {
+        let site = Site { operator, name, part };
+        let output = site.result()?;
+        let (kind, inputs): (Kind, Vec<TensorId>) = import(cx, &site)?;
+        Ok(Op { index, name, kind, inputs, output: tensor_id(output)? })
+    };
+    (0..parts).map(one).collect()
 }
 
 /// Operands are defined, results are not; then they are.

@@ -84,8 +84,11 @@ pub fn run(c: &Compiled, links: Vec<MemoryLink>, inputs: &[Vec<i64>]) -> Vec<Vec
     run_all(c, links, &inputs)
 }
 
+/// Stored integers of the inputs, or of the outputs, of one inference.
+pub type Tensors = Vec<Vec<i64>>;
+
 /// Runs in memory and checks outputs, rounds, bytes and openings against recordings and the program.
-pub fn check_all(c: &Compiled, samples: &[(Vec<Vec<i64>>, Vec<Vec<i64>>)], what: &str) {
+pub fn check_all(c: &Compiled, samples: &[(Tensors, Tensors)], what: &str) {
     let inputs: Vec<_> = samples.iter().map(|s| s.0.clone()).collect();
     let parties = run_all(c, network(3), &inputs);
     let predicted = c.program.predicted_bytes();

@@ -1,4 +1,4 @@
-//! ADD, QUANTIZE, PAD and SOFTMAX, and the last step of every requantization.
+//! ADD, SUB, MUL, tables, QUANTIZE, PAD and SOFTMAX, and the last step of every requantization.
 use super::{Evaluated, Operand, dense_strides, offsets};
 use crate::qgraph::{AddOperand, Multiplier, Output, fixed};
 
@@ -16,19 +16,65 @@ pub(super) fn add(
     operands: [&Operand<'_>; 2],
     shape: &[usize],
 ) -> Evaluated<Vec<i32>> {
+    sums(left_shift, sides, operands, shape, |a, b| store(fixed::rescale(a.wrapping_add(b), multiplier).into(), out))
+}
+
+pub(super) fn sub(
+    left_shift: u32,
+    sides: &[AddOperand; 2],
+    multiplier: Multiplier,
+    out: &Output,
+    operands: [&Operand<'_>; 2],
+    shape: &[usize],
+) -> Evaluated<Vec<i32>> {
+    sums(left_shift, sides, operands, shape, |a, b| store(fixed::rescale(a.wrapping_sub(b), multiplier).into(), out))
+}
+
+/// Brings both operands to one scale, then finishes.
+fn sums(
+    left_shift: u32,
+    sides: &[AddOperand; 2],
+    operands: [&Operand<'_>; 2],
+    shape: &[usize],
+    finish: impl Fn(i32, i32) -> i32,
+) -> Evaluated<Vec<i32>> {
     if left_shift > 31 {
         return Err("the left shift exceeds the word");
     }
-    let from = [broadcast(operands[0].shape, shape)?, broadcast(operands[1].shape, shape)?];
-    let side = |i: usize, at: usize| {
+    let side = |i: usize, q: i32| {
         let AddOperand { zero_point, multiplier } = sides[i];
-        fixed::rescale(operands[i].data[at].wrapping_sub(zero_point).wrapping_shl(left_shift), multiplier)
+        fixed::rescale(q.wrapping_sub(zero_point).wrapping_shl(left_shift), multiplier)
     };
-    let sum = |(&a, &b): (&usize, &usize)| {
-        let sum = side(0, a).wrapping_add(side(1, b));
-        store(fixed::rescale(sum, multiplier).into(), out)
-    };
-    Ok(from[0].iter().zip(&from[1]).map(sum).collect())
+    pairs(operands, shape, |a, b| finish(side(0, a), side(1, b)))
+}
+
+pub(super) fn mul(
+    zero_points: [i32; 2],
+    multiplier: Multiplier,
+    out: &Output,
+    operands: [&Operand<'_>; 2],
+    shape: &[usize],
+) -> Evaluated<Vec<i32>> {
+    pairs(operands, shape, |a, b| {
+        let product = a.wrapping_sub(zero_points[0]).wrapping_mul(b.wrapping_sub(zero_points[1]));
+        store(fixed::rescale(product, multiplier).into(), out)
+    })
+}
+
+/// One result for each pair of elements that broadcasting puts together.
+pub(super) fn pairs(
+    operands: [&Operand<'_>; 2],
+    shape: &[usize],
+    one: impl Fn(i32, i32) -> i32,
+) -> Evaluated<Vec<i32>> {
+    let from = [broadcast(operands[0].shape, shape)?, broadcast(operands[1].shape, shape)?];
+    Ok(from[0].iter().zip(&from[1]).map(|(&a, &b)| one(operands[0].data[a], operands[1].data[b])).collect())
+}
+
+pub(super) fn look_up(table: &[i32], x: &Operand<'_>) -> Evaluated<Vec<i32>> {
+    let (lo, _) = x.dtype.range();
+    let one = |&q: &i32| usize::try_from(i64::from(q) - lo).ok().and_then(|at| table.get(at)).copied();
+    x.data.iter().map(one).collect::<Option<_>>().ok_or("the table does not have every value")
 }
 
 /// For each element of `out`: where NumPy broadcasting reads it from.

@@ -5,6 +5,8 @@ mod linear;
 mod movement;
 mod pool;
 mod reduce;
+mod table;
+mod view;
 
 use super::Category;
 use super::codes;
@@ -27,11 +29,30 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
         "MEAN" => reduce::mean,
         "PAD" => movement::pad,
         "QUANTIZE" => elementwise::quantize,
+        "RELU" | "RELU6" | "RELU_0_TO_1" | "RELU_N1_TO_1" => elementwise::relu,
         "RESHAPE" => movement::reshape,
         "SOFTMAX" => reduce::softmax,
         "SQUEEZE" => movement::squeeze,
+        "BROADCAST_TO" => view::broadcast_to,
+        "CONCATENATION" => view::concatenation,
+        "ABS" | "EXP" | "HARD_SWISH" | "LOG" | "LOGISTIC" | "NEG" | "TANH" => table::table,
+        "MAXIMUM" | "MINIMUM" => elementwise::extremum,
+        "MUL" => elementwise::mul,
+        "SUB" => elementwise::add,
+        "PADV2" => movement::pad,
+        "REVERSE_V2" => view::reverse,
+        "SLICE" => view::slice,
+        "SPLIT" | "SPLIT_V" => view::split,
+        "STRIDED_SLICE" => view::strided_slice,
+        "TILE" => view::tile,
+        "TRANSPOSE" => view::transpose,
         _ => return None,
     })
+}
+
+/// Operators with several results, which are imported one by one.
+pub(super) fn has_parts(name: &str) -> bool {
+    matches!(name, "SPLIT" | "SPLIT_V")
 }
 
 /// Most positions between the first and the last of a dilated window.

@@ -1,16 +1,18 @@
-//! PAD, RESHAPE, SQUEEZE, EXPAND_DIMS: stored integers are copied; scales are not looked at.
+//! PAD, PADV2, RESHAPE, SQUEEZE, EXPAND_DIMS: stored integers are copied; scales are not looked at.
 
 use super::super::checks::elements;
 use super::super::codes;
 use super::super::context::{Activation, Context, Site, dims, no_options};
-use super::super::fault::{Fault, Stop, damaged, limit};
+use super::super::fault::{Fault, Stop, damaged, limit, unsupported};
 use super::super::raw::MAX_RANK;
 use super::super::schema::tflite::BuiltinOptionsRef;
 use super::{axis, field};
 use crate::qgraph::{Kind, TensorId};
 
 pub(super) fn pad(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
-    site.operands(2, 2)?;
+    let stated = site.name == "PADV2";
+    let operands = if stated { 3 } else { 2 };
+    site.operands(operands, operands)?;
     let (input, output) = ends(cx, site)?;
     let listed = site.operand(1)?;
     let [rank, two] = dims(&cx.shape(listed)?).map_err(|fault| fault.at(listed))?;
@@ -36,7 +38,18 @@ pub(super) fn pad(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<Te
     }
     elements(&shape).map_err(|fault| fault.at(listed))?;
     output.expect_shape(&shape)?;
-    Ok((Kind::Pad { amounts, value: output.quant.zero_point }, vec![input.id]))
+    let mut value = output.quant.zero_point;
+    if stated {
+        let index = site.operand(2)?;
+        let filler = cx.data(index)?;
+        filler.expect_type(input.dtype)?;
+        let Some([only]) = cx.tensors[index].constant.as_deref() else {
+            let reason = "it must be one constant";
+            return Err(unsupported(codes::NOT_CONSTANT, reason, "store it in the model").at(index).into());
+        };
+        value = *only;
+    }
+    Ok((Kind::Pad { amounts, value }, vec![input.id]))
 }
 
 pub(super) fn reshape(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
@@ -135,7 +148,7 @@ pub(super) fn expand_dims(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind
 }
 
 /// Input and result, which have the same type.
-fn ends(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Activation, Activation), Stop> {
+pub(super) fn ends(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Activation, Activation), Stop> {
     let (input, output) = (cx.data(site.operand(0)?)?, cx.activation(site.result()?)?);
     output.expect_type(input.dtype)?;
     Ok((input, output))

@@ -1,0 +1,151 @@
+//! What one side can check alone: the program, the weights file, the limits. No peer is contacted here.
+use super::{Failure, RunArgs};
+use ir::weights::Weights;
+use ir::{Party, Program, bytecode, text, weights};
+use runtime_protocols::rep3::Rep3;
+use std::path::Path;
+use vm::exec::Machine;
+
+/// Bytes of a weights file that are read, at most.
+const MAX_WEIGHTS: u64 = 4 << 30;
+/// Bytes of a program file that are read, at most; the decoder has its own limit below it.
+const MAX_PROGRAM: u64 = 1 << 30;
+/// What a process takes before it holds a value.
+const BASE_MEMORY: u64 = 12 << 20;
+
+/// A verified program and its identity.
+pub struct Loaded {
+    /// The program.
+    pub program: Program,
+    /// Hash of its bytes.
+    pub hash: [u8; 32],
+    /// Length of the file.
+    pub file_bytes: u64,
+}
+
+impl Loaded {
+    /// The hash in hexadecimal.
+    pub fn hash_text(&self) -> String {
+        hex(&self.hash)
+    }
+
+    /// Says who computes how and who learns what.
+    pub fn security_line(&self) -> String {
+        let p = &self.program;
+        let mut receivers: Vec<u8> = p.interface.outputs.iter().map(|o| o.party.0).collect();
+        receivers.sort_unstable();
+        receivers.dedup();
+        let receivers: Vec<String> = receivers.iter().map(|r| Party(*r).to_string()).collect();
+        format!(
+            "security: {}, {} parties, semi-honest, at most 1 corrupted; reveals {} ({} bits) to {}; \
+             links plaintext on loopback; not audited",
+            text::escape(&p.protocol),
+            p.parties,
+            text::escape(&p.reveal),
+            p.opened_bits,
+            receivers.join(" and ")
+        )
+    }
+
+    /// Refuses a program that needs more memory than allowed.
+    pub fn check_memory(&self, args: &RunArgs) -> Result<(), Failure> {
+        let weights: u64 = self.program.interface.weights.iter().map(|w| 4 * elements(w)).sum();
+        let held = if args.weights.is_some() { weights } else { 0 };
+        let need = [self.program.peak_memory, 4 * self.file_bytes, held, BASE_MEMORY]
+            .into_iter()
+            .fold(0u64, u64::saturating_add);
+        match args.memory_limit {
+            Some(limit) if limit < need => Err(Failure::new(
+                Failure::LIMIT,
+                format!("a party needs about {need} bytes of memory, `--memory-limit` allows {limit}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Elements of a shape.
+pub fn elements(shape: &[u32]) -> u64 {
+    shape.iter().fold(1u64, |n, d| n.saturating_mul((*d).into()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Reads a file that is not longer than `most`.
+pub fn read(path: &Path, most: u64, code: u8) -> Result<Vec<u8>, Failure> {
+    let fail = |e: &dyn std::fmt::Display| Failure::new(code, format!("{}: {e}", path.display()));
+    let length = std::fs::metadata(path).map_err(|e| fail(&e))?.len();
+    if length > most {
+        return Err(fail(&format!("{length} bytes, more than the {most} that are read")));
+    }
+    std::fs::read(path).map_err(|e| fail(&e))
+}
+
+fn path_exists(path: &Path) -> Result<(), Failure> {
+    match path.metadata() {
+        Ok(m) if m.is_file() => Ok(()),
+        Ok(_) => Err(Failure::new(Failure::USAGE, format!("{}: not a file", path.display()))),
+        Err(e) => Err(Failure::new(Failure::USAGE, format!("{}: {e}", path.display()))),
+    }
+}
+
+/// Reads and verifies a program, its messages included.
+pub fn program(path: &Path) -> Result<Loaded, Failure> {
+    path_exists(path)?;
+    let bytes = read(path, MAX_PROGRAM, Failure::DAMAGED)?;
+    let bad = |e: &dyn std::fmt::Display| Failure::new(Failure::DAMAGED, format!("{}: {e}", path.display()));
+    let program = bytecode::decode(&bytes).map_err(|e| bad(&e))?;
+    if program.protocol != "rep3" || program.parties != 3 {
+        let what = format!("protocol `{}` of {} parties", text::escape(&program.protocol), program.parties);
+        return Err(Failure::new(Failure::CONFIG, format!("{what} is not in this build, see `qnnvm protocols`")));
+    }
+    // The keys play no role: nothing is sent.
+    let runtime = Rep3::new(Party(0), &[[0; 32]; 3], &[0; 16]);
+    Machine::new(program.clone(), Box::new(runtime)).map_err(|e| bad(&e))?;
+    Ok(Loaded { program, hash: bytecode::program_hash(&bytes), file_bytes: bytes.len() as u64 })
+}
+
+/// Reads a weights file and checks that it belongs to the program.
+pub fn weights(path: &Path, loaded: &Loaded) -> Result<Weights, Failure> {
+    path_exists(path)?;
+    let bytes = read(path, MAX_WEIGHTS, Failure::DAMAGED)?;
+    let bad = |e: &dyn std::fmt::Display| Failure::new(Failure::DAMAGED, format!("{}: {e}", path.display()));
+    let weights = weights::decode(&bytes).map_err(|e| bad(&e))?;
+    if weights.program != loaded.hash {
+        let (theirs, ours) = (hex(&weights.program), loaded.hash_text());
+        return Err(bad(&format!("made for program {theirs}, not for {ours}; compile both together")));
+    }
+    let shapes = &loaded.program.interface.weights;
+    if weights.tensors.len() != shapes.len() {
+        return Err(bad(&format!("{} tensors, the program has {}", weights.tensors.len(), shapes.len())));
+    }
+    for (i, (tensor, shape)) in weights.tensors.iter().zip(shapes).enumerate() {
+        if tensor.len() as u64 != elements(shape) {
+            return Err(bad(&format!("tensor {i} has {} elements, the program {}", tensor.len(), elements(shape))));
+        }
+    }
+    Ok(weights)
+}
+
+/// The command `verify`.
+pub fn verify_files(model: &Path, weights_file: Option<&Path>) -> Result<(), Failure> {
+    let loaded = program(model)?;
+    let p = &loaded.program;
+    println!("program {}", loaded.hash_text());
+    println!(
+        "{} instructions, {} rounds, payload bytes sent per party {:?}, {} layers",
+        p.insts.len(),
+        p.predicted_rounds(),
+        p.predicted_bytes(),
+        p.layers.len()
+    );
+    if let Some(path) = weights_file {
+        let w = weights(path, &loaded)?;
+        println!("weights: {} tensors, bound to this program", w.tensors.len());
+    }
+    println!("{}", loaded.security_line());
+    println!("ok");
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! The command line: what can be asked for, and how failures become messages and exit codes.
+mod io;
+mod load;
+mod local;
+mod net;
+mod party;
+mod picture;
+mod report;
+mod result;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Why a command ends early.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// Exit code of the process.
+    pub code: u8,
+    /// Place, cause and next step.
+    pub message: String,
+}
+
+impl Failure {
+    /// A bug of ours.
+    pub const BUG: u8 = 1;
+    /// Wrong use of the command line.
+    pub const USAGE: u8 = 2;
+    /// A program or weights file that cannot be used.
+    pub const DAMAGED: u8 = 4;
+    /// A limit of the user.
+    pub const LIMIT: u8 = 5;
+    /// Addresses, directories, settings.
+    pub const CONFIG: u8 = 6;
+    /// A peer that is gone.
+    pub const LOST: u8 = 11;
+    /// An input file that cannot be used.
+    pub const INPUT: u8 = 30;
+
+    /// From a code and a message.
+    pub fn new(code: u8, message: impl Display) -> Self {
+        Failure { code, message: message.to_string() }
+    }
+}
+
+impl From<runtime_protocols::link::LinkError> for Failure {
+    fn from(e: runtime_protocols::link::LinkError) -> Self {
+        Failure::new(e.exit_code(), e)
+    }
+}
+
+/// Runs one party of a compiled program, or all of them on this machine.
+#[derive(Parser)]
+#[command(name = "qnnvm", args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    // Read apart: the parser does not see whether nested options were given.
+    #[command(flatten)]
+    _party: Option<PartyArgs>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs every party as its own process on this machine
+    Local(LocalArgs),
+    /// Checks a program, and a weights file that belongs to it
+    Verify {
+        /// Program
+        model: PathBuf,
+        /// Weights file
+        #[arg(short, long)]
+        weights: Option<PathBuf>,
+    },
+    /// Lists the protocols of this build
+    Protocols,
+}
+
+/// What one party and the launcher have in common.
+#[derive(Args, Clone)]
+pub struct RunArgs {
+    /// Program (.mpcb)
+    pub model: PathBuf,
+    /// Weights file (.mpcw), for the model owner
+    #[arg(short, long)]
+    pub weights: Option<PathBuf>,
+    /// Input (.npy or .png) in the order of the model's inputs, or NAME=FILE; may be repeated
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub input: Vec<String>,
+    /// Output (.npy) in the order of the model's outputs, or NAME=FILE; may be repeated
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub output: Vec<String>,
+    /// One class label a line
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Print the N most likely classes
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Inferences in one session; times are medians
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub repeat: u32,
+    /// Refuse a program that needs more memory
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<u64>,
+    /// How long to wait for peers, and in each round
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: Option<u64>,
+    /// Accept links that are not encrypted; on loopback they are accepted anyway
+    #[arg(long)]
+    pub insecure_plaintext: bool,
+}
+
+/// One party.
+#[derive(Args)]
+pub struct PartyArgs {
+    /// Which party this is: 0 model owner, 1 data owner and receiver, 2 helper
+    #[arg(long, value_name = "I")]
+    pub party: u8,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Addresses of the parties; without it 127.0.0.1, ports from 7700
+    #[arg(long, value_name = "FILE")]
+    pub net: Option<PathBuf>,
+    /// Started by the launcher: standard input is the listening socket, standard output its pipe
+    #[arg(long, hide = true)]
+    pub launched: bool,
+}
+
+/// All parties.
+#[derive(Args)]
+pub struct LocalArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Party I listens on port P + I; without it on free ports
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    pub port_base: Option<u16>,
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let version = format!("{} (program format {})", env!("CARGO_PKG_VERSION"), ir::bytecode::FORMAT);
+    // The parser keeps it for the life of the process.
+    let command = Cli::command().version(&*version.leak());
+    let matches = command.get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    let done = match cli.command {
+        Some(Command::Local(args)) => local::run(&args),
+        Some(Command::Verify { model, weights }) => load::verify_files(&model, weights.as_deref()),
+        Some(Command::Protocols) => {
+            println!("name  parties  adversary    corrupted  audited");
+            println!("rep3  3        semi-honest  at most 1  no");
+            Ok(())
+        }
+        None => match PartyArgs::from_arg_matches(&matches) {
+            Ok(args) => party::run(&args),
+            Err(_) => Cli::command()
+                .error(ErrorKind::MissingRequiredArgument, "give `--party I MODEL.mpcb` or a command")
+                .exit(),
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {}: {e}", ir::exit::code_of(e.code));
+            ExitCode::from(e.code)
+        }
+    }
+}

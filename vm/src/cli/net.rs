@@ -1,0 +1,107 @@
+//! Addresses of the parties, from a `net.toml` or the default ports.
+use super::Failure;
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+/// Port of party 0 when no file says otherwise.
+const FIRST_PORT: u16 = 7700;
+/// Bytes of a configuration that are read, at most.
+const MAX_FILE: u64 = 1 << 20;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Net {
+    party: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    index: u8,
+    address: SocketAddr,
+}
+
+/// One address per party, all of them loopback.
+pub fn addresses(file: Option<&Path>, parties: u8) -> Result<Vec<SocketAddr>, Failure> {
+    let Some(path) = file else {
+        return Ok((0..u16::from(parties)).map(|i| (Ipv4Addr::LOCALHOST, FIRST_PORT + i).into()).collect());
+    };
+    let fail = |e: &dyn std::fmt::Display| Failure::new(Failure::CONFIG, format!("{}: {e}", path.display()));
+    let bytes = super::load::read(path, MAX_FILE, Failure::CONFIG)?;
+    let text = String::from_utf8(bytes).map_err(|e| fail(&e))?;
+    parse(&text, parties).map_err(|e| fail(&e))
+}
+
+fn parse(text: &str, parties: u8) -> Result<Vec<SocketAddr>, String> {
+    let net: Net = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
+    let mut found = vec![None; usize::from(parties)];
+    for Entry { index, address } in net.party {
+        let place = found
+            .get_mut(usize::from(index))
+            .ok_or_else(|| format!("party {index} does not exist, the program has {parties} parties"))?;
+        if place.replace(address).is_some() {
+            return Err(format!("party {index} appears twice"));
+        }
+        if !address.ip().is_loopback() {
+            return Err(format!(
+                "party {index} is at {address}, which is not loopback: links are not encrypted yet, \
+                 so only 127.0.0.1 and ::1 are allowed"
+            ));
+        }
+        if address.port() == 0 {
+            return Err(format!("party {index} has no port"));
+        }
+    }
+    let addresses: Vec<SocketAddr> = found
+        .into_iter()
+        .enumerate()
+        .map(|(i, a)| a.ok_or_else(|| format!("party {i} has no address")))
+        .collect::<Result<_, _>>()?;
+    match (1..addresses.len()).find(|i| addresses[..*i].contains(&addresses[*i])) {
+        Some(i) => Err(format!("party {i} has the address of another, {}", addresses[i])),
+        None => Ok(addresses),
+    }
+}
+
+/// The text of a `net.toml`.
+pub fn format(addresses: &[SocketAddr]) -> String {
+    let entry = |(i, a): (usize, &SocketAddr)| format!("[[party]]\nindex = {i}\naddress = \"{a}\"\n");
+    addresses.iter().enumerate().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three() -> Vec<SocketAddr> {
+        ["127.0.0.1:7800", "127.0.0.1:7801", "[::1]:7802"].map(|a| a.parse().expect("address")).to_vec()
+    }
+
+    #[test]
+    fn written_files_are_read() {
+        assert_eq!(parse(&format(&three()), 3), Ok(three()));
+        assert_eq!(addresses(None, 3).map(|a| a[2].port()).ok(), Some(7702));
+    }
+
+    #[test]
+    fn wrong_files_are_refused() {
+        let good = format(&three());
+        let cases = [
+            (good.replace("[::1]", "10.0.0.1"), "not loopback"),
+            (good.replace("[::1]", "0.0.0.0"), "not loopback"),
+            (good.replace("index = 2", "index = 1"), "twice"),
+            (good.replace("index = 2", "index = 3"), "does not exist"),
+            (good.replace("[::1]:7802", "127.0.0.1:7801"), "address of another"),
+            (good.replace("7801", "0"), "no port"),
+            (format!("{good}colour = 1\n"), "unknown field"),
+            (format!("speed = 1\n{good}"), "unknown field"),
+            (format(&three()[..2]), "party 2 has no address"),
+            ("party".to_owned(), "expected"),
+        ];
+        for (text, message) in cases {
+            let e = parse(&text, 3).expect_err(&text);
+            assert!(e.contains(message), "{text}\n{e}");
+        }
+    }
+}

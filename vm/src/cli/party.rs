@@ -1,0 +1,243 @@
+//! One party: checks everything it can alone, connects, runs, reports.
+use super::report::{self, LayerReport, PartyReport, SCHEMA, Seconds, Versus, median};
+use super::result::{self, Show, Summary};
+use super::{Failure, PartyArgs, RunArgs, io, load, net};
+use ir::weights::Weights;
+use ir::{Party, Port, bytecode, text};
+use runtime_protocols::link::{Hello, Link, Timeouts, exchange_keys, tcp};
+use runtime_protocols::rep3::Rep3;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use vm::exec::{Machine, Outcome};
+
+/// Inferences whose times are kept for each layer.
+const LAYERS_KEPT: usize = 1000;
+
+/// What a party has of its own, read and checked.
+pub struct Own {
+    /// At the model owner.
+    weights: Option<Weights>,
+    /// Per input of the program, where this party owns it.
+    inputs: Vec<Option<Vec<i64>>>,
+    /// Input files.
+    pub input_files: Vec<(usize, PathBuf)>,
+    /// Conversions of input files.
+    notes: Vec<String>,
+    /// Output files.
+    pub outputs: Vec<(usize, PathBuf)>,
+    /// How results are shown.
+    pub show: Option<Show>,
+}
+
+fn ports_of(ports: &[Port], party: Party) -> Vec<(usize, &Port)> {
+    ports.iter().enumerate().filter(|(_, p)| p.party == party).collect()
+}
+
+/// Reads the files of `args` that belong to `party`.
+pub fn own(args: &RunArgs, party: Party, loaded: &load::Loaded) -> Result<Own, Failure> {
+    let face = &loaded.program.interface;
+    let usage = |what: String| Failure::new(Failure::USAGE, what);
+    let weights = match (&args.weights, party == face.weight_owner) {
+        (Some(path), true) => Some(load::weights(path, loaded)?),
+        (None, true) => return Err(usage(format!("{party} owns the model: give its weights file with `-w`"))),
+        (Some(_), false) => return Err(usage(format!("{party} must not have weights, only {}", face.weight_owner))),
+        (None, false) => None,
+    };
+    let mine = ports_of(&face.inputs, party);
+    let mut inputs = vec![None; face.inputs.len()];
+    let mut notes = Vec::new();
+    let input_files = io::assign("--input", &args.input, &mine)?;
+    for (index, path) in &input_files {
+        let read = io::read_input(path, &face.inputs[*index])?;
+        notes.extend(read.note);
+        inputs[*index] = Some(read.data);
+    }
+    if let Some((_, port)) = mine.iter().find(|(i, _)| inputs[*i].is_none()) {
+        return Err(usage(format!("{party} owns the input `{}`: give it with `--input`", text::escape(&port.name))));
+    }
+    let received = ports_of(&face.outputs, party);
+    let outputs = io::assign("--output", &args.output, &received)?;
+    outputs.iter().try_for_each(|(_, path)| io::check_target(path))?;
+    let show = Show::new(args.labels.as_deref(), args.top, !args.output.is_empty())?;
+    let show = show.filter(|_| !received.is_empty());
+    Ok(Own { weights, inputs, input_files, notes, outputs, show })
+}
+
+/// The command `--party I`.
+pub fn run(args: &PartyArgs) -> Result<(), Failure> {
+    // Secrets stay out of core files. Where this is not allowed, they are off already.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    if args.launched {
+        end_with_launcher();
+    }
+    let loaded = load::program(&args.run.model)?;
+    let me = Party(args.party);
+    let parties = loaded.program.parties;
+    if me.0 >= parties {
+        let last = parties - 1;
+        return Err(Failure::new(Failure::USAGE, format!("{me} does not exist, the program has parties 0 to {last}")));
+    }
+    loaded.check_memory(&args.run)?;
+    let addresses = net::addresses(args.net.as_deref(), parties)?;
+    let own = own(&args.run, me, &loaded)?;
+    own.notes.iter().for_each(|n| eprintln!("{n}"));
+
+    let timeouts = timeouts(&args.run);
+    let hello = hello(&loaded, args.run.repeat);
+    let mut link = match listener(args, addresses.len())? {
+        Some(listener) => {
+            let options = tcp::Options { timeouts, ..tcp::Options::default() };
+            tcp::connect_on(listener, me, &addresses, &options, &hello)?
+        }
+        None => tcp::connect(me, &addresses, timeouts, &hello)?,
+    };
+    let Run { report, outputs } = compute(args, me, &loaded, &own, &mut link)?;
+    if report.result != "ok" && !args.launched {
+        return Err(Failure::new(Failure::BUG, report.result));
+    }
+    for (index, path) in &own.outputs {
+        let port = &loaded.program.interface.outputs[*index];
+        let data = outputs[*index].as_ref().expect("only outputs of this party have files");
+        io::write_atomic(path, &io::format_npy(port, data))?;
+    }
+    if args.run.json || args.launched {
+        println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
+    } else {
+        result::print(&report.outputs);
+        eprintln!("{}", report.security);
+    }
+    Ok(())
+}
+
+fn timeouts(args: &RunArgs) -> Timeouts {
+    match args.timeout.map(Duration::from_secs) {
+        None => Timeouts::default(),
+        Some(t) => Timeouts { connect: t, handshake: t.min(Timeouts::default().handshake), round: t },
+    }
+}
+
+/// What all parties must agree on.
+fn hello(loaded: &load::Loaded, repeat: u32) -> Hello {
+    Hello::default()
+        .with("program format", bytecode::FORMAT.to_string())
+        .with("program", loaded.hash)
+        .with("protocol", &loaded.program.protocol)
+        .with("parties", loaded.program.parties.to_string())
+        .with("reveal", &loaded.program.reveal)
+        .with("inferences", repeat.to_string())
+}
+
+/// The socket that the launcher opened, unless nobody dials this party.
+fn listener(args: &PartyArgs, parties: usize) -> Result<Option<TcpListener>, Failure> {
+    if !args.launched || usize::from(args.party) + 1 == parties {
+        return Ok(None);
+    }
+    let fd = std::io::stdin().as_fd().try_clone_to_owned();
+    fd.map(|fd| Some(TcpListener::from(fd))).map_err(|e| Failure::new(Failure::CONFIG, format!("standard input: {e}")))
+}
+
+/// Ends this process when nobody reads its standard output any more.
+fn end_with_launcher() {
+    std::thread::spawn(|| {
+        let stdout = std::io::stdout();
+        loop {
+            let mut set = [PollFd::new(&stdout, PollFlags::empty())];
+            let gone = match poll(&mut set, None) {
+                Ok(_) => set[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL),
+                Err(e) => e != rustix::io::Errno::INTR,
+            };
+            if gone {
+                std::process::exit(Failure::LOST.into());
+            }
+        }
+    });
+}
+
+/// What a session leaves behind.
+struct Run {
+    report: PartyReport,
+    outputs: Vec<Option<Vec<i64>>>,
+}
+
+fn compute(
+    args: &PartyArgs,
+    me: Party,
+    loaded: &load::Loaded,
+    own: &Own,
+    link: &mut tcp::TcpLink,
+) -> Result<Run, Failure> {
+    let start = Instant::now();
+    let keys = exchange_keys(link)?;
+    let runtime = Rep3::new(me, keys.as_slice(), &link.session());
+    drop(keys);
+    let mut machine = Machine::new(loaded.program.clone(), Box::new(runtime))
+        .map_err(|e| Failure::new(Failure::BUG, format!("accepted at load, then refused: {e}")))?;
+    machine.setup(own.weights.as_ref(), link)?;
+    let (setup, setup_s) = (link.stats(), start.elapsed().as_secs_f64());
+
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for _ in 0..args.run.repeat {
+        let mut outcome = machine.infer(&own.inputs, link)?;
+        if let Some(before) = outcomes.first_mut() {
+            if before.outputs != outcome.outputs {
+                let what = "the same input gave two results; this is a bug".to_owned();
+                link.abort(Failure::BUG, &what);
+                return Err(Failure::new(Failure::BUG, what));
+            }
+            outcome.outputs = Vec::new();
+            if outcomes.len() >= LAYERS_KEPT {
+                outcome.layers = Vec::new();
+            }
+        }
+        outcomes.push(outcome);
+    }
+    link.close()?;
+
+    let program = &loaded.program;
+    // One that differs from the prediction stands for all.
+    let predicted = program.predicted_bytes()[me.index()];
+    let odd = outcomes.iter().find(|o| o.payload_sent != predicted || o.opened_bits != program.opened_bits);
+    let counted = odd.unwrap_or(&outcomes[0]);
+    let layers = program.layers.iter().enumerate().map(|(i, l)| LayerReport {
+        op: l.operator,
+        name: text::escape(&l.name),
+        rounds: outcomes[0].layers[i].rounds,
+        payload_bytes: outcomes[0].layers[i].payload_bytes,
+        compute_s: median(outcomes.iter().filter_map(|o| Some(o.layers.get(i)?.compute_s))),
+        wait_s: median(outcomes.iter().filter_map(|o| Some(o.layers.get(i)?.wait_s))),
+    });
+    let summary = |(port, data): (&Port, &Option<Vec<i64>>)| -> Option<Summary> {
+        Some(own.show.as_ref()?.summary(port, data.as_ref()?))
+    };
+    let outputs = outcomes[0].outputs.clone();
+    let inferences: Vec<f64> = outcomes.iter().map(|o| o.seconds).collect();
+    let mut report = PartyReport {
+        schema: SCHEMA,
+        protocol: program.protocol.clone(),
+        party: me.0,
+        program: loaded.hash_text(),
+        security: loaded.security_line(),
+        insecure: vec!["plaintext".to_owned()],
+        rounds: Versus {
+            predicted: program.predicted_rounds(),
+            measured: outcomes.iter().map(|o| o.rounds).max().unwrap_or(0),
+        },
+        payload_bytes: Versus { predicted, measured: counted.payload_sent },
+        opened_bits: Versus { predicted: program.opened_bits, measured: counted.opened_bits },
+        wire_bytes: counted.wire_sent,
+        seconds: Seconds { setup: setup_s, offline: 0.0, inference: median(inferences.iter().copied()) },
+        inferences,
+        setup_rounds: setup.level,
+        setup_payload_bytes: setup.payload_sent.iter().sum(),
+        peak_memory_bytes: report::peak_memory(),
+        layers: layers.collect(),
+        outputs: program.interface.outputs.iter().zip(&outputs).filter_map(summary).collect(),
+        result: String::new(),
+    };
+    report.result = report::judge(&report);
+    Ok(Run { report, outputs })
+}

@@ -1,0 +1,474 @@
+//! Three processes over loopback: results, costs, disagreements, damaged files, lost parties.
+mod common;
+
+use common::{build, models, testdata};
+use compiler::npy::{Element, read_npz, write_npy};
+use compiler::pipeline::Compiled;
+use serde_json::Value;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A directory of a test, removed at its end.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("qnnvm-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir_all(&dir).expect("temporary directory");
+        Dir(dir)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Compiles a model into `name.mpcb` and `name.mpcw`.
+    fn compile(&self, name: &str, model: &Path) -> Compiled {
+        let compiled = build(model);
+        fs::write(self.file(&format!("{name}.mpcb")), &compiled.bytes).expect("program");
+        fs::write(self.file(&format!("{name}.mpcw")), ir::weights::encode(&compiled.weights)).expect("weights");
+        compiled
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn qnnvm() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qnnvm"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn error_text(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
+/// The launcher with `model.mpcb` and its weights.
+fn local(dir: &Dir, name: &str, input: &Path, output: &Path, more: &[&str]) -> Output {
+    let mut command = qnnvm();
+    command.arg("local").arg(dir.file(&format!("{name}.mpcb"))).arg("-w").arg(dir.file(&format!("{name}.mpcw")));
+    command.arg("--input").arg(input).arg("--output").arg(output).args(more);
+    command.output().expect("the launcher runs")
+}
+
+/// Runs all parties and checks the result and the counts.
+fn check(dir: &Dir, name: &str, compiled: &Compiled, input: &Path, want: &[u8]) -> Value {
+    let output = dir.file("out.npy");
+    let out = local(dir, name, input, &output, &["--json"]);
+    assert_eq!(out.status.code(), Some(0), "{name}: {}", error_text(&out));
+    assert_eq!(fs::read(&output).expect("output"), want, "{name}, {}", input.display());
+    let report: Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+    let p = &compiled.program;
+    for kind in ["predicted", "measured"] {
+        assert_eq!(report["rounds"][kind], p.predicted_rounds(), "{name}: rounds {kind}");
+        assert_eq!(report["payload_bytes"][kind], serde_json::json!(p.predicted_bytes()), "{name}: bytes {kind}");
+    }
+    let layers = report["layers"].as_array().expect("layers");
+    let sum: u64 = layers.iter().filter_map(|l| l["payload_bytes"].as_u64()).sum();
+    assert_eq!(sum, p.predicted_bytes().iter().sum::<u64>(), "{name}: bytes of the layers");
+    assert_eq!(report["result"], "ok");
+    report
+}
+
+#[test]
+fn recorded_outputs_of_project_models() {
+    let dir = Dir::new();
+    for name in ["digits", "digits_u8", "digits_mlp"] {
+        let compiled = dir.compile(name, &testdata(&format!("{name}.tflite")));
+        for i in 0..4 {
+            let want = fs::read(testdata(&format!("{name}.output_{i}.npy"))).expect("recorded output");
+            check(&dir, name, &compiled, &testdata(&format!("{name}.input_{i}.npy")), &want);
+        }
+    }
+}
+
+#[test]
+fn the_json_object_has_the_agreed_shape() {
+    let dir = Dir::new();
+    let compiled = dir.compile("digits", &testdata("digits.tflite"));
+    let want = fs::read(testdata("digits.output_0.npy")).expect("recorded output");
+    let report = check(&dir, "digits", &compiled, &testdata("digits.input_0.npy"), &want);
+    let keys: Vec<&str> = report.as_object().expect("object").keys().map(String::as_str).collect();
+    let mut agreed = vec![
+        "schema",
+        "protocol",
+        "program",
+        "security",
+        "insecure",
+        "rounds",
+        "payload_bytes",
+        "wire_bytes",
+        "seconds",
+        "peak_memory_bytes",
+        "layers",
+        "result",
+    ];
+    agreed.sort_unstable();
+    assert_eq!(keys, agreed);
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["protocol"], "rep3");
+    assert_eq!(report["insecure"], serde_json::json!(["plaintext"]));
+    for list in ["wire_bytes", "peak_memory_bytes"] {
+        let list = report[list].as_array().expect("one entry per party");
+        assert!(list.len() == 3 && list.iter().all(|n| n.as_u64() > Some(0)));
+    }
+    for key in ["setup", "offline", "inference"] {
+        assert!(report["seconds"][key].is_number());
+    }
+    for key in ["op", "name", "rounds", "payload_bytes", "compute_s", "wait_s"] {
+        assert!(report["layers"].as_array().expect("layers").iter().all(|l| !l[key].is_null()), "{key}");
+    }
+}
+
+#[test]
+fn a_picture_with_labels_repeated() {
+    let dir = Dir::new();
+    dir.compile("digits", &testdata("digits.tflite"));
+    let labels = testdata("digits.labels.txt");
+    let output = dir.file("out.npy");
+    let more = ["--labels", labels.to_str().expect("path"), "--top", "3", "--repeat", "3"];
+    let out = local(&dir, "digits", &testdata("digits.png"), &output, &more);
+    assert_eq!(out.status.code(), Some(0), "{}", error_text(&out));
+    assert_eq!(fs::read(&output).ok(), fs::read(testdata("digits.output_0.npy")).ok());
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(text.contains("security: rep3, 3 parties") && text.contains("set-up, once"), "{text}");
+    assert!(error_text(&out).contains("pixels mapped to"), "{}", error_text(&out));
+}
+
+/// Third-party models: `samples` of each.
+fn third_party(names: &[&str], samples: usize) {
+    let Some(models) = models() else { return };
+    let dir = Dir::new();
+    for name in names {
+        let compiled = dir.compile(name, &models.join(format!("{name}.tflite")));
+        let inputs = read_npz(models.join(format!("{name}.inputs.npz"))).expect("inputs");
+        let outputs = read_npz(models.join(format!("{name}.reference.npz"))).expect("outputs");
+        for i in 0..samples {
+            let write = |array: &compiler::npy::Array, file: &str| {
+                let data: Vec<i32> = common::ints(array).iter().map(|v| i32::try_from(*v).expect("small")).collect();
+                write_npy(dir.file(file), array.element, &array.shape, &data).expect("npy");
+            };
+            write(&inputs[&format!("input_{i}")], "in.npy");
+            write(&outputs[&format!("output_{i}")], "want.npy");
+            let want = fs::read(dir.file("want.npy")).expect("written");
+            let report = check(&dir, name, &compiled, &dir.file("in.npy"), &want);
+            println!(
+                "{name}: {} rounds, bytes {}, {} s, set-up {} s, peak {}",
+                report["rounds"]["measured"],
+                report["payload_bytes"]["measured"],
+                report["seconds"]["inference"],
+                report["seconds"]["setup"],
+                report["peak_memory_bytes"]
+            );
+        }
+    }
+}
+
+#[test]
+fn recorded_outputs_of_third_party_models() {
+    let names = [
+        "mobilenet_v1_0.25_128_quant",
+        "resnet8_cifar10",
+        "kws_dscnn",
+        "vww_96",
+        "person_detect",
+        "mnist_resnet",
+        "digits_cnn",
+    ];
+    third_party(&names, 3);
+}
+
+#[test]
+fn recorded_output_of_a_large_model() {
+    if std::env::var_os("CI").is_none() && std::env::var_os("QNN_SLOW").is_none_or(|v| v != "1") {
+        println!("skipped: set QNN_SLOW=1 to run it");
+        return;
+    }
+    third_party(&["mobilenet_v1_1.0_224_quant"], 1);
+}
+
+/// Three parties started one by one, as in production.
+struct Three {
+    dir: Dir,
+    ports: Vec<u16>,
+    children: Vec<Child>,
+}
+
+impl Three {
+    fn new(dir: Dir) -> Three {
+        // All at once, so that they differ.
+        let free: Vec<TcpListener> =
+            (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
+        let ports: Vec<u16> = free.iter().map(|l| l.local_addr().expect("address").port()).collect();
+        let net = |(i, p): (usize, &u16)| format!("[[party]]\nindex = {i}\naddress = \"127.0.0.1:{p}\"\n");
+        fs::write(dir.file("net.toml"), ports.iter().enumerate().map(net).collect::<String>()).expect("net.toml");
+        Three { dir, ports, children: Vec::new() }
+    }
+
+    fn command(&self, party: usize, name: &str) -> Command {
+        let mut command = qnnvm();
+        command.args(["--party", &party.to_string()]).arg(self.dir.file(&format!("{name}.mpcb")));
+        command.arg("--net").arg(self.dir.file("net.toml"));
+        match party {
+            0 => drop(command.arg("-w").arg(self.dir.file(&format!("{name}.mpcw")))),
+            1 => drop(command.arg("--input").arg(self.dir.file("in.npy")).arg("--output").arg(self.dir.file("y.npy"))),
+            _ => {}
+        }
+        command
+    }
+
+    fn start(&mut self, mut command: Command) {
+        self.children.push(command.spawn().expect("a party starts"));
+    }
+
+    /// Waits for the rest, at most `limit`.
+    fn finish(&mut self, limit: Duration) -> Vec<Output> {
+        let deadline = Instant::now() + limit;
+        while self.children.iter_mut().any(|c| c.try_wait().expect("child").is_none()) {
+            assert!(Instant::now() < deadline, "a party still runs after {limit:?}");
+            sleep(Duration::from_millis(5));
+        }
+        self.children.drain(..).map(|c| c.wait_with_output().expect("child")).collect()
+    }
+
+    fn ports_are_free(&self) {
+        for port in &self.ports {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).expect("nothing listens any more");
+        }
+    }
+}
+
+impl Drop for Three {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn digits() -> Three {
+    let dir = Dir::new();
+    dir.compile("digits", &testdata("digits.tflite"));
+    fs::copy(testdata("digits.input_1.npy"), dir.file("in.npy")).expect("input");
+    Three::new(dir)
+}
+
+#[test]
+fn parties_started_one_by_one() {
+    let mut three = digits();
+    for party in [2, 0, 1] {
+        three.start(three.command(party, "digits"));
+    }
+    for out in three.finish(Duration::from_secs(60)) {
+        assert_eq!(out.status.code(), Some(0), "{}", error_text(&out));
+    }
+    assert_eq!(fs::read(three.dir.file("y.npy")).ok(), fs::read(testdata("digits.output_1.npy")).ok());
+    three.ports_are_free();
+}
+
+#[test]
+fn another_program_is_a_disagreement() {
+    for odd in 0..3 {
+        let mut three = digits();
+        three.dir.compile("digits_u8", &testdata("digits_u8.tflite"));
+        if odd == 1 {
+            fs::copy(testdata("digits_u8.input_1.npy"), three.dir.file("in.npy")).expect("input");
+        }
+        for party in 0..3 {
+            let name = if party == odd { "digits_u8" } else { "digits" };
+            three.start(three.command(party, name));
+        }
+        for out in three.finish(Duration::from_secs(40)) {
+            assert_eq!(out.status.code(), Some(13), "{}", error_text(&out));
+            assert!(error_text(&out).contains("`program`"), "{}", error_text(&out));
+        }
+        assert!(!three.dir.file("y.npy").exists());
+        three.ports_are_free();
+    }
+}
+
+#[test]
+fn a_killed_party_is_noticed_by_the_others() {
+    for killed in 0..3 {
+        let dir = Dir::new();
+        match models() {
+            Some(models) => {
+                let name = "mobilenet_v1_0.25_128_quant";
+                dir.compile("model", &models.join(format!("{name}.tflite")));
+                let array = &read_npz(models.join(format!("{name}.inputs.npz"))).expect("inputs")["input_0"];
+                let data: Vec<i32> = common::ints(array).iter().map(|v| i32::try_from(*v).expect("small")).collect();
+                write_npy(dir.file("in.npy"), Element::U8, &array.shape, &data).expect("npy");
+            }
+            None => {
+                dir.compile("model", &testdata("digits.tflite"));
+                fs::copy(testdata("digits.input_1.npy"), dir.file("in.npy")).expect("input");
+            }
+        }
+        let mut three = Three::new(dir);
+        for party in 0..3 {
+            let mut command = three.command(party, "model");
+            command.args(["--repeat", "100000"]);
+            three.start(command);
+        }
+        sleep(Duration::from_millis(2500));
+        assert!(three.children.iter_mut().all(|c| c.try_wait().expect("child").is_none()), "they still compute");
+        three.children[killed].kill().expect("kill");
+        let outs = three.finish(Duration::from_secs(2));
+        for (party, out) in outs.iter().enumerate().filter(|(p, _)| *p != killed) {
+            let text = error_text(out);
+            assert_eq!(out.status.code(), Some(11), "party {party}: {text}");
+            assert!(text.contains("round ") && text.contains("layer ") && text.contains("party "), "{text}");
+        }
+        assert!(!three.dir.file("y.npy").exists());
+        three.ports_are_free();
+    }
+}
+
+#[test]
+fn damaged_files_are_refused_before_anyone_is_contacted() {
+    let three = digits();
+    let good = |name: &str| fs::read(three.dir.file(name)).expect("compiled");
+    let refused = |party: usize, name: &str, what: &str| {
+        let out = three.command(party, name).output().expect("a party runs");
+        assert_eq!(out.status.code(), Some(4), "{what}: {}", error_text(&out));
+        assert!(!error_text(&out).contains("panicked"), "{what}: {}", error_text(&out));
+        three.ports_are_free();
+    };
+    let (program, weights) = (good("digits.mpcb"), good("digits.mpcw"));
+    let damage = |bytes: &[u8]| {
+        let mut all: Vec<Vec<u8>> = [0, 1, 7, bytes.len() / 2, bytes.len() - 1].map(|n| bytes[..n].to_vec()).to_vec();
+        for at in [0, 5, 9, bytes.len() / 3, bytes.len() - 1] {
+            let mut changed = bytes.to_vec();
+            changed[at] ^= 0x10;
+            all.push(changed);
+        }
+        all.push([bytes, &[0]].concat());
+        all
+    };
+    for (i, bad) in damage(&program).into_iter().enumerate() {
+        fs::write(three.dir.file("bad.mpcb"), bad).expect("program");
+        fs::write(three.dir.file("bad.mpcw"), &weights).expect("weights");
+        (0..3).for_each(|party| refused(party, "bad", &format!("program {i}")));
+    }
+    fs::write(three.dir.file("bad.mpcb"), &program).expect("program");
+    for (i, bad) in damage(&weights).into_iter().enumerate() {
+        fs::write(three.dir.file("bad.mpcw"), bad).expect("weights");
+        refused(0, "bad", &format!("weights {i}"));
+    }
+    let other = build(&testdata("digits_u8.tflite"));
+    fs::write(three.dir.file("bad.mpcw"), ir::weights::encode(&other.weights)).expect("weights");
+    refused(0, "bad", "weights of another program");
+    let out = local(&three.dir, "bad", &three.dir.file("in.npy"), &three.dir.file("y.npy"), &[]);
+    assert_eq!(out.status.code(), Some(4), "{}", error_text(&out));
+    let verify = qnnvm().arg("verify").arg(three.dir.file("digits.mpcb")).output().expect("verify");
+    assert_eq!(verify.status.code(), Some(0), "{}", error_text(&verify));
+}
+
+#[test]
+fn wrong_use_is_refused_with_its_code() {
+    let three = digits();
+    let code = |command: &mut Command| {
+        let out = command.output().expect("it runs");
+        (out.status.code(), error_text(&out))
+    };
+    let net = fs::read_to_string(three.dir.file("net.toml")).expect("written");
+    fs::write(three.dir.file("far.toml"), net.replacen("127.0.0.1", "192.0.2.1", 1)).expect("net.toml");
+    let program = three.dir.file("digits.mpcb");
+    let weights = three.dir.file("digits.mpcw");
+    let helper = |more: &[&Path]| {
+        let mut c = qnnvm();
+        c.args(["--party", "2"]).arg(&program).args(more);
+        c
+    };
+    let cases: Vec<(Command, i32, &str)> = vec![
+        (helper(&[Path::new("--net"), &three.dir.file("far.toml")]), 6, "loopback"),
+        (helper(&[Path::new("-w"), &weights]), 2, "must not have weights"),
+        (helper(&[Path::new("--memory-limit"), Path::new("1000")]), 5, "memory"),
+        (helper(&[Path::new("--input"), &weights]), 2, "too many"),
+        (qnnvm_with(&["--party", "7"], &program), 2, "does not exist"),
+        (qnnvm_with(&["--party", "0"], &program), 2, "-w"),
+        (qnnvm_with(&["--party", "1"], &program), 2, "--input"),
+        (qnnvm_with(&["local"], &program), 2, "-w"),
+        (qnnvm(), 2, "--party"),
+    ];
+    for (mut command, want, message) in cases {
+        let (got, text) = code(&mut command);
+        assert_eq!(got, Some(want), "{command:?}: {text}");
+        assert!(text.contains(message), "{command:?}: {text}");
+    }
+    let out = local(&three.dir, "digits", &testdata("digits_u8.input_0.npy"), &three.dir.file("y.npy"), &[]);
+    assert_eq!(out.status.code(), Some(30), "{}", error_text(&out));
+    let out = local(&three.dir, "digits", &weights, &three.dir.file("y.npy"), &[]);
+    assert_eq!(out.status.code(), Some(30), "{}", error_text(&out));
+    let mut alone = three.command(2, "digits");
+    let (got, text) = code(alone.args(["--timeout", "1"]));
+    assert_eq!(got, Some(10), "{text}");
+    three.ports_are_free();
+}
+
+fn qnnvm_with(args: &[&str], program: &Path) -> Command {
+    let mut command = qnnvm();
+    command.args(args).arg(program);
+    command
+}
+
+/// Processes whose command line names `what`.
+fn processes(what: &str) -> usize {
+    let all = fs::read_dir("/proc").expect("a Linux system").flatten();
+    all.filter(|e| {
+        fs::read(e.path().join("cmdline")).is_ok_and(|c| String::from_utf8_lossy(&c).contains(what))
+            || fs::read_link(e.path().join("cwd")).is_ok_and(|d| d.to_string_lossy().contains(what))
+    })
+    .count()
+}
+
+#[test]
+fn the_launcher_leaves_nothing_behind() {
+    for signal in ["-TERM", "-KILL"] {
+        let three = digits();
+        let temporary = three.dir.file("tmp");
+        fs::create_dir(&temporary).expect("directory");
+        let mut command = qnnvm();
+        command.env("TMPDIR", &temporary).arg("local").arg(three.dir.file("digits.mpcb"));
+        command.arg("-w").arg(three.dir.file("digits.mpcw")).arg("--input").arg(three.dir.file("in.npy"));
+        command.args(["--repeat", "1000000"]);
+        let mut launcher = command.spawn().expect("the launcher starts");
+        let here = temporary.to_string_lossy().into_owned();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while processes(&here) < 3 {
+            assert!(Instant::now() < deadline, "the parties do not start");
+            sleep(Duration::from_millis(10));
+        }
+        sleep(Duration::from_millis(300));
+        let house = fs::read_dir(&temporary).expect("directory").flatten().next().expect("directory of the run").path();
+        for (party, own) in [(0, "weights.mpcw"), (1, "input0"), (2, "net.toml")] {
+            let dir = house.join(format!("party{party}"));
+            assert!(dir.join(own).exists());
+            assert_eq!(dir.join("weights.mpcw").exists(), party == 0);
+            assert_eq!(dir.join("input0").exists(), party == 1);
+        }
+        let kill = Command::new("kill").arg(signal).arg(launcher.id().to_string()).status().expect("kill");
+        assert!(kill.success());
+        launcher.wait().expect("launcher");
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while processes(&here) > 0 {
+            assert!(Instant::now() < deadline, "parties outlive their launcher after {signal}");
+            sleep(Duration::from_millis(10));
+        }
+        if signal == "-TERM" {
+            assert_eq!(fs::read_dir(&temporary).expect("directory").count(), 0, "files are left");
+        }
+    }
+}
