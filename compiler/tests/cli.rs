@@ -222,7 +222,7 @@ fn programs_are_shown() {
     let program = dir.path("m.mpcb");
     check(&[&testdata("digits.tflite"), "-o", &program], 0);
     let (text, _) = check(&["dis", &program], 0);
-    assert!(text.starts_with("program protocol=rep3 parties=3 reveal=logits kernels=tflite-ref\n"));
+    assert!(text.starts_with("program protocol=\"rep3\" parties=3 reveal=\"logits\" kernels=\"tflite-ref\"\n"));
     let (short, _) = check(&["dis", &program, "--elide"], 0);
     assert!(short.len() < text.len() && short.contains(" …]"));
     let (text, _) = check(&["inspect", &program], 0);

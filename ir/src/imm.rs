@@ -1,5 +1,7 @@
 //! Immediates: what an op carries besides its operands. Each knows its bytes and its text.
 use crate::bytecode::{DecodeError, Reader, Writer};
+use crate::text::TextError;
+use crate::text::lex::{Token, Words};
 use crate::types::Holders;
 use std::fmt;
 
@@ -11,6 +13,8 @@ pub trait Imm: Sized {
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError>;
     /// Text form.
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// Reads the text form back; it is hostile.
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError>;
 }
 
 macro_rules! small_imm {
@@ -24,6 +28,9 @@ macro_rules! small_imm {
             }
             fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{self}")
+            }
+            fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+                words.number()
             }
         }
     };
@@ -40,6 +47,9 @@ impl Imm for Holders {
     }
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
+    }
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+        words.holders()
     }
 }
 
@@ -73,6 +83,9 @@ macro_rules! list_imm {
             fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 print_list(f, &self.0)
             }
+            fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+                words.list($cap).map($name)
+            }
         }
     };
 }
@@ -95,6 +108,10 @@ list_imm!(
 
 /// Most factors of one product.
 pub const MAX_FACTORS: u32 = 10;
+/// Most results of one evaluation.
+const MAX_SUMS: usize = 64;
+/// Most products of one result.
+const MAX_TERMS: usize = 256;
 
 /// Per result plane, the products whose XOR it is. A product is the set of planes that it multiplies, bit i for plane i.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -128,12 +145,41 @@ impl Imm for Terms {
         }
     }
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let results = r.length(64)?;
+        let results = r.length(MAX_SUMS)?;
+        if results == 0 {
+            return Err(r.bad("no result"));
+        }
         let one = |r: &mut Reader<'_>| {
-            let n = r.length(256)?;
-            (0..n).map(|_| r.varint()).collect::<Result<Vec<u64>, _>>()
+            let n = r.length(MAX_TERMS)?;
+            (0..n)
+                .map(|_| r.varint().and_then(|set| if set == 0 { Err(r.bad("empty product")) } else { Ok(set) }))
+                .collect()
         };
         Ok(Terms((0..results).map(|_| one(r)).collect::<Result<_, _>>()?))
+    }
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+        words.take(Token::OpenList)?;
+        let mut results = vec![vec![]];
+        while !words.sees(Token::CloseList) {
+            let (last, count) = (results.len() - 1, results.len());
+            if words.accept(Token::Colon) {
+                if count == MAX_SUMS {
+                    return Err(words.bad(format!("more than {MAX_SUMS} results")));
+                }
+                results.push(vec![]);
+                continue;
+            }
+            let terms: &mut Vec<u64> = &mut results[last];
+            if !terms.is_empty() {
+                words.take(Token::Plus)?;
+            }
+            if terms.len() == MAX_TERMS {
+                return Err(words.bad(format!("more than {MAX_TERMS} products")));
+            }
+            terms.push(factors(words)?);
+        }
+        words.take(Token::CloseList)?;
+        Ok(Terms(results))
     }
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let planes = |set: u64| -> String {
@@ -142,7 +188,22 @@ impl Imm for Terms {
         };
         let results: Vec<String> =
             self.0.iter().map(|r| r.iter().map(|s| planes(*s)).collect::<Vec<_>>().join("+")).collect();
-        write!(f, "[{}]", results.join(" "))
+        write!(f, "[{}]", results.join(" : "))
+    }
+}
+
+/// Reads `0*3*4` as the set of its numbers.
+fn factors(words: &mut Words<'_>) -> Result<u64, TextError> {
+    let mut set = 0u64;
+    loop {
+        let plane: u32 = words.number()?;
+        if plane >= 64 || set >> plane != 0 {
+            return Err(words.bad("planes are 0 to 63, in ascending order"));
+        }
+        set |= 1 << plane;
+        if !words.accept(Token::Star) {
+            return Ok(set);
+        }
     }
 }
 
@@ -172,6 +233,13 @@ impl Imm for Strided {
         print_list(f, &self.size)?;
         f.write_str("/")?;
         print_list(f, &self.stride)
+    }
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+        let start = words.list(8)?;
+        words.take(Token::Plus)?;
+        let size = words.list(8)?;
+        words.take(Token::Slash)?;
+        Ok(Strided { start, size, stride: words.list(8)? })
     }
 }
 
@@ -205,6 +273,11 @@ impl Imm for Window {
         let (k, s, d, p) = (x(self.kernel), x(self.stride), x(self.dilation), x(self.pad));
         write!(f, "{}:k{k}:s{s}:d{d}:p{p}", x(self.out))
     }
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+        let out = words.pair("")?;
+        let mut after = |letter| words.take(Token::Colon).and_then(|_| words.pair(letter));
+        Ok(Window { out, kernel: after("k")?, stride: after("s")?, dilation: after("d")?, pad: after("p")? })
+    }
 }
 
 /// The fixed-point softmax of the reference kernels.
@@ -236,5 +309,20 @@ impl Imm for SoftmaxRule {
     }
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}*2^{}:{}:{}:{}", self.m, self.e, self.dmin, self.lo, self.bits)
+    }
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+        let m = words.number()?;
+        words.take(Token::Star)?;
+        if words.number::<u64>()? != 2 {
+            return Err(words.bad("the base is not 2"));
+        }
+        words.take(Token::Caret)?;
+        let e = words.number()?;
+        words.take(Token::Colon)?;
+        let dmin = words.number()?;
+        words.take(Token::Colon)?;
+        let lo = words.number()?;
+        words.take(Token::Colon)?;
+        Ok(SoftmaxRule { m, e, dmin, lo, bits: words.number()? })
     }
 }

@@ -1,13 +1,16 @@
 //! The op table: each op is written once.
 //!
 //! `mnemonic = Variant(operands) { immediates } class`. `[list]` operands take any number. From a line come the enum,
-//! printer, encoder and decoder; the type rule ([`crate::infer`]), the meaning ([`crate::eval`]), the execution and the
+//! printer, parser, encoder and decoder; the type rule ([`crate::infer`]), the meaning ([`crate::eval`]), the execution and the
 //! cost are matches without a wildcard, so a new op does not build until each has an answer.
 //!
 //! Suffixes say what an operand is: `_p` public, `_h` held, `_ss` two shares. Ops without suffix take every form.
 //! Roles: rotation `rot` names A = rot, B = rot+1, C = rot+2 (mod 3).
 use crate::bytecode::{DecodeError, Reader, Writer};
 use crate::imm::{Amounts, Axes, Dims, Imm, PlaneList, SoftmaxRule, Strided, Terms, Window};
+use crate::program::Value;
+use crate::text::TextError;
+use crate::text::lex::{Word, Words};
 use crate::types::Holders;
 use std::fmt;
 
@@ -50,6 +53,11 @@ pub fn reference_page() -> String {
         page.push_str(&format!("| `{}` | {operands} | {immediates} | {class} | {doc} |\n", e.mnemonic));
     }
     page
+}
+
+fn unknown_op(name: &str) -> String {
+    let start: String = name.chars().take(32).collect();
+    format!("unknown op `{}`", crate::text::escape(&start))
 }
 
 macro_rules! ops {
@@ -137,6 +145,20 @@ macro_rules! ops {
                     });
                 })*
                 Err(r.bad("unknown opcode"))
+            }
+        }
+
+        impl Op<Value> {
+            /// Reads what follows the mnemonic. Operands are not checked here.
+            pub fn parse(name: Word<'_>, words: &mut Words<'_>) -> Result<Self, TextError> {
+                match name.text {
+                    $(stringify!($name) => Ok(Op::$variant {
+                        $($arg: words.operand()?,)*
+                        $($list: words.operands()?,)?
+                        $($imm: words.immediate::<$ty>(stringify!($imm))?,)*
+                    }),)*
+                    other => Err(words.bad_at(name, unknown_op(other))),
+                }
             }
         }
 

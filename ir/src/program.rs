@@ -40,6 +40,11 @@ impl DType {
         [DType::I8, DType::U8, DType::I16, DType::I32].into_iter().find(|d| *d as u8 == code)
     }
 
+    /// From its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [DType::I8, DType::U8, DType::I16, DType::I32].into_iter().find(|d| d.name() == name)
+    }
+
     /// Smallest and largest value.
     pub fn range(self) -> (i64, i64) {
         match self {

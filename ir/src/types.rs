@@ -66,6 +66,12 @@ impl fmt::Display for Holders {
     }
 }
 
+/// A shape as text: `[1x8x8]`.
+pub(crate) fn dims(shape: &[u32]) -> String {
+    let list: Vec<String> = shape.iter().map(u32::to_string).collect();
+    format!("[{}]", list.join("x"))
+}
+
 /// What one element is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Domain {
@@ -162,8 +168,7 @@ impl fmt::Display for Type {
         if self.form != Form::Public {
             write!(f, "<{}>", self.domain.width())?;
         }
-        let dims: Vec<String> = self.shape.iter().map(u32::to_string).collect();
-        write!(f, "[{}]", dims.join("x"))?;
+        f.write_str(&dims(&self.shape))?;
         match self.form {
             Form::Sum(h) | Form::Held(h) => write!(f, "@{h}"),
             _ => Ok(()),

@@ -1,4 +1,5 @@
 //! The commands. Each prints its own data and returns an exit code, or a [`Failure`] that `main` prints.
+mod assemble;
 mod check;
 mod compile;
 mod explain;
@@ -69,9 +70,18 @@ enum Command {
         /// Program to print
         #[arg(value_name = "MODEL.mpcb")]
         program: PathBuf,
-        /// Shorten constants to their first elements
+        /// Shorten constants to their first elements; `as` does not read the result
         #[arg(long)]
         elide: bool,
+    },
+    /// Make a program from its text form
+    As {
+        /// Text to read, as `dis` prints it
+        #[arg(value_name = "PROGRAM.qir")]
+        text: PathBuf,
+        /// Program to write
+        #[arg(short, long, value_name = "MODEL.mpcb")]
+        output: PathBuf,
     },
     /// Show interface, layers, rounds, bytes and what is revealed
     Inspect {
@@ -104,6 +114,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         (Some(Command::Check { model, json }), _) => check::check(&model, json),
         (Some(Command::Simulate(args)), _) => simulate::simulate(&args),
         (Some(Command::Dis { program, elide }), _) => inspect::disassemble(&program, elide),
+        (Some(Command::As { text, output }), _) => assemble::assemble(&text, &output),
         (Some(Command::Inspect { program, leakage, json }), _) => inspect::inspect(&program, leakage, json),
         (Some(Command::Ops { json }), _) => explain::operators(json),
         (Some(Command::Explain { topic }), _) => explain::explain(&topic),
