@@ -1,4 +1,5 @@
 //! From a model file to a program and its weights.
+pub use crate::lower::Route;
 use crate::lower::{LowerError, lower};
 use crate::profile::REP3;
 use crate::qgraph::Graph;
@@ -41,10 +42,22 @@ pub struct Compiled {
     pub graph: Graph,
 }
 
+/// Choices a user has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// How requantizations are computed.
+    pub route: Route,
+}
+
 /// Compiles a model file.
 pub fn compile(model: &[u8]) -> Result<Compiled, CompileError> {
+    compile_with(model, Options::default())
+}
+
+/// Compiles a model file in a given way.
+pub fn compile_with(model: &[u8], options: Options) -> Result<Compiled, CompileError> {
     let graph = import(model)?;
-    let mut lowered = lower(&graph)?;
+    let mut lowered = lower(&graph, options.route)?;
     let tensors = std::mem::take(&mut lowered.weights);
     let program = schedule(lowered, &REP3);
     if let Err(bad) = ir::verify::verify(&program) {

@@ -14,6 +14,8 @@ pub struct Profile {
     pub reshare: [Routes; 3],
     /// Join of two summands; base: the party outside.
     pub join: Routes,
+    /// Deal of what one party holds; base: that party.
+    pub deal: Routes,
     /// Opening to one party; base: that party.
     pub open: Routes,
 }
@@ -24,6 +26,7 @@ pub const REP3: Profile = Profile {
     parties: 3,
     reshare: [&[(0, 2)], &[(1, 2), (2, 1)], &[(0, 1), (1, 2), (2, 0)]],
     join: &[(1, 2), (2, 1)],
+    deal: &[(0, 1)],
     open: &[(1, 0)],
 };
 
@@ -48,6 +51,7 @@ impl Profile {
                 _ => route(self.reshare[2], 0, *bits),
             },
             (Op::Join { .. }, Form::Sum(h)) => route(self.join, outside(h), x.domain.width()),
+            (Op::Deal { bits, .. }, Form::Held(h)) => route(self.deal, h.0.trailing_zeros() as u8, *bits),
             (Op::Open { to, .. }, _) => to.iter().flat_map(|p| route(self.open, p.0, x.domain.width())).collect(),
             _ => vec![],
         }

@@ -1,6 +1,7 @@
 //! Puts instructions into rounds. Each exchange goes into the first round after all it depends on, so the number of
-//! rounds equals the longest chain of exchanges, and independent exchanges share a round. Weights are shared in rounds of
-//! their own, before the first inference.
+//! rounds equals the longest chain of exchanges, and independent exchanges share a round. What a dealer can deal at any
+//! time goes into the last round that serves, so that it waits nowhere. Weights are shared in rounds of their own, before
+//! the first inference.
 use crate::lower::Lowered;
 use crate::profile::Profile;
 use ir::ops::Class;
@@ -36,6 +37,7 @@ pub fn schedule(lowered: Lowered, profile: &Profile) -> Program {
         after[i] = ready + u32::from(inst.op.class() == Class::Round);
     }
     let rounds = after.iter().copied().max().unwrap_or(0);
+    postpone_deals(&insts, &origin, &mut after, rounds);
 
     let mut order: Vec<usize> = Vec::with_capacity(insts.len());
     let mut bounds = Vec::new();
@@ -107,6 +109,30 @@ pub fn schedule(lowered: Lowered, profile: &Profile) -> Program {
     };
     program.peak_memory = peak_memory(&program);
     program
+}
+
+/// Moves deals, masks that a dealer knows, and local work on them to the last round before their first use.
+fn postpone_deals(insts: &[Inst], origin: &[usize], after: &mut [u32], rounds: u32) {
+    let mut movable = vec![false; insts.len()];
+    for (i, inst) in insts.iter().enumerate() {
+        let operands = inst.op.operands();
+        movable[i] = match inst.op.class() {
+            Class::Round => matches!(inst.op, Op::Deal { .. }),
+            Class::Local => matches!(inst.op, Op::Beta { .. }) || operands.iter().any(|v| movable[origin[v.index()]]),
+        };
+    }
+    // Latest position of each instruction: a local one after that round, a deal in it.
+    let mut latest = vec![rounds; insts.len()];
+    for (i, inst) in insts.iter().enumerate().rev() {
+        if movable[i] {
+            after[i] = after[i].max(latest[i]);
+        }
+        let before = after[i] - u32::from(inst.op.class() == Class::Round).min(after[i]);
+        for v in inst.op.operands() {
+            let from = &mut latest[origin[v.index()]];
+            *from = (*from).min(before);
+        }
+    }
 }
 
 fn results_of(op: &Op<Value>) -> usize {

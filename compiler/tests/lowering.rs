@@ -1,6 +1,6 @@
 //! Lowered programs, evaluated in the plain, equal the oracle.
 use compiler::npy::read_npz;
-use compiler::pipeline::compile;
+use compiler::pipeline::{Options, Route, compile, compile_with};
 use compiler::qgraph::eval::{TensorData, eval, outputs};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,12 @@ fn models() -> Option<PathBuf> {
 
 fn check(name: &str) {
     let Some(dir) = models() else { return };
-    let compiled = compile(&std::fs::read(dir.join(format!("{name}.tflite"))).unwrap()).unwrap();
+    [Route::Dealer, Route::Boolean].into_iter().for_each(|route| check_by(&dir, name, route));
+}
+
+fn check_by(dir: &Path, name: &str, route: Route) {
+    let model = std::fs::read(dir.join(format!("{name}.tflite"))).unwrap();
+    let compiled = compile_with(&model, Options { route }).unwrap();
     let typed = ir::verify::verify(&compiled.program).unwrap();
     let inputs = read_npz(dir.join(format!("{name}.inputs.npz"))).unwrap();
     let x = &inputs["input_0"];

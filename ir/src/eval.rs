@@ -1,7 +1,8 @@
 //! Plain evaluator: the meaning of each op on opened values. No secrecy; the yardstick for every protocol.
 //!
-//! A split draws its mask from a fixed generator, so that both summands are exercised.
-use crate::infer::roles;
+//! A split draws its mask from a fixed generator, so that both summands are exercised; the masks of bits come from one
+//! generator per tag.
+use crate::infer::{chunks, roles};
 use crate::ops::Op;
 use crate::program::Program;
 use crate::shape::{self, Broadcast, broadcast, taps, zip_broadcast};
@@ -88,6 +89,14 @@ pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>
                     }
                 }
             }
+            Op::Beta { tag, width, shape, .. } => {
+                let len = shape.0.iter().map(|d| *d as usize).product();
+                vec![Plain::Bits(beta(*tag, (*width).into(), len))]
+            }
+            Op::Mask { x, tag } => {
+                let data = arg(x).bits();
+                vec![Plain::Bits(xor(data, &beta(*tag, data.len(), ty(x).len())))]
+            }
             op => vec![pure(
                 &op.map(|v| (values[v.index()].as_ref().expect("defined"), &typed.types[v.index()])),
                 &out[0],
@@ -108,6 +117,20 @@ pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>
         }
     }
     outputs
+}
+
+/// Masks of a tag.
+fn beta(tag: u32, width: usize, len: usize) -> Vec<Vec<u8>> {
+    let mut masks = Masks(0x2545_f491_4f6c_dd1d ^ (u64::from(tag) + 1) << 20);
+    (0..width).map(|_| (0..len).map(|_| (masks.next() >> 40) as u8 & 1).collect()).collect()
+}
+
+fn and(planes: &[Vec<u8>], set: u64, len: usize) -> Vec<u8> {
+    let mut y = vec![1; len];
+    for p in planes.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1).map(|(_, p)| p) {
+        y.iter_mut().zip(p).for_each(|(y, x)| *y &= x);
+    }
+    y
 }
 
 fn xor(a: &[Vec<u8>], b: &[Vec<u8>]) -> Vec<Vec<u8>> {
@@ -162,7 +185,9 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         | Op::Constant { .. }
         | Op::Output { .. }
         | Op::Split { .. }
-        | Op::SplitShared { .. } => unreachable!("handled by the caller"),
+        | Op::SplitShared { .. }
+        | Op::Beta { .. }
+        | Op::Mask { .. } => unreachable!("handled by the caller"),
         Op::WindowCount { size, window } => {
             ring(shape::window_count(&size.0, window).into_iter().map(|x| x as u64).collect())
         }
@@ -188,7 +213,73 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         Op::MulP { x, p } => ring(combine(*x, *p, u64::wrapping_mul)),
         Op::Not { x } => Plain::Bits(x.0.bits().iter().map(|p| p.iter().map(|b| b ^ 1).collect()).collect()),
         Op::Cast { x, .. } | Op::AsSum { x, .. } | Op::Embed { x, .. } | Op::Reshare { x, .. } => x.0.clone(),
-        Op::Join { x } => x.0.clone(),
+        Op::Join { x } | Op::Deal { x, .. } => x.0.clone(),
+        Op::OnehotH { x, chunk } => {
+            let planes = x.0.bits();
+            let len = x.1.len();
+            let number = |c: &std::ops::Range<usize>, e: usize| -> u8 {
+                planes[c.clone()].iter().enumerate().map(|(i, p)| p[e] << i).sum()
+            };
+            let hot = |c: &std::ops::Range<usize>, j: u8| (0..len).map(|e| u8::from(number(c, e) == j)).collect();
+            Plain::Bits(
+                chunks(planes.len() as u8, *chunk)
+                    .flat_map(|c| (1..1 << c.len()).map(move |j| (c.clone(), j)))
+                    .map(|(c, j)| hot(&c, j))
+                    .collect(),
+            )
+        }
+        Op::ProductsH { x, of } => {
+            Plain::Bits(of.subsets().iter().map(|set| and(x.0.bits(), *set, x.1.len())).collect())
+        }
+        Op::KeepH { x, bit } => {
+            let bit = &bit.0.bits()[0];
+            ring(x.0.ring().iter().zip(bit).map(|(x, b)| x.wrapping_mul(u64::from(*b))).collect())
+        }
+        Op::LeavesSh { hot, v, chunk } => {
+            let (hot, planes) = (hot.0.bits(), v.0.bits());
+            let (mut lt, mut eq, mut at) = (vec![], vec![], 0);
+            for c in chunks(planes.len() as u8, *chunk) {
+                let size = 1usize << c.len();
+                let (mut less, mut same) = (vec![0u8; v.1.len()], vec![0u8; v.1.len()]);
+                for e in 0..v.1.len() {
+                    let number: usize = planes[c.clone()].iter().enumerate().map(|(i, p)| usize::from(p[e]) << i).sum();
+                    let entry = |j: usize| hot[at + j - 1][e];
+                    less[e] = (number + 1..size).map(entry).fold(0, |a, b| a ^ b);
+                    same[e] = if number > 0 { entry(number) } else { (1..size).map(entry).fold(1, |a, b| a ^ b) };
+                }
+                at += size - 1;
+                lt.push(less);
+                eq.push(same);
+            }
+            lt.extend(eq);
+            Plain::Bits(lt)
+        }
+        Op::Unmask { t, x, products, of } => {
+            let (t, x, dealt, len) = (t.0.bits(), x.0.bits(), products.0.bits(), t.1.len());
+            let known = of.subsets();
+            // Π (t_i xor β_i) over a set: each part of it from β, the rest from t.
+            let product = |set: u64| {
+                let mut y = and(t, set, len);
+                let mut part = set;
+                while part != 0 {
+                    let betas = match part.count_ones() {
+                        1 => {
+                            let i = part.trailing_zeros() as usize;
+                            x[i].iter().zip(&t[i]).map(|(a, b)| a ^ b).collect()
+                        }
+                        _ => dealt[known.binary_search(&part).expect("every part of a term is listed")].clone(),
+                    };
+                    let rest = and(t, set & !part, len);
+                    y.iter_mut().zip(betas).zip(rest).for_each(|((y, b), r)| *y ^= b & r);
+                    part = (part - 1) & set;
+                }
+                y
+            };
+            let sum = |terms: &Vec<u64>| {
+                terms.iter().fold(vec![0u8; len], |a, set| a.iter().zip(product(*set)).map(|(a, b)| a ^ b).collect())
+            };
+            Plain::Bits(of.0.iter().map(sum).collect())
+        }
         Op::Open { x, .. } => match x.1.domain {
             Domain::Ring(k) => each(*x, |v| signed(v, k)),
             Domain::Bits(_) => x.0.clone(),

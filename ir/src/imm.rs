@@ -106,6 +106,107 @@ list_imm!(
     Amounts, u32, 16
 );
 
+/// Most factors of one product.
+pub const MAX_FACTORS: u32 = 10;
+/// Most results of one evaluation.
+const MAX_SUMS: usize = 64;
+/// Most products of one result.
+const MAX_TERMS: usize = 256;
+
+/// Per result plane, the products whose XOR it is. A product is the set of planes that it multiplies, bit i for plane i.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Terms(pub Vec<Vec<u64>>);
+
+impl Terms {
+    /// Every product of two or more planes that divides one of the terms, in ascending order of its set.
+    pub fn subsets(&self) -> Vec<u64> {
+        let mut all: Vec<u64> = Vec::new();
+        for set in self.0.iter().flatten() {
+            let mut part = *set;
+            while part != 0 {
+                if part.count_ones() >= 2 {
+                    all.push(part);
+                }
+                part = (part - 1) & set;
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+impl Imm for Terms {
+    fn encode(&self, w: &mut Writer) {
+        w.varint(self.0.len() as u64);
+        for result in &self.0 {
+            w.varint(result.len() as u64);
+            result.iter().for_each(|set| w.varint(*set));
+        }
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let results = r.length(MAX_SUMS)?;
+        if results == 0 {
+            return Err(r.bad("no result"));
+        }
+        let one = |r: &mut Reader<'_>| {
+            let n = r.length(MAX_TERMS)?;
+            (0..n)
+                .map(|_| r.varint().and_then(|set| if set == 0 { Err(r.bad("empty product")) } else { Ok(set) }))
+                .collect()
+        };
+        Ok(Terms((0..results).map(|_| one(r)).collect::<Result<_, _>>()?))
+    }
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+        words.take(Token::OpenList)?;
+        let mut results = vec![vec![]];
+        while !words.sees(Token::CloseList) {
+            let (last, count) = (results.len() - 1, results.len());
+            if words.accept(Token::Colon) {
+                if count == MAX_SUMS {
+                    return Err(words.bad(format!("more than {MAX_SUMS} results")));
+                }
+                results.push(vec![]);
+                continue;
+            }
+            let terms: &mut Vec<u64> = &mut results[last];
+            if !terms.is_empty() {
+                words.take(Token::Plus)?;
+            }
+            if terms.len() == MAX_TERMS {
+                return Err(words.bad(format!("more than {MAX_TERMS} products")));
+            }
+            terms.push(factors(words)?);
+        }
+        words.take(Token::CloseList)?;
+        Ok(Terms(results))
+    }
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let planes = |set: u64| -> String {
+            let list: Vec<String> = (0..64).filter(|i| set >> i & 1 == 1).map(|i| i.to_string()).collect();
+            list.join("*")
+        };
+        let results: Vec<String> =
+            self.0.iter().map(|r| r.iter().map(|s| planes(*s)).collect::<Vec<_>>().join("+")).collect();
+        write!(f, "[{}]", results.join(" : "))
+    }
+}
+
+/// Reads `0*3*4` as the set of its numbers.
+fn factors(words: &mut Words<'_>) -> Result<u64, TextError> {
+    let mut set = 0u64;
+    loop {
+        let plane: u32 = words.number()?;
+        if plane >= 64 || set >> plane != 0 {
+            return Err(words.bad("planes are 0 to 63, in ascending order"));
+        }
+        set |= 1 << plane;
+        if !words.accept(Token::Star) {
+            return Ok(set);
+        }
+    }
+}
+
 /// A rectangular part: `size` elements from `start` with `stride`, per axis.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Strided {

@@ -1,5 +1,5 @@
 //! Type rule of each op: result types, or what is wrong.
-use crate::imm::Window;
+use crate::imm::{MAX_FACTORS, Terms, Window};
 use crate::ops::Op;
 use crate::program::{Const, Interface};
 use crate::shape::broadcast;
@@ -66,6 +66,33 @@ pub(crate) fn checked_len(shape: &[u32]) -> Rule<u64> {
         Some(n) if (1..=MAX_ELEMENTS).contains(&n) => Ok(n),
         _ => Err("a dimension is zero or the tensor has more than 2^28 elements".into()),
     }
+}
+
+/// Entries of the one-hot vectors of `width` planes in chunks, each without its entry 0.
+fn onehot_entries(width: u8, chunk: u8) -> Rule<u8> {
+    need((1..=4).contains(&chunk), || "chunks of 1 to 4 planes".into())?;
+    let entries: u32 = chunks(width, chunk).map(|c| (1 << c.len()) - 1).sum();
+    need(entries <= 255, || "more than 255 planes".into())?;
+    Ok(entries as u8)
+}
+
+/// The planes of each chunk, from least significant.
+pub fn chunks(width: u8, chunk: u8) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let (width, chunk) = (usize::from(width), usize::from(chunk));
+    (0..width).step_by(chunk).map(move |at| at..(at + chunk).min(width))
+}
+
+/// Number of products that the terms need.
+fn product_count(of: &Terms, planes: u8) -> Rule<u8> {
+    need((1..=64).contains(&of.0.len()) && planes <= 64, || "more than 64 planes".into())?;
+    for set in of.0.iter().flatten() {
+        let inside = 64 - set.leading_zeros() <= u32::from(planes);
+        need(inside && (1..=MAX_FACTORS).contains(&set.count_ones()), || "a term of other planes, or too long".into())?;
+    }
+    need(of.0.iter().map(Vec::len).sum::<usize>() <= 256, || "more than 256 terms".into())?;
+    let n = of.subsets().len();
+    need((1..=255).contains(&n), || format!("{n} products"))?;
+    Ok(n as u8)
 }
 
 fn window(t: &Type, w: &Window) -> Rule<()> {
@@ -190,6 +217,23 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             held(x)?;
             one(Domain::Ring(64), x.form, &x.shape)
         }
+        Op::OnehotH { x, chunk } => {
+            held(x)?;
+            let entries = onehot_entries(planes(x)?, *chunk)?;
+            one(Domain::Bits(entries), x.form, &x.shape)
+        }
+        Op::ProductsH { x, of } => {
+            held(x)?;
+            let n = product_count(of, planes(x)?)?;
+            one(Domain::Bits(n), x.form, &x.shape)
+        }
+        Op::KeepH { x, bit } => {
+            ring(x)?;
+            need(planes(bit)? == 1 && bit.len() == x.len(), || format!("{bit} is not one bit per element of {x}"))?;
+            let at = held(bit)?;
+            need(x.form == Form::Held(at) || x.form == Form::Sum(at), || format!("{at} does not hold {x}"))?;
+            Ok(vec![(*x).clone()])
+        }
         Op::SoftmaxH { x, rule } => {
             ring(x)?;
             held(x)?;
@@ -249,8 +293,8 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             one(a.domain, Form::Sum(all), &a.shape)
         }
         Op::MulSh { a, h } => {
-            shared(a)?;
             let at = held(h)?;
+            need(a.form == Form::Shared || a.form == Form::Sum(at), || format!("{a} is neither shared nor at {at}"))?;
             need(at.count() == 2 && cx.parties == 3, || format!("{h} is not held by two of three"))?;
             let same = match (a.domain, h.domain) {
                 (Domain::Bits(n), Domain::Bits(m)) => n == m,
@@ -310,6 +354,42 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
                 Type::new(domain, Form::Held(Holders::one(a)), &x.shape),
                 Type::new(domain, Form::Held(Holders::pair(b, c)), &x.shape),
             ])
+        }
+        Op::Beta { tag: _, width: n, shape, rot } => {
+            three()?;
+            need(*rot < 3, || "rotation above 2".into())?;
+            width(*n, 255)?;
+            checked_len(&shape.0)?;
+            one(Domain::Bits(*n), Form::Held(Holders::one(roles(*rot)[0])), &shape.0)
+        }
+        Op::Mask { x, tag: _ } => {
+            three()?;
+            planes(x)?;
+            need(matches!(x.form, Form::Sum(h) if h.count() == 2), || format!("{x} has not two summands"))?;
+            Ok(vec![(*x).clone()])
+        }
+        Op::LeavesSh { hot, v, chunk } => {
+            three()?;
+            let n = planes(v)?;
+            let at = held(v)?;
+            need(at.count() == 2 && hot.form == Form::Sum(at), || format!("{hot} has no summands at two holders"))?;
+            let entries = onehot_entries(n, *chunk)?;
+            need(hot.len() == v.len() && planes(hot)? == entries, || format!("{hot} has not {entries} planes of {v}"))?;
+            let both = u32::from(n).div_ceil(u32::from(*chunk)) * 2;
+            need(both <= 255, || "more than 255 planes".into())?;
+            one(Domain::Bits(both as u8), hot.form, &hot.shape)
+        }
+        Op::Unmask { t, x, products, of } => {
+            three()?;
+            let at = held(t)?;
+            let n = planes(t)?;
+            let same = at.count() == 2 && x.form == Form::Sum(at) && products.form == Form::Sum(at);
+            need(same && planes(x)? == n, || format!("{t}, {x} and {products} do not belong together"))?;
+            need(planes(products)? == product_count(of, n)?, || format!("{products} are not those products"))?;
+            need(t.len() == x.len() && t.len() == products.len(), || {
+                format!("{t}, {x} and {products} differ in length")
+            })?;
+            one(Domain::Bits(of.0.len() as u8), x.form, &x.shape)
         }
         Op::Reshape { x, shape } => {
             need(checked_len(&shape.0)? == x.len() as u64, || format!("{x} has another number of elements"))?;
@@ -374,11 +454,27 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             };
             one(domain, Form::Shared, &x.shape)
         }
+        Op::Deal { x, bits } => {
+            three()?;
+            let from = held(x)?;
+            need(from.count() == 1, || format!("{x} is not held by one party"))?;
+            let domain = match x.domain {
+                Domain::Ring(k) => {
+                    need(*bits >= 1 && *bits <= k, || format!("{bits} bits do not fit {x}"))?;
+                    Domain::Ring(*bits)
+                }
+                d => d,
+            };
+            one(domain, Form::Sum(Holders(all.0 & !from.0)), &x.shape)
+        }
         Op::Join { x } => {
             let Form::Sum(h) = x.form else { return Err(format!("{x} has no summands")) };
             need(h.count() == 2, || format!("{x} has not two summands"))?;
-            ring(x)?;
-            one(Domain::Ring(64), Form::Held(h), &x.shape)
+            let domain = match x.domain {
+                Domain::Ring(_) => Domain::Ring(64),
+                d => d,
+            };
+            one(domain, Form::Held(h), &x.shape)
         }
         Op::Open { x, to } => {
             shared(x)?;

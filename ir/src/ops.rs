@@ -7,7 +7,7 @@
 //! Suffixes say what an operand is: `_p` public, `_h` held, `_ss` two shares. Ops without suffix take every form.
 //! Roles: rotation `rot` names A = rot, B = rot+1, C = rot+2 (mod 3).
 use crate::bytecode::{DecodeError, Reader, Writer};
-use crate::imm::{Amounts, Axes, Dims, Imm, PlaneList, SoftmaxRule, Strided, Window};
+use crate::imm::{Amounts, Axes, Dims, Imm, PlaneList, SoftmaxRule, Strided, Terms, Window};
 use crate::program::Value;
 use crate::text::TextError;
 use crate::text::lex::{Word, Words};
@@ -226,6 +226,12 @@ ops! {
     planes_h = PlanesH(x) { lo: u8, width: u8 } Local;
     /// Held bit planes as unsigned integers.
     number_h = NumberH(x) {} Local;
+    /// One-hot vectors of the chunks of `chunk` planes (the last may be smaller), each without its entry 0.
+    onehot_h = OnehotH(x) { chunk: u8 } Local;
+    /// Products of planes: every one that divides a term of `of`.
+    products_h = ProductsH(x) { of: Terms } Local;
+    /// Held integers or summands where a bit held by the same parties is set, zero elsewhere.
+    keep_h = KeepH(x, bit) {} Local;
     /// The reference softmax over the last axis of held stored integers.
     softmax_h = SoftmaxH(x) { rule: SoftmaxRule } Local;
 
@@ -240,7 +246,7 @@ ops! {
     embed = Embed(x) { bits: u8 } Local;
     /// Element-wise product of two sharings, as summands.
     mul_ss = MulSs(a, b) {} Local;
-    /// Element-wise product of a sharing and a value held by two parties, as summands at those two.
+    /// Element-wise product of a sharing, or of summands at two parties, and a value held by those two, as summands there.
     mul_sh = MulSh(a, h) {} Local;
     /// Element-wise product of values held by the same parties.
     mul_hh = MulHh(a, b) {} Local;
@@ -253,6 +259,15 @@ ops! {
     split = Split(x) { rot: u8 } Local;
     /// x = v − u (u xor v on bits) from a sharing: u held at A, v at B and C.
     split_shared = SplitShared(x) { rot: u8 } Local;
+
+    /// The bits with which `mask` of the same tag masks, in the clear at A; no message, they are pads.
+    beta = Beta() { tag: u32, width: u8, shape: Dims, rot: u8 } Local;
+    /// Summands of bits at B and C, each masked with a pad that it shares with A: x xor beta, to be joined.
+    mask = Mask(x) { tag: u32 } Local;
+    /// Chunks of v against chunks whose one-hot vectors `hot` are summands: first [v < chunk] of each, then [v = chunk].
+    leaves_sh = LeavesSh(hot, v) { chunk: u8 } Local;
+    /// The terms `of` as summands, from opened t = x xor β, summands of x, and summands of the products of β.
+    unmask = Unmask(t, x, products) { of: Terms } Local;
 
     /// Same elements, other shape.
     reshape = Reshape(x) { shape: Dims } Local;
@@ -269,7 +284,9 @@ ops! {
 
     /// Summands (or a held value) become a sharing of `bits` bits: one message from each that holds a summand.
     reshare = Reshare(x) { bits: u8 } Round;
-    /// Two parties exchange their summands; both then hold the sum.
+    /// A value held by A as summands at B and C: C's is a pad that it shares with A, B is sent the rest.
+    deal = Deal(x) { bits: u8 } Round;
+    /// Two parties exchange their masked summands; both then hold the sum.
     join = Join(x) {} Round;
     /// The named parties learn the value.
     open = Open(x) { to: Holders } Round;

@@ -5,16 +5,20 @@
 //! - V2 every instruction has a type (forms, widths, shapes, holders)
 //! - V3 rounds cover the instructions in order: local ones, then exchanges
 //! - V4 no exchange uses the result of its own round
-//! - V5 a join's summands come from a split, so that each is masked
+//! - V5 a join's summands come from a split or a mask, so that each is masked
 //! - V6 nothing is opened but what an output delivers; the bits opened are the bits declared
 //! - V7 each output is delivered once, after set-up
 //! - V8 set-up uses weights only
 //! - V9 the interface makes sense: parties exist, scales are positive numbers, tensors have a size; no message is longer
 //!   than 2^40 bytes or goes to its sender
+//! - V10 a tag names one mask and at most one beta, of equal width, length and roles; and no mask hides what was made
+//!   from its own beta, however indirectly. So messages can be numbered such that each depends on pads of earlier ones
+//!   only, where a beta counts as depending on its mask: dealt products of masks follow the masked bits in that order
 use crate::infer::{Context, checked_len, infer};
 use crate::ops::{Class, Op};
 use crate::program::{Program, Value};
-use crate::types::{Domain, Party, Type};
+use crate::types::{Domain, Form, Holders, Party, Type};
+use std::collections::HashMap;
 
 /// Longest message in bytes.
 const MAX_MESSAGE: u64 = 1 << 40;
@@ -102,6 +106,7 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
     }
 
     check_interface(p, &mut report);
+    check_tags(p, &typed, &mut report);
     for (r, round) in p.rounds.iter().enumerate() {
         let parties = || (0..p.parties).map(Party);
         let pairs = parties().flat_map(|a| parties().map(move |b| (a, b)));
@@ -128,7 +133,7 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
             typed.results(i).for_each(|v| tainted[v] = true);
         }
         match &inst.op {
-            Op::Join { x } if !matches!(defines(*x), Op::Split { .. }) => {
+            Op::Join { x } if !matches!(defines(*x), Op::Split { .. } | Op::Mask { .. }) => {
                 report(5, i, format!("{x} is not a masked summand"));
             }
             Op::Open { x, .. } => {
@@ -162,6 +167,58 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
         }
     }
     if bad.is_empty() { Ok(typed) } else { Err(bad) }
+}
+
+/// Rule V10.
+fn check_tags(p: &Program, typed: &Typed, report: &mut impl FnMut(u8, usize, String)) {
+    let mut masks: HashMap<u32, usize> = HashMap::new();
+    let mut betas: HashMap<u32, usize> = HashMap::new();
+    for (i, inst) in p.insts.iter().enumerate() {
+        let (seen, tag) = match &inst.op {
+            Op::Mask { tag, .. } => (&mut masks, *tag),
+            Op::Beta { tag, .. } => (&mut betas, *tag),
+            _ => continue,
+        };
+        if seen.insert(tag, i).is_some() {
+            report(10, i, format!("tag {tag} comes twice"));
+        }
+    }
+    for (tag, i) in &betas {
+        let Some(mask) = masks.get(tag) else {
+            report(10, *i, format!("no mask has tag {tag}"));
+            continue;
+        };
+        let (b, m) = (&typed.types[typed.results(*i).start], &typed.types[typed.results(*mask).start]);
+        let outside = |h: Holders| Holders(Holders::all(p.parties).0 & !h.0);
+        let fits = matches!((b.form, m.form), (Form::Held(a), Form::Sum(pair)) if a == outside(pair));
+        if !(fits && b.domain == m.domain && b.len() == m.len()) {
+            report(10, *i, format!("{b} does not fit the mask of {m}"));
+        }
+    }
+    // Depth first over operands, and from each beta to its mask.
+    let mut state = vec![0u8; p.insts.len()];
+    for root in betas.values() {
+        let mut stack = vec![(*root, false)];
+        while let Some((i, left)) = stack.pop() {
+            if left {
+                state[i] = 2;
+                continue;
+            }
+            match state[i] {
+                0 => {}
+                1 => return report(10, i, "a mask hides what was made from its own beta".into()),
+                _ => continue,
+            }
+            state[i] = 1;
+            stack.push((i, true));
+            let op = &p.insts[i].op;
+            let mut next: Vec<usize> = op.operands().iter().map(|v| typed.origin[v.index()] as usize).collect();
+            if let Op::Beta { tag, .. } = op {
+                next.extend(masks.get(tag));
+            }
+            stack.extend(next.into_iter().filter(|j| state[*j] != 2).map(|j| (j, false)));
+        }
+    }
 }
 
 /// Values on which an output depends.

@@ -25,8 +25,13 @@ pub enum Exchange {
         /// Ring width of the result.
         bits: u8,
     },
-    /// Two parties add their summands.
+    /// Two parties add their masked summands.
     Join,
+    /// What one party holds becomes summands at the two others, in a ring of `bits` bits (ignored for bits).
+    Deal {
+        /// Ring width of the result.
+        bits: u8,
+    },
     /// The named parties learn the value.
     Open {
         /// Who learns it.
@@ -34,12 +39,12 @@ pub enum Exchange {
     },
 }
 
-/// Which pad: the inference (0 is set-up) and the instruction.
+/// Which pad: the inference (0 is set-up) and the instruction, or the tag of a mask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pad {
     /// Number of the inference.
     pub inference: u64,
-    /// Index of the instruction in the program.
+    /// Index of the instruction in the program, or tag.
     pub instruction: u32,
 }
 
@@ -77,7 +82,7 @@ pub trait Runtime: Send {
     /// A product of two sharings, as summands at all parties.
     fn bilinear(&self, a: &Value, b: &Value, product: Bilinear<'_>) -> Value;
 
-    /// Element-wise product of a sharing and a value held by two parties.
+    /// Element-wise product of a sharing, or of summands at two parties, and a value held by those two.
     fn mul_held(&self, a: &Value, ty: Flat, h: &Value, at: Holders) -> Value;
 
     /// x = v − u with fresh pads: u in the clear at role A, summands of v at B and C.
@@ -85,6 +90,12 @@ pub trait Runtime: Send {
 
     /// x = v − u from a sharing, u at A, v at B and C.
     fn split_shared(&self, x: &Value, ty: Flat, rot: u8) -> [Value; 2];
+
+    /// The pads with which `mask` of the same tag masks, in the clear at role A.
+    fn beta(&mut self, pad: Pad, domain: Domain, len: usize, rot: u8) -> Value;
+
+    /// Summands of bits at two parties, each masked with a pad that the third knows.
+    fn mask(&mut self, pad: Pad, x: &Value, ty: Flat) -> Value;
 
     /// Messages of an exchange, the same at every party.
     fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message>;

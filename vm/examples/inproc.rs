@@ -1,11 +1,17 @@
-//! Times one model with three parties in one process: `cargo run --release -p vm --example inproc MODEL.tflite`.
+//! Times one model with three parties in one process: `cargo run --release -p vm --example inproc MODEL.tflite [boolean]`.
+use compiler::pipeline::{Options, Route, compile_with};
 use ir::Party;
 use runtime_protocols::link::{Link, exchange_keys, memory::network};
 use runtime_protocols::rep3::Rep3;
 fn main() {
     let path = std::env::args().nth(1).expect("a model");
     let t = std::time::Instant::now();
-    let c = compiler::pipeline::compile(&std::fs::read(path).expect("file")).expect("compiles");
+    let route = match std::env::args().nth(2).as_deref() {
+        Some("boolean") => Route::Boolean,
+        _ => Route::Dealer,
+    };
+    let model = std::fs::read(path).expect("file");
+    let c = compile_with(&model, Options { route }).expect("compiles");
     println!(
         "compile {:.3} s, program {} bytes, rounds {}, bytes {:?}, peak {} MB, thresholds {}",
         t.elapsed().as_secs_f64(),

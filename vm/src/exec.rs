@@ -84,6 +84,7 @@ fn exchange_of(op: &Op<ir::Value>) -> Option<(ir::Value, Exchange)> {
     match op {
         Op::Reshare { x, bits } => Some((*x, Exchange::Reshare { bits: *bits })),
         Op::Join { x } => Some((*x, Exchange::Join)),
+        Op::Deal { x, bits } => Some((*x, Exchange::Deal { bits: *bits })),
         Op::Open { x, to } => Some((*x, Exchange::Open { to: *to })),
         _ => None,
     }
@@ -226,6 +227,16 @@ impl Machine {
                 self.runtime.split(pad, &x, ty, rot).into()
             }
             Op::SplitShared { x, rot } => self.runtime.split_shared(self.value(*x), flat(&self.typed, *x), *rot).into(),
+            Op::Beta { tag, rot, .. } => {
+                let ty = &self.typed.types[self.typed.results(i).start];
+                let (pad, domain, len) = (Pad { inference: self.inference, instruction: *tag }, ty.domain, ty.len());
+                vec![self.runtime.beta(pad, domain, len, *rot)]
+            }
+            Op::Mask { x, tag } => {
+                let (x, ty) = (self.value(*x).clone(), flat(&self.typed, *x));
+                let pad = Pad { inference: self.inference, instruction: *tag };
+                vec![self.runtime.mask(pad, &x, ty)]
+            }
             op => {
                 let typed = op.map(|v| (self.value(v), &self.typed.types[v.index()]));
                 let ty = &self.typed.types[self.typed.results(i).start];

@@ -1,4 +1,5 @@
 //! Local instructions on this party's pieces.
+use crate::bits;
 use ir::eval::{align, threshold};
 use ir::shape::{self, Broadcast, zip_broadcast};
 use ir::{Domain, Form, Op, Program, Type, Window};
@@ -112,6 +113,9 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         | Op::SplitShared { .. }
         | Op::Reshare { .. }
         | Op::Join { .. }
+        | Op::Beta { .. }
+        | Op::Mask { .. }
+        | Op::Deal { .. }
         | Op::Open { .. } => unreachable!("handled by the machine"),
         Op::Constant { index } => public(program.consts[*index as usize].data.iter().map(|x| *x as u64).collect()),
         Op::WindowCount { size, window } => {
@@ -157,6 +161,19 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         Op::SarHp { x, p } => held_public(*x, *p, |a, s| ((a as i64) >> s.min(63)) as u64),
         Op::PlanesH { x, lo, width } => x.0.map(|d| d.to_planes(*lo, *width)),
         Op::NumberH { x } => x.0.map(|d| d.to_numbers(x.1.domain.width())),
+        Op::OnehotH { x, chunk } => x.0.map(|d| bits::onehot(d, x.1.domain.width(), *chunk)),
+        Op::ProductsH { x, of } => x.0.map(|d| bits::products(d, of)),
+        Op::KeepH { x, bit } => Value::of(x.0.parts.iter().zip(&bit.0.parts).map(|(x, b)| bits::keep(x, b))),
+        Op::LeavesSh { hot, v, chunk } => {
+            let first = rt.constant_piece(hot.1.form) == Some(0);
+            let pieces = hot.0.parts.iter().zip(&v.0.parts);
+            Value::of(pieces.map(|(hot, v_)| bits::leaves(hot, v_, v.1.domain.width(), *chunk, first)))
+        }
+        Op::Unmask { t, x, products, of } => {
+            let first = rt.constant_piece(x.1.form) == Some(0);
+            let pieces = t.0.parts.iter().zip(&x.0.parts).zip(&products.0.parts);
+            Value::of(pieces.map(|((t, x), products)| bits::unmask(t, x, products, of, first)))
+        }
         Op::SoftmaxH { x, rule } => {
             let row = x.1.shape.last().map_or(1, |d| *d as usize);
             x.0.map(|d| {

@@ -1,7 +1,8 @@
 //! Rounds, bytes and size of each program against a checked-in baseline, so that a change shows. `QNN_BLESS=1` rewrites
 //! the lines of the models that are there.
 mod common;
-use common::{build, models, testdata};
+use common::{ROUTES, build_by, models, testdata};
+use compiler::pipeline::Route;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -24,8 +25,8 @@ const OTHERS: [&str; 14] = [
     "vww_96",
 ];
 
-fn line(path: PathBuf) -> String {
-    let c = build(&path);
+fn line(path: PathBuf, route: Route) -> String {
+    let c = build_by(&path, route);
     let p = &c.program;
     let bytes: Vec<String> = p.predicted_bytes().iter().map(u64::to_string).collect();
     format!(
@@ -41,13 +42,18 @@ fn line(path: PathBuf) -> String {
 
 #[test]
 fn costs_equal_the_baseline() {
-    let file = testdata("../baseline/rep3.txt");
+    ROUTES.iter().for_each(|(route, name)| check(*route, name));
+}
+
+fn check(route: Route, by: &str) {
+    let file = testdata(&format!("../baseline/{by}.txt"));
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let mut known: BTreeMap<String, String> =
         text.lines().filter_map(|l| l.split_once(": ")).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
-    let mut now: Vec<(&str, String)> = OWN.iter().map(|n| (*n, line(testdata(&format!("{n}.tflite"))))).collect();
+    let mut now: Vec<(&str, String)> =
+        OWN.iter().map(|n| (*n, line(testdata(&format!("{n}.tflite")), route))).collect();
     if let Some(dir) = models() {
-        now.extend(OTHERS.iter().map(|n| (*n, line(dir.join(format!("{n}.tflite"))))));
+        now.extend(OTHERS.iter().map(|n| (*n, line(dir.join(format!("{n}.tflite")), route))));
     }
     if std::env::var_os("QNN_BLESS").is_some() {
         known.extend(now.into_iter().map(|(n, l)| (n.to_owned(), l)));
@@ -58,15 +64,24 @@ fn costs_equal_the_baseline() {
         return;
     }
     for (name, got) in now {
-        assert_eq!(known.get(name), Some(&got), "{name}: cost changed; if meant, QNN_BLESS=1 and review the diff");
+        assert_eq!(
+            known.get(name),
+            Some(&got),
+            "{name} by {by}: cost changed; if meant, QNN_BLESS=1 and review the diff"
+        );
     }
 }
 
-/// One requantized layer takes ten rounds, eleven where a shift is above 32.
+/// One requantized layer takes five rounds; ten by the Boolean route, eleven where a shift is above 32.
 #[test]
-fn ten_rounds_a_layer() {
+fn rounds_of_a_layer() {
+    assert_rounds(Route::Dealer, 5);
+    assert_rounds(Route::Boolean, 10);
+}
+
+fn assert_rounds(route: Route, expected: usize) {
     let Some(dir) = models() else { return };
-    let c = build(&dir.join("mobilenet_v1_0.25_128_quant.tflite"));
+    let c = build_by(&dir.join("mobilenet_v1_0.25_128_quant.tflite"), route);
     let p = &c.program;
     let mut rounds: BTreeMap<u32, std::collections::BTreeSet<usize>> = BTreeMap::new();
     for (r, round) in p.rounds.iter().enumerate().skip(p.setup_rounds as usize) {
@@ -75,5 +90,5 @@ fn ten_rounds_a_layer() {
         }
     }
     let most = rounds.values().map(|r| r.len()).max();
-    assert_eq!(most, Some(10));
+    assert_eq!(most, Some(expected));
 }

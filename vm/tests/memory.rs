@@ -1,14 +1,16 @@
 //! Three parties in one process: opened outputs equal the recorded ones, costs equal the prediction.
 mod common;
-use common::{build, check, models, npy, sample, testdata};
+use common::{ROUTES, build_by, check, models, npy, sample, testdata};
+use compiler::pipeline::{Options, Route, compile_with};
 
 #[test]
 fn own_models() {
     for name in ["digits", "digits_mlp", "digits_u8"] {
-        let c = build(&testdata(&format!("{name}.tflite")));
         let samples: Vec<_> =
             (0..4).map(|k| (npy(&format!("{name}.input_{k}.npy")), npy(&format!("{name}.output_{k}.npy")))).collect();
-        check(&c, &samples, name);
+        for (route, by) in ROUTES {
+            check(&build_by(&testdata(&format!("{name}.tflite")), route), &samples, &format!("{name} by {by}"));
+        }
     }
 }
 
@@ -28,15 +30,20 @@ fn recorded_models() {
         "vww_96",
         "mobilenet_v1_0.25_128_quant",
     ] {
-        let c = build(&dir.join(format!("{name}.tflite")));
         let samples: Vec<_> = (0..3).map(|i| sample(&dir, name, i)).collect();
-        check(&c, &samples, name);
+        for (route, by) in ROUTES {
+            check(&build_by(&dir.join(format!("{name}.tflite")), route), &samples, &format!("{name} by {by}"));
+        }
     }
 }
 
 /// Every conformance case that compiles, first four samples, all parties in memory.
 #[test]
 fn conformance() {
+    ROUTES.iter().for_each(|(route, by)| conformance_by(*route, by));
+}
+
+fn conformance_by(route: Route, by: &str) {
     let dir = std::env::var_os("QNN_CONFORMANCE_DIR").map_or_else(
         || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
         std::path::PathBuf::from,
@@ -52,10 +59,8 @@ fn conformance() {
     names.sort();
     let mut equal = 0;
     for name in names {
-        let Ok(c) = compiler::pipeline::compile(&std::fs::read(dir.join(format!("{name}.tflite"))).expect("model"))
-        else {
-            continue;
-        };
+        let model = std::fs::read(dir.join(format!("{name}.tflite"))).expect("model");
+        let Ok(c) = compile_with(&model, Options { route }) else { continue };
         let arrays = compiler::npy::read_npz(dir.join(format!("{name}.npz"))).expect("samples");
         let (inputs, outputs) = (c.program.interface.inputs.len(), c.program.interface.outputs.len());
         let get = |side: &str, i: usize, count: usize| -> Vec<Vec<i64>> {
@@ -66,9 +71,9 @@ fn conformance() {
             .take_while(|i| arrays.contains_key(&format!("input_{i}")))
             .map(|i| (get("input", i, inputs), get("output", i, outputs)))
             .collect();
-        common::check_all(&c, &samples, &name);
+        common::check_all(&c, &samples, &format!("{name} by {by}"));
         equal += 1;
     }
-    println!("{equal} conformance cases equal under rep3");
+    println!("{equal} conformance cases equal by {by}");
     assert!(equal >= 350, "only {equal} cases were compared");
 }

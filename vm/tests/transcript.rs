@@ -1,7 +1,7 @@
 //! What travels: fixed under fixed keys, different under fresh ones, of one shape whatever the secrets; and the checks can
 //! fail.
 mod common;
-use common::{build, in_threads, npy, run, testdata};
+use common::{ROUTES, build, build_by, in_threads, npy, run, testdata};
 use compiler::pipeline::Compiled;
 use ir::Party;
 use runtime_protocols::link::Link;
@@ -41,17 +41,19 @@ fn digest(records: &[Record]) -> String {
 
 #[test]
 fn wire_transcript_is_fixed() {
-    let c = build(&testdata("digits_mlp.tflite"));
-    let (records, output) = fixed(&c, &npy("digits_mlp.input_0.npy"), 1);
-    assert_eq!(output, npy("digits_mlp.output_0.npy"));
-    let got = digest(&records);
-    let file = testdata("../transcripts/digits_mlp.rep3.txt");
-    if std::env::var_os("QNN_BLESS").is_some() {
-        std::fs::create_dir_all(file.parent().expect("has a folder")).expect("folder");
-        std::fs::write(&file, &got).expect("transcript");
+    for (route, by) in ROUTES {
+        let c = build_by(&testdata("digits_mlp.tflite"), route);
+        let (records, output) = fixed(&c, &npy("digits_mlp.input_0.npy"), 1);
+        assert_eq!(output, npy("digits_mlp.output_0.npy"));
+        let got = digest(&records);
+        let file = testdata(&format!("../transcripts/digits_mlp.{by}.txt"));
+        if std::env::var_os("QNN_BLESS").is_some() {
+            std::fs::create_dir_all(file.parent().expect("has a folder")).expect("folder");
+            std::fs::write(&file, &got).expect("transcript");
+        }
+        let want = std::fs::read_to_string(&file).expect("recorded transcript");
+        assert!(want == got, "{by}: the bytes on the wire changed; if meant, QNN_BLESS=1 and say why");
     }
-    let want = std::fs::read_to_string(&file).expect("recorded transcript");
-    assert!(want == got, "the bytes on the wire changed; if meant, QNN_BLESS=1 and say why");
 }
 
 #[test]
@@ -114,15 +116,19 @@ fn a_flipped_share_changes_the_output() {
 #[test]
 fn received_bits_are_unbiased() {
     // Bits of every message of many runs on one input, counted by receiver: within five standard errors of one half.
-    let c = build(&testdata("digits_mlp.tflite"));
+    // Round 1 shares weights, round 2 the input, then five rounds, or ten, each for 32 and 16 activations: no message of
+    // these has unused bits. Planes of the last layer's ten activations do.
+    for ((route, by), whole) in ROUTES.into_iter().zip([2..=12, 2..=22]) {
+        unbiased(&build_by(&testdata("digits_mlp.tflite"), route), by, whole);
+    }
+}
+
+fn unbiased(c: &Compiled, by: &str, whole: std::ops::RangeInclusive<u32>) {
     let input = npy("digits_mlp.input_0.npy");
-    // Round 1 shares weights, round 2 the input, then ten rounds each for 32 and 16 activations: no message of these
-    // has unused bits. Planes of the last layer's ten activations do.
-    let whole = 2..=22;
     let (mut ones, mut total) = ([0u64; 3], [0u64; 3]);
     for _ in 0..20 {
         let (links, transcript) = Network::new(3).recorded();
-        run(&c, links, std::slice::from_ref(&input));
+        run(c, links, std::slice::from_ref(&input));
         for r in transcript.records().iter().filter(|r| whole.contains(&r.round)) {
             ones[r.to.index()] += r.payload.iter().map(|b| u64::from(b.count_ones())).sum::<u64>();
             total[r.to.index()] += 8 * r.payload.len() as u64;
@@ -131,7 +137,7 @@ fn received_bits_are_unbiased() {
     for p in 0..3 {
         let (n, k) = (total[p] as f64, ones[p] as f64);
         println!("party {p}: {k} ones of {n} bits");
-        assert!((k - n / 2.0).abs() < 5.0 * (n / 4.0).sqrt(), "party {p} receives biased bits: {k} of {n}");
+        assert!((k - n / 2.0).abs() < 5.0 * (n / 4.0).sqrt(), "{by}: party {p} receives biased bits: {k} of {n}");
     }
 }
 

@@ -19,6 +19,7 @@ pub struct Builder {
     pub layer: u32,
     /// Number of parties.
     pub parties: u8,
+    tags: u32,
     known: HashMap<Const, u32>,
     loaded: HashMap<(u32, u32), Value>,
 }
@@ -34,6 +35,7 @@ impl Builder {
             layers: vec![],
             layer: 0,
             parties,
+            tags: 0,
             known: HashMap::new(),
             loaded: HashMap::new(),
         }
@@ -73,6 +75,12 @@ impl Builder {
     pub fn two(&mut self, op: Op<Value>) -> (Value, Value) {
         let r = self.emit(op);
         (r[0], r[1])
+    }
+
+    /// A tag that no other mask has.
+    pub fn tag(&mut self) -> u32 {
+        self.tags += 1;
+        self.tags - 1
     }
 
     /// A public constant; equal ones are stored once and loaded once per layer.

@@ -3,7 +3,7 @@ use super::builder::Builder;
 use super::compare::carry_trees;
 use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
 use super::requant::{Formula, Source, bit_to_ring, requantize};
-use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, shape32};
+use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Route, dealer, shape32};
 use crate::qgraph::{Graph, Kind, Linear, Op as QOp, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
@@ -34,11 +34,12 @@ struct Emitter<'a> {
     /// Centred sharing of each tensor, or stored integers at the receiver where opened.
     values: Vec<Option<Value>>,
     reveal: &'static str,
+    route: Route,
 }
 
 /// Emits everything.
-pub fn emit(g: &Graph, plans: &Plans, b: Builder) -> Result<Lowered, LowerError> {
-    let mut e = Emitter { g, plans, b, weights: vec![], values: vec![None; g.tensors.len()], reveal: "output" };
+pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route) -> Result<Lowered, LowerError> {
+    let mut e = Emitter { g, plans, b, weights: vec![], values: vec![None; g.tensors.len()], reveal: "output", route };
     e.b.layers.push(Layer { operator: 0, name: "input".into() });
     for (i, id) in g.inputs.iter().enumerate() {
         let t = g.tensor(*id);
@@ -124,15 +125,24 @@ impl Emitter<'_> {
             width: f.width,
             n: f.n,
             a: f.a,
+            h: f.h,
         }
     }
 
     /// Requantizes and centres on the output's zero point.
     fn finish(&mut self, op: &QOp, source: Source, f: &Formulas, index: Option<Value>) -> Value {
         let k = self.plans.rings[op.output.index()];
-        let formula = self.formula(f, index);
         let rot = self.rot();
-        let y = requantize(&mut self.b, source, &formula, k, rot);
+        let y = match self.route {
+            Route::Boolean => {
+                let formula = self.formula(f, index);
+                requantize(&mut self.b, source, &formula, k, rot)
+            }
+            Route::Dealer => {
+                let formula = self.formula(&f.for_dealer(), index);
+                dealer::requantize(&mut self.b, source, &formula, k, rot)
+            }
+        };
         self.b.add_scalar(y, f.base - zero_point(self.g.tensor(op.output)))
     }
 

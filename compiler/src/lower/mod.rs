@@ -5,6 +5,7 @@
 //! the first so that ring widths are known, then the instructions are emitted in order.
 pub mod builder;
 pub mod compare;
+mod dealer;
 mod emit;
 mod plan;
 pub mod requant;
@@ -94,8 +95,18 @@ fn port(g: &Graph, id: TensorId) -> Result<Port, LowerError> {
     })
 }
 
+/// How requantizations are computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Route {
+    /// Comparison trees on bits that all parties share: ten exchanges.
+    Boolean,
+    /// The party that knows one operand deals to the two that know the other: five exchanges.
+    #[default]
+    Dealer,
+}
+
 /// Lowers `g`.
-pub fn lower(g: &Graph) -> Result<Lowered, LowerError> {
+pub fn lower(g: &Graph, route: Route) -> Result<Lowered, LowerError> {
     if g.ops.len() > MAX_OPERATORS {
         return Err(LowerError::Operators(g.ops.len()));
     }
@@ -103,5 +114,5 @@ pub fn lower(g: &Graph) -> Result<Lowered, LowerError> {
     let inputs = g.inputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
     let outputs = g.outputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    emit::emit(g, &plans, Builder::new(interface, 3))
+    emit::emit(g, &plans, Builder::new(interface, 3), route)
 }

@@ -22,6 +22,20 @@ pub struct Class {
     pub split: i64,
     /// First threshold below the split; `split` if there is none.
     pub first_below: i64,
+    pub kind: ClassKind,
+    /// Largest |acc|; 0 where the layer's is to be taken.
+    pub bound: i64,
+}
+
+/// What a class computes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClassKind {
+    /// A staircase.
+    Stairs,
+    /// `[acc ≥ 0]`.
+    Sign,
+    /// `lo`, whatever acc is.
+    Constant,
 }
 
 /// Constants of a requantization.
@@ -36,6 +50,8 @@ pub struct Formulas {
     pub a: u8,
     /// Largest shift.
     pub width: u8,
+    /// |floor − bound| < 2^(h−1) for every bound of the clamp; known in the form for the dealer route.
+    pub h: u8,
     pub two: bool,
 }
 
@@ -127,18 +143,44 @@ impl Class {
             hi,
             split: if two { split } else { lo },
             first_below: if two { lo + 1 } else { lo },
+            kind: ClassKind::Stairs,
+            bound: 0,
         }
     }
 
     /// Always `y`: its one threshold lies above `bound`.
     fn constant(y: i64, bound: i64) -> Class {
         let below = y - bound;
-        Class { m: 1, s: 0, above: below, below, lo: y, hi: y + 1, split: y, first_below: y }
+        let kind = ClassKind::Constant;
+        Class { m: 1, s: 0, above: below, below, lo: y, hi: y + 1, split: y, first_below: y, kind, bound: 0 }
     }
 
     /// `[acc ≥ 0]`.
     fn sign() -> Class {
-        Class { m: 1, s: 0, above: 1, below: 1, lo: 0, hi: 1, split: 0, first_below: 0 }
+        let kind = ClassKind::Sign;
+        Class { m: 1, s: 0, above: 1, below: 1, lo: 0, hi: 1, split: 0, first_below: 0, kind, bound: 0 }
+    }
+
+    /// The same function with floors that stay close to the clamp, where shifts are up to `width`.
+    fn for_dealer(&self, width: u32) -> Class {
+        match self.kind {
+            ClassKind::Stairs => *self,
+            // floor((acc + 2^s) / 2^s), clamped to 0 and 1.
+            ClassKind::Sign => Class { s: width, above: 1 << width, below: 1 << width, ..*self },
+            ClassKind::Constant => Class { m: 0, s: 0, above: self.lo, below: self.lo, hi: self.lo, ..*self },
+        }
+    }
+
+    /// Bits of the largest distance of a floor to a bound of the clamp.
+    fn reach(&self) -> u8 {
+        let bound = i128::from(self.bound);
+        let floor = |acc: i128, b: i64| (i128::from(self.m) * acc + i128::from(b)) >> self.s;
+        [self.above, self.below]
+            .into_iter()
+            .flat_map(|b| [floor(bound, b) - i128::from(self.lo), i128::from(self.hi) + 1 - floor(-bound, b)])
+            .map(|d| (128 - d.unsigned_abs().leading_zeros()) as u8)
+            .max()
+            .unwrap_or(1)
     }
 
     fn thresholds(&self) -> impl Iterator<Item = i64> {
@@ -157,7 +199,17 @@ impl Formulas {
         let n = (bits_for(bound) + 2).max(bits_for(bound + furthest + 1) + 1).max(4);
         let width = classes.iter().map(|c| c.s).max().unwrap_or(1).max(1) as u8;
         let two = classes.iter().any(|c| c.first_below < c.split || c.split > c.lo);
-        Formulas { classes, base, n, a: bits_for(bound + furthest + 1), width, two }
+        let classes = classes.into_iter().map(|c| Class { bound: if c.bound == 0 { bound } else { c.bound }, ..c });
+        Formulas { classes: classes.collect(), base, n, a: bits_for(bound + furthest + 1), width, h: 0, two }
+    }
+
+    /// The same with constants for the dealer route.
+    pub fn for_dealer(&self) -> Formulas {
+        let stairs = self.classes.iter().filter(|c| c.kind == ClassKind::Stairs);
+        let width = stairs.map(|c| c.s).max().unwrap_or(u32::from(self.n)).max(1);
+        let classes: Vec<Class> = self.classes.iter().map(|c| c.for_dealer(width)).collect();
+        let h = classes.iter().map(|c| c.reach()).max().unwrap_or(1).max(1) + 1;
+        Formulas { classes, width: width as u8, h, ..self.clone() }
     }
 }
 
@@ -206,8 +258,8 @@ impl Planner<'_> {
         let classes = per_channel
             .iter()
             .map(|c| match c.kind {
-                ChannelKind::Live(k) => Class::of(&k, base),
-                ChannelKind::Dead => Class::sign(),
+                ChannelKind::Live(k) => Class { bound: c.acc_bound, ..Class::of(&k, base) },
+                ChannelKind::Dead => Class { bound: c.acc_bound, ..Class::sign() },
                 ChannelKind::Constant(v) => Class::constant(i64::from(v) - base, bound),
             })
             .collect();
@@ -324,6 +376,8 @@ impl Planner<'_> {
                             hi,
                             split: if two { i64::from(c.split()) - base } else { lo },
                             first_below: if two { lo + 1 } else { lo },
+                            kind: ClassKind::Stairs,
+                            bound,
                         };
                         ([c.m1(), c.m2()], class, bound)
                     }

@@ -39,8 +39,10 @@ pub struct Formula {
     pub width: u8,
     /// Bits of the accumulator's ring: |acc| < 2^(n−2).
     pub n: u8,
-    /// |acc − threshold| < 2^a for every threshold.
+    /// |acc − threshold| < 2^a for every threshold; used by the Boolean route.
     pub a: u8,
+    /// |floor − bound| < 2^(h−1) for every bound of the clamp; used by the dealer route.
+    pub h: u8,
 }
 
 /// Where the accumulator comes from.
@@ -51,15 +53,9 @@ pub enum Source {
     Shared(Value),
 }
 
-/// Emits the gadget; the result is shared in a ring of `k` bits.
-pub fn requantize(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u8) -> Value {
-    let [_, rb, rc] = roles(rot);
-    let pair = Holders::pair(rb, rc);
-    let (n, a, width) = (f.n, f.a, f.width);
-    let offset = 1i64 << (n - 2);
-
-    // Exchange 1: the two operands, and A's shares.
-    let (u, v) = match source {
+/// Both operands of acc + offset: u at A, v at B and C.
+pub(super) fn operands(b: &mut Builder, source: Source, offset: i64, rot: u8) -> (Value, Value) {
+    match source {
         Source::Sum(x) => {
             let x = b.add_scalar(x, offset);
             let (u, w) = b.two(Op::Split { x, rot });
@@ -69,7 +65,18 @@ pub fn requantize(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u8) 
             let x = b.add_scalar(x, offset);
             b.two(Op::SplitShared { x, rot })
         }
-    };
+    }
+}
+
+/// Emits the gadget; the result is shared in a ring of `k` bits.
+pub fn requantize(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u8) -> Value {
+    let [_, rb, rc] = roles(rot);
+    let pair = Holders::pair(rb, rc);
+    let (n, a, width) = (f.n, f.a, f.width);
+    let offset = 1i64 << (n - 2);
+
+    // Exchange 1: the two operands, and A's shares.
+    let (u, v) = operands(b, source, offset, rot);
     let signed_u = b.one(Op::SextH { x: u, bits: n });
     let full = b.one(Op::MulP { x: u, p: f.m });
     let wrapped = b.one(Op::MulP { x: signed_u, p: f.m });

@@ -8,7 +8,11 @@
 //!
 //! **Sharing by one party** (A). x_AB = pad of AB; A sends x − x_AB to C; x_BC = 0. C lacks AB. B receives nothing.
 //!
-//! **Join.** B and C send each other their summands of a split, each masked there with a pad that the receiver lacks.
+//! **Join.** B and C send each other their summands of a split or of masked bits, each masked there with a pad that the
+//! receiver lacks.
+//!
+//! **Deal** (A to B and C). C's summand is the pad of AC, known to A without a message; A sends x − pad to B, who lacks
+//! AC. C receives nothing.
 //!
 //! **Open** to P. Party P+1 sends the part that P lacks: it is the value minus P's two parts, so P learns just the value.
 use super::{Rep3, outside};
@@ -27,7 +31,7 @@ fn wire_bytes(domain: Domain, len: usize) -> u64 {
 /// Domain of the elements on the wire.
 fn wire_domain(what: Exchange, ty: Flat) -> Domain {
     match (what, ty.domain) {
-        (Exchange::Reshare { bits }, Domain::Ring(_)) => Domain::Ring(bits),
+        (Exchange::Reshare { bits } | Exchange::Deal { bits }, Domain::Ring(_)) => Domain::Ring(bits),
         (_, d) => d,
     }
 }
@@ -46,6 +50,10 @@ fn routes(what: Exchange, form: Form) -> Vec<(u8, u8)> {
         Exchange::Join => {
             let a = outside(summands(form));
             vec![((a + 1) % 3, (a + 2) % 3), ((a + 2) % 3, (a + 1) % 3)]
+        }
+        Exchange::Deal { .. } => {
+            let a = summands(form).0.trailing_zeros() as u8;
+            vec![(a, (a + 1) % 3)]
         }
         Exchange::Reshare { .. } => {
             let h = summands(form);
@@ -138,6 +146,16 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
                 x.clone()
             }
         },
+        Exchange::Deal { bits } => match p.role(summands(ty.form).0.trailing_zeros() as u8) {
+            0 => {
+                let mut y = x.parts[0].to_ring(bits);
+                y.zip_assign(&fresh(0), Zip::Sub);
+                write(domain, &y, &mut out[next]);
+                Value::none()
+            }
+            1 => Value::none(),
+            _ => Value::one(fresh(1)),
+        },
         Exchange::Open { to } => {
             // Party P+1 holds the part that P lacks as its second.
             if to.contains(Party((p.me + 2) % 3)) {
@@ -178,6 +196,10 @@ pub(super) fn receive(p: &Rep3, what: Exchange, kept: Value, ty: Flat, incoming:
                 },
             }
         }
+        Exchange::Deal { .. } => match p.role(summands(ty.form).0.trailing_zeros() as u8) {
+            1 => Value::one(from(after)),
+            _ => kept,
+        },
         Exchange::Join => match p.role(outside(summands(ty.form))) {
             0 => Value::none(),
             role => {

@@ -1,5 +1,5 @@
 //! Local steps of replicated sharing. No message, so nothing is revealed.
-use super::{Rep3, outside};
+use super::{MASKS, Rep3, outside};
 use crate::data::{Data, Value, Zip};
 use crate::runtime::{Bilinear, Flat, Pad};
 use ir::{Domain, Form, Holders, Party};
@@ -51,7 +51,7 @@ pub(super) fn bilinear(a: &Value, b: &Value, product: Bilinear<'_>) -> Value {
     Value::one(product(&[(&a.parts[0], &both), (&a.parts[1], &b.parts[0])]))
 }
 
-/// B takes (x_AB + x_BC)·h, C takes x_AC·h.
+/// B takes (x_AB + x_BC)·h, C takes x_AC·h; of summands each takes its own times h.
 pub(super) fn mul_held(p: &Rep3, a: &Value, ty: Flat, h: &Value, at: Holders) -> Value {
     let factor = |h: &Data| match ty.domain {
         Domain::Ring(k) => h.to_ring(k),
@@ -59,6 +59,7 @@ pub(super) fn mul_held(p: &Rep3, a: &Value, ty: Flat, h: &Value, at: Holders) ->
     };
     match p.role(outside(at)) {
         0 => Value::none(),
+        _ if ty.form != Form::Shared => Value::one(a.parts[0].zip(&factor(&h.parts[0]), Zip::Mul)),
         1 => {
             let mut x = a.parts[0].zip(&a.parts[1], Zip::Add);
             x.zip_assign(&factor(&h.parts[0]), Zip::Mul);
@@ -100,5 +101,27 @@ pub(super) fn split_shared(p: &Rep3, x: &Value, ty: Flat, rot: u8) -> [Value; 2]
         }
         1 => [Value::none(), Value::one(x.parts[1].reduced(bits))],
         _ => [Value::none(), Value::one(x.parts[0].reduced(bits))],
+    }
+}
+
+/// β = β_AB xor β_AC at A, the pads with which B and C mask.
+pub(super) fn beta(p: &Rep3, pad: Pad, domain: Domain, len: usize, rot: u8) -> Value {
+    if p.role(rot) != 0 {
+        return Value::none();
+    }
+    let own = p.pad(0, pad, MASKS, domain, len);
+    Value::one(own.zip(&p.pad(1, pad, MASKS, domain, len), Zip::Add))
+}
+
+/// B takes x_B xor β_AB, C takes x_C xor β_AC. Joining shows them x xor β: C lacks key AB, B lacks key AC.
+pub(super) fn mask(p: &Rep3, pad: Pad, x: &Value, ty: Flat) -> Value {
+    let Form::Sum(at) = ty.form else { unreachable!("verified: summands at two") };
+    match p.role(outside(at)) {
+        0 => Value::none(),
+        role => {
+            let mut y = p.pad(usize::from(role == 2), pad, MASKS, ty.domain, ty.len);
+            y.zip_assign(&x.parts[0], Zip::Add);
+            Value::one(y)
+        }
     }
 }

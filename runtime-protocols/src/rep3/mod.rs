@@ -7,11 +7,18 @@
 //! **Roles.** A = rot, B = rot+1, C = rot+2. x_AB is the part that C lacks, and so on.
 //!
 //! **Pad rule.** Every message to party P, openings apart, is a value plus a segment of key P, which P lacks, fresh for
-//! that message: addressed by (session, inference, instruction, purpose). Segments of one key thus serve one receiver
-//! only. *Why this is private:* order the messages to P so that each depends on P's own view and on pads of earlier ones
-//! only (the order of time does: a message is padded by the segment of its own instruction, which nothing before it
-//! uses). Then for every choice of secrets, pads and messages correspond one to one; uniform pads give uniform messages,
-//! and a simulator draws them at random. Openings give P the value minus what P knows: a function of the agreed output.
+//! that message: addressed by (session, inference, instruction or tag of a mask, purpose). Segments of one key thus
+//! serve one receiver only. *Why this is private:* number the messages to P so that each depends on P's own view and on
+//! pads of earlier ones only. Then for every choice of secrets, pads and messages correspond one to one; uniform pads
+//! give uniform messages, and a simulator draws them at random. Openings give P the value minus what P knows: a function
+//! of the agreed output.
+//!
+//! **The numbering** need not be that of time. Without masks time serves: a message is padded by the segment of its own
+//! instruction, which nothing before it uses. With masks A deals products of β before the bits that β masks have
+//! travelled. There each dealt value that depends on the β of a tag is numbered after the masked bits of that tag: the
+//! masked bits depend on pads of what was dealt to compute them, the dealt products on the pads of the masked bits.
+//! Such a numbering exists exactly when this has no cycle, counting a `beta` as depending on its `mask`; the verifier
+//! refuses a program that has one (rule V10).
 //!
 //! Source: replicated sharing after Araki, Furukawa, Lindell, Nof, Ohara, "High-Throughput Semi-Honest Secure
 //! Three-Party Computation with an Honest Majority" (CCS 2016). The two-operand split is ours.
@@ -24,6 +31,9 @@ use crate::data::{Data, Value};
 use crate::prg::{Address, KeyStream};
 use crate::runtime::{Bilinear, Exchange, Flat, Message, Pad, Runtime};
 use ir::{Domain, Form, Holders, Party};
+
+/// Purpose of a segment whose `instruction` is the tag of a mask.
+const MASKS: u32 = 1;
 
 /// One party.
 pub struct Rep3 {
@@ -45,7 +55,8 @@ impl Rep3 {
         (self.me + 3 - a % 3) % 3
     }
 
-    /// A fresh segment of key `which` (0: lacked by the next party, 1: by the one after).
+    /// A fresh segment of key `which` (0: lacked by the next party, 1: by the one after). Purpose 0: pads of instructions;
+    /// [`MASKS`]: of tags.
     fn pad(&self, which: usize, pad: Pad, purpose: u32, domain: Domain, len: usize) -> Data {
         let address = Address { inference: pad.inference, instruction: pad.instruction, purpose };
         let mut segment = self.keys[which].segment(&address);
@@ -109,6 +120,14 @@ impl Runtime for Rep3 {
 
     fn split_shared(&self, x: &Value, ty: Flat, rot: u8) -> [Value; 2] {
         local::split_shared(self, x, ty, rot)
+    }
+
+    fn beta(&mut self, pad: Pad, domain: Domain, len: usize, rot: u8) -> Value {
+        local::beta(self, pad, domain, len, rot)
+    }
+
+    fn mask(&mut self, pad: Pad, x: &Value, ty: Flat) -> Value {
+        local::mask(self, pad, x, ty)
     }
 
     fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message> {

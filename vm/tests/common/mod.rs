@@ -1,7 +1,7 @@
 //! Shared by the end-to-end tests: models, their recorded samples, and three parties in one process.
 #![allow(dead_code, missing_docs, reason = "each test file uses a part")]
 use compiler::npy::{Array, read_npy, read_npz};
-use compiler::pipeline::{Compiled, compile};
+use compiler::pipeline::{Compiled, Options, Route, compile_with};
 use ir::Party;
 use runtime_protocols::link::memory::{MemoryLink, network};
 use runtime_protocols::link::{Link, exchange_keys};
@@ -29,8 +29,16 @@ pub fn ints(a: &Array) -> Vec<i64> {
     a.ints().expect("recorded integers").to_vec()
 }
 
+/// Every way to requantize, with its name in files.
+pub const ROUTES: [(Route, &str); 2] = [(Route::Dealer, "rep3"), (Route::Boolean, "rep3-boolean")];
+
 pub fn build(path: &Path) -> Compiled {
-    compile(&std::fs::read(path).expect("model file")).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    build_by(path, Route::default())
+}
+
+pub fn build_by(path: &Path, route: Route) -> Compiled {
+    let model = std::fs::read(path).expect("model file");
+    compile_with(&model, Options { route }).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Input and expected output of sample `i` of a recorded model.
