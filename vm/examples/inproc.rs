@@ -41,6 +41,7 @@ fn main() {
                         println!("{:.3} s, compute {cs:.3}, wait {ws:.3}", o.seconds);
                     }
                 }
+                link.close().expect("close");
             });
         }
     });
