@@ -12,11 +12,9 @@ mod fault;
 mod names;
 mod ops;
 mod raw;
-#[allow(clippy::all, clippy::pedantic, missing_docs, dead_code, unused_imports, unsafe_op_in_unsafe_fn)]
-#[allow(clippy::undocumented_unsafe_blocks, mismatched_lifetime_syntaxes)]
-#[rustfmt::skip]
-mod schema;
 mod walk;
+
+use tflite_schema as schema;
 
 use std::fmt;
 
