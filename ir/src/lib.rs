@@ -1,11 +1,12 @@
 //! The program: types, op table, type rules, verifier, evaluator, text and bytecode.
 //!
-//! Knows no TFLite, no network and no protocol. Start reading at [`ops`].
+//! Knows no TFLite, no sockets and no protocol. Start reading at [`ops`].
 pub mod bytecode;
 pub mod eval;
 pub mod exit;
 pub mod imm;
 pub mod infer;
+pub mod network;
 pub mod ops;
 pub mod program;
 pub mod shape;
