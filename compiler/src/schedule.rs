@@ -78,7 +78,8 @@ pub fn schedule(function: &mut Function) {
         order.iter().map(|&i| Inst { op: insts[i].op.map(|v| renamed[v.index()]), layer: insts[i].layer }).collect();
     let p = &mut function.program;
     let none = || Messages::none(p.parties);
-    let round = |(local, end): (usize, usize)| Round { local_end: local as u32, exchange_end: end as u32, messages: none() };
+    let round =
+        |(local, end): (usize, usize)| Round { local_end: local as u32, exchange_end: end as u32, messages: none() };
     (p.rounds, p.setup_rounds) = (bounds.into_iter().map(round).collect(), setup_rounds);
     p.insts = scheduled;
     function.rename(|v| Some(renamed[v.index()]));

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Compiles and writes both files, or neither; without an output only shows what was asked for.
 pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
-    let weights_path =
-        args.output.as_ref().map(|o| args.weights.clone().unwrap_or_else(|| o.with_extension("mpcw")));
+    let weights_path = args.output.as_ref().map(|o| args.weights.clone().unwrap_or_else(|| o.with_extension("mpcw")));
     if let (Some(output), Some(weights)) = (&args.output, &weights_path) {
         for (a, b) in [(output, weights), (output, &args.model), (weights, &args.model)] {
             if a == b || files::same(a, b) {

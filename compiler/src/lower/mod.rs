@@ -13,8 +13,8 @@ pub mod requant;
 use crate::qgraph::{DType, Graph, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
-use plan::Plans;
 use ir::{Interface, Party, Port};
+use plan::Plans;
 
 /// Why a model that was read cannot be lowered.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
