@@ -52,6 +52,17 @@ impl Masks {
 
 /// Runs a verified program. `inputs` and `weights` are stored integers; returns the outputs in order.
 pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>]) -> Vec<Vec<i64>> {
+    eval_observed(p, typed, inputs, weights, &mut |_, _| {})
+}
+
+/// The same, and shows each value, by its index, once it is there.
+pub fn eval_observed(
+    p: &Program,
+    typed: &Typed,
+    inputs: &[Vec<i64>],
+    weights: &[Vec<i32>],
+    seen: &mut dyn FnMut(usize, &Plain),
+) -> Vec<Vec<i64>> {
     let mut values: Vec<Option<Plain>> = vec![None; typed.types.len()];
     let mut outputs = vec![Vec::new(); p.interface.outputs.len()];
     let last = crate::verify::last_uses(p, typed);
@@ -108,6 +119,7 @@ pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>
                 let m = mask(t.domain.width());
                 x.iter_mut().for_each(|x| *x &= m);
             }
+            seen(v, &r);
             values[v] = Some(r);
         }
         for v in inst.op.operands() {

@@ -54,13 +54,17 @@ fn category(c: Category) -> &'static str {
 
 /// Compiles a model or says everything that is wrong with it.
 pub fn build(model: &[u8]) -> Result<Compiled, Refusal> {
-    compile(model).map_err(|e| {
-        let exit = e.exit_code();
-        match e {
-            CompileError::Import(report) => Refusal { exit, problems: report.problems },
-            CompileError::Lower(e) => Refusal { exit, problems: vec![lowering_problem(model, &e)] },
-        }
-    })
+    compile(model).map_err(|e| refusal(model, e))
+}
+
+/// Everything that a failed compilation found.
+pub fn refusal(model: &[u8], e: CompileError) -> Refusal {
+    let exit = e.exit_code();
+    match e {
+        CompileError::Import(report) => Refusal { exit, problems: report.problems },
+        CompileError::Lower(e) => Refusal { exit, problems: vec![lowering_problem(model, &e)] },
+        e @ (CompileError::Broken { .. } | CompileError::Unfinished) => panic!("{e}"),
+    }
 }
 
 fn lowering_problem(model: &[u8], e: &LowerError) -> Problem {

@@ -22,8 +22,8 @@ const TOPICS: &[(&str, &str)] = &[
          before r only. On a slow network each round costs one latency, whatever its size, so rounds often decide the \
          time. A linear layer with its requantization takes a few: one for the product, the others for the comparison \
          inside. Independent work (branches of a residual block) shares rounds. Weights are shared once per session, in \
-         set-up rounds that are not counted. `qnnc inspect` shows which layer talks in which rounds, `qnnc dis` every \
-         message.",
+         set-up rounds that are not counted. `qnnc stats` shows which layer talks in which rounds and for what, \
+         `--remarks=rounds` what each waits for, `qnnc dis` every message.",
     ),
 ];
 

@@ -47,6 +47,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route) -> Result<Lowere
         let x = e.b.add_scalar(x, -zero_point(t));
         e.values[id.index()] = Some(e.b.one(Op::Reshare { x, bits: plans.rings[id.index()] }));
     }
+    let mut results = vec![None];
     for (op, plan) in g.ops.iter().zip(&plans.ops) {
         if matches!(plan, Plan::Dead) {
             continue;
@@ -55,7 +56,9 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route) -> Result<Lowere
         e.b.layers.push(Layer { operator: op.index as u32, name: op.name.into() });
         let y = e.op(op, plan)?;
         e.values[op.output.index()] = Some(y);
+        results.push(Some(y));
     }
+    results.push(None);
     e.b.layer = e.b.layers.len() as u32;
     e.b.layers.push(Layer { operator: g.ops.len() as u32, name: "output".into() });
     for (i, id) in g.outputs.iter().enumerate() {
@@ -65,7 +68,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route) -> Result<Lowere
         let held = if plans.opened[id.index()] { x } else { e.open(x, zero_point(g.tensor(*id))) };
         e.b.emit(Op::Output { x: held, index: i as u32 });
     }
-    Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal: e.reveal })
+    Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal: e.reveal, results })
 }
 
 impl Emitter<'_> {

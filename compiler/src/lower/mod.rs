@@ -7,13 +7,14 @@ pub mod builder;
 pub mod compare;
 mod dealer;
 mod emit;
-mod plan;
+pub(crate) mod plan;
 pub mod requant;
 
 use crate::qgraph::{DType, Graph, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
 use ir::{Interface, Party, Port};
+use plan::Plans;
 
 /// Why a model that was read cannot be lowered.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -58,6 +59,8 @@ pub struct Lowered {
     pub thresholds: u64,
     /// `output`, or `logits` where the receiver finishes a softmax.
     pub reveal: &'static str,
+    /// The result of each layer.
+    pub results: Vec<Option<ir::Value>>,
 }
 
 /// Party that owns the model.
@@ -105,14 +108,18 @@ pub enum Route {
     Dealer,
 }
 
-/// Lowers `g`.
-pub fn lower(g: &Graph, route: Route) -> Result<Lowered, LowerError> {
+/// Plans every operator of `g`: constants and ring widths.
+pub fn plan(g: &Graph) -> Result<Plans, LowerError> {
     if g.ops.len() > MAX_OPERATORS {
         return Err(LowerError::Operators(g.ops.len()));
     }
-    let plans = plan::plan(g)?;
+    plan::plan(g)
+}
+
+/// Emits the instructions of a planned graph.
+pub fn lower(g: &Graph, plans: &Plans, route: Route) -> Result<Lowered, LowerError> {
     let inputs = g.inputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
     let outputs = g.outputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    emit::emit(g, &plans, Builder::new(interface, 3), route)
+    emit::emit(g, plans, Builder::new(interface, 3), route)
 }

@@ -98,6 +98,20 @@ pub enum Plan {
     Dead,
 }
 
+impl Plan {
+    /// Constants of its requantization, if it has one.
+    pub fn formulas(&self) -> Option<&Formulas> {
+        match self {
+            Plan::Linear(p) => Some(&p.formulas),
+            Plan::Add { formulas, .. } | Plan::Mul { formulas } | Plan::Mean { formulas } => Some(formulas),
+            Plan::Average { formulas, .. } => Some(formulas),
+            Plan::Max { clamp } => clamp.as_ref(),
+            Plan::Quantize(f) => f.as_ref(),
+            Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Softmax | Plan::Finish | Plan::Dead => None,
+        }
+    }
+}
+
 /// Plans and rings.
 pub struct Plans {
     pub ops: Vec<Plan>,
@@ -210,6 +224,32 @@ impl Formulas {
         let classes: Vec<Class> = self.classes.iter().map(|c| c.for_dealer(width)).collect();
         let h = classes.iter().map(|c| c.reach()).max().unwrap_or(1).max(1) + 1;
         Formulas { classes, width: width as u8, h, ..self.clone() }
+    }
+}
+
+impl Formulas {
+    /// Ring, bounds, shifts and pieces in a line.
+    pub fn summary(&self) -> String {
+        let stairs = || self.classes.iter().filter(|c| c.kind == ClassKind::Stairs);
+        let bound = self.classes.iter().map(|c| c.bound).max().unwrap_or(0);
+        let dealer = self.for_dealer();
+        let range = |least: Option<u32>, most: Option<u32>| match (least, most) {
+            (Some(a), Some(b)) if a != b => format!("{a} to {b}"),
+            (Some(a), _) => a.to_string(),
+            _ => "none".into(),
+        };
+        let other = self.classes.len() - stairs().count();
+        format!(
+            "accumulator |acc| <= {bound} in ring {}; thresholds within 2^{}; {} staircases in {} {}, {other} with one step or none; \
+             shift {}; floor within 2^{} of the clamp",
+            self.n,
+            self.a,
+            stairs().count(),
+            if self.two { "two" } else { "one" },
+            if self.two { "pieces" } else { "piece" },
+            range(stairs().map(|c| c.s).min(), stairs().map(|c| c.s).max()),
+            dealer.h.saturating_sub(1),
+        )
     }
 }
 
