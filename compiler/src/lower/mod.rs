@@ -5,8 +5,10 @@
 //! the first so that ring widths are known, then the instructions are emitted in order.
 pub mod builder;
 pub mod compare;
+mod balance;
 mod dealer;
 mod emit;
+mod groups;
 mod plan;
 pub mod requant;
 
@@ -50,6 +52,8 @@ pub enum LowerError {
 
 /// A lowered model: instructions to schedule, and the private weights in the order of the interface.
 pub struct Lowered {
+    /// Where each part with roles of its own begins: it lasts until the next one begins.
+    pub parts: Vec<usize>,
     /// Instructions.
     pub builder: Builder,
     /// Private tensors.
@@ -114,5 +118,5 @@ pub fn lower(g: &Graph, route: Route) -> Result<Lowered, LowerError> {
     let inputs = g.inputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
     let outputs = g.outputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    emit::emit(g, &plans, Builder::new(interface, 3), route)
+    balance::balanced(|rotations| emit::emit(g, &plans, Builder::new(interface.clone(), 3), route, rotations))
 }
