@@ -6,7 +6,7 @@
 pub mod builder;
 pub mod compare;
 mod balance;
-mod dealer;
+pub mod dealer;
 mod emit;
 mod groups;
 mod plan;
