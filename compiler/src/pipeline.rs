@@ -1,6 +1,6 @@
 //! From a model file to a program and its weights: the list of passes, in order.
 pub use crate::lower::Route;
-use crate::lower::{LowerError, lower, plan};
+use crate::lower::{LowerError, Lowered, lower, plan};
 use crate::passes::{Function, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
 use crate::profile::REP3;
 use crate::qgraph::Graph;
@@ -36,24 +36,7 @@ pub const PASSES: &[Pass] = &[
             let plans = u.plans.as_ref().expect("stands behind `plan`");
             let mut lowered = lower(graph(u), plans, u.options.route)?;
             u.weights = std::mem::take(&mut lowered.weights);
-            let b = lowered.builder;
-            let mut program = Program {
-                protocol: REP3.name.into(),
-                parties: REP3.parties,
-                reveal: lowered.reveal.into(),
-                kernels: KERNELS.into(),
-                opened_bits: 0,
-                thresholds: lowered.thresholds,
-                peak_memory: 0,
-                interface: b.interface,
-                consts: b.consts,
-                insts: b.insts,
-                setup_rounds: 0,
-                rounds: vec![],
-                layers: b.layers,
-            };
-            program.opened_bits = opened_bits(&program, &b.types);
-            u.function = Some(Function { program, results: lowered.results });
+            u.function = Some(assemble(lowered));
             Ok(())
         },
     },
@@ -115,6 +98,37 @@ pub const PASSES: &[Pass] = &[
         },
     },
 ];
+
+/// A function that is not scheduled yet.
+fn assemble(lowered: Lowered) -> Function {
+    let b = lowered.builder;
+    let mut program = Program {
+        protocol: REP3.name.into(),
+        parties: REP3.parties,
+        reveal: lowered.reveal.into(),
+        kernels: KERNELS.into(),
+        opened_bits: 0,
+        thresholds: lowered.thresholds,
+        peak_memory: 0,
+        interface: b.interface,
+        consts: b.consts,
+        insts: b.insts,
+        setup_rounds: 0,
+        rounds: vec![],
+        layers: b.layers,
+    };
+    program.opened_bits = opened_bits(&program, &b.types);
+    Function { program, results: lowered.results }
+}
+
+/// Schedules instructions that no model has led to, such as those of a single gadget.
+pub fn program_of(lowered: Lowered) -> Program {
+    let mut function = assemble(lowered);
+    schedule(&mut function);
+    measure(&mut function.program, &REP3);
+    function.program.peak_memory = peak_memory(&function.program);
+    function.program
+}
 
 fn graph<'a>(u: &'a Unit<'_>) -> &'a Graph {
     u.graph.as_ref().expect("stands behind `import`")

@@ -1,11 +1,12 @@
 //! Emits the instructions of planned operators.
 use super::builder::Builder;
 use super::compare::carry_trees;
+use super::groups::Costs;
 use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
 use super::requant::{Formula, Source, bit_to_ring, requantize};
 use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Route, dealer, shape32};
 use crate::qgraph::{Graph, Kind, Linear, Op as QOp, Window};
-use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
+use ir::{Amounts, Axes, ChannelList, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
 /// A window with its output size.
 pub fn window(w: &Window, out: &[usize]) -> ir::Window {
@@ -35,11 +36,26 @@ struct Emitter<'a> {
     values: Vec<Option<Value>>,
     reveal: &'static str,
     route: Route,
+    /// Rotation of each part with roles of its own, 0 where there is none.
+    rotations: &'a [u8],
+    parts: Vec<usize>,
+    costs: Costs,
 }
 
-/// Emits everything.
-pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route) -> Result<Lowered, LowerError> {
-    let mut e = Emitter { g, plans, b, weights: vec![], values: vec![None; g.tensors.len()], reveal: "output", route };
+/// Emits everything; `rotations` says which party plays which role in each part, in order.
+pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route, rotations: &[u8]) -> Result<Lowered, LowerError> {
+    let mut e = Emitter {
+        g,
+        plans,
+        b,
+        weights: vec![],
+        values: vec![None; g.tensors.len()],
+        reveal: "output",
+        route,
+        rotations,
+        parts: vec![],
+        costs: Costs::default(),
+    };
     e.b.layers.push(Layer { operator: 0, name: "input".into() });
     for (i, id) in g.inputs.iter().enumerate() {
         let t = g.tensor(*id);
@@ -68,7 +84,14 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route) -> Result<Lowere
         let held = if plans.opened[id.index()] { x } else { e.open(x, zero_point(g.tensor(*id))) };
         e.b.emit(Op::Output { x: held, index: i as u32 });
     }
-    Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal: e.reveal, results })
+    Ok(Lowered {
+        builder: e.b,
+        weights: e.weights,
+        thresholds: plans.thresholds,
+        reveal: e.reveal,
+        parts: e.parts,
+        results,
+    })
 }
 
 impl Emitter<'_> {
@@ -88,8 +111,10 @@ impl Emitter<'_> {
         })
     }
 
-    fn rot(&self) -> u8 {
-        (self.b.layer % 3) as u8
+    /// Begins a part with roles of its own.
+    fn rot(&mut self) -> u8 {
+        self.parts.push(self.b.insts.len());
+        self.rotations.get(self.parts.len() - 1).copied().unwrap_or(0)
     }
 
     fn weight(&mut self, shape: &[u32], data: Vec<i32>) -> Value {
@@ -135,18 +160,41 @@ impl Emitter<'_> {
     /// Requantizes and centres on the output's zero point.
     fn finish(&mut self, op: &QOp, source: Source, f: &Formulas, index: Option<Value>) -> Value {
         let k = self.plans.rings[op.output.index()];
-        let rot = self.rot();
         let y = match self.route {
             Route::Boolean => {
-                let formula = self.formula(f, index);
+                let (formula, rot) = (self.formula(f, index), self.rot());
                 requantize(&mut self.b, source, &formula, k, rot)
             }
-            Route::Dealer => {
-                let formula = self.formula(&f.for_dealer(), index);
-                dealer::requantize(&mut self.b, source, &formula, k, rot)
-            }
+            Route::Dealer => self.deal(source, f, index, k),
         };
         self.b.add_scalar(y, f.base - zero_point(self.g.tensor(op.output)))
+    }
+
+    /// The dealer route, channels of one layout at a time, all side by side.
+    fn deal(&mut self, source: Source, f: &Formulas, index: Option<Value>, k: u8) -> Value {
+        let (Source::Sum(x) | Source::Shared(x)) = source;
+        let elements = self.b.ty(x).len();
+        let groups = match index {
+            None if f.classes.len() > 1 => self.costs.groups(f, elements / f.classes.len(), k),
+            _ => vec![],
+        };
+        if groups.len() < 2 {
+            let (formula, rot) = (self.formula(&f.for_dealer(), index), self.rot());
+            return dealer::requantize(&mut self.b, source, &formula, k, rot);
+        }
+        let mut parts = Vec::new();
+        for group in &groups {
+            let part = self.b.one(Op::Channels { x, list: ChannelList(group.clone()) });
+            let part = match source {
+                Source::Sum(_) => Source::Sum(part),
+                Source::Shared(_) => Source::Shared(part),
+            };
+            let (formula, rot) = (self.formula(&f.of(group).for_dealer(), None), self.rot());
+            parts.push(dealer::requantize(&mut self.b, part, &formula, k, rot));
+        }
+        let mut order = vec![0; f.classes.len()];
+        groups.iter().flatten().enumerate().for_each(|(at, c)| order[*c as usize] = at as u32);
+        self.b.one(Op::MergeChannels { parts, order: ChannelList(order) })
     }
 
     fn op(&mut self, op: &QOp, plan: &Plan) -> Result<Value, LowerError> {

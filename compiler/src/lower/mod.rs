@@ -3,10 +3,12 @@
 //! Activations are shared *centred* (stored integer minus zero point), so padding is zero. Each tensor lives in the
 //! widest ring that a consumer asks for. First every operator is planned (constants, accumulator width), from the last to
 //! the first so that ring widths are known, then the instructions are emitted in order.
+mod balance;
 pub mod builder;
 pub mod compare;
-mod dealer;
+pub mod dealer;
 mod emit;
+mod groups;
 pub(crate) mod plan;
 pub mod requant;
 
@@ -51,6 +53,8 @@ pub enum LowerError {
 
 /// A lowered model: instructions to schedule, and the private weights in the order of the interface.
 pub struct Lowered {
+    /// Where each part with roles of its own begins: it lasts until the next one begins.
+    pub parts: Vec<usize>,
     /// Instructions.
     pub builder: Builder,
     /// Private tensors.
@@ -121,5 +125,5 @@ pub fn lower(g: &Graph, plans: &Plans, route: Route) -> Result<Lowered, LowerErr
     let inputs = g.inputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
     let outputs = g.outputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    emit::emit(g, plans, Builder::new(interface, 3), route)
+    balance::balanced(|rotations| emit::emit(g, plans, Builder::new(interface.clone(), 3), route, rotations))
 }

@@ -175,6 +175,11 @@ impl Class {
         Class { m: 1, s: 0, above: 1, below: 1, lo: 0, hi: 1, split: 0, first_below: 0, kind, bound: 0 }
     }
 
+    /// Whether a second piece lies below the split.
+    fn two(&self) -> bool {
+        self.first_below < self.split || self.split > self.lo
+    }
+
     /// The same function with floors that stay close to the clamp, where shifts are up to `width`.
     fn for_dealer(&self, width: u32) -> Class {
         match self.kind {
@@ -212,9 +217,16 @@ impl Formulas {
         let furthest = classes.iter().flat_map(|c| c.thresholds()).map(i64::abs).max().unwrap_or(0);
         let n = (bits_for(bound) + 2).max(bits_for(bound + furthest + 1) + 1).max(4);
         let width = classes.iter().map(|c| c.s).max().unwrap_or(1).max(1) as u8;
-        let two = classes.iter().any(|c| c.first_below < c.split || c.split > c.lo);
+        let two = classes.iter().any(Class::two);
         let classes = classes.into_iter().map(|c| Class { bound: if c.bound == 0 { bound } else { c.bound }, ..c });
         Formulas { classes: classes.collect(), base, n, a: bits_for(bound + furthest + 1), width, h: 0, two }
+    }
+
+    /// Those of some channels.
+    pub fn of(&self, channels: &[u32]) -> Formulas {
+        let classes: Vec<Class> = channels.iter().map(|c| self.classes[*c as usize]).collect();
+        let two = classes.iter().any(Class::two);
+        Formulas { classes, two, ..self.clone() }
     }
 
     /// The same with constants for the dealer route.

@@ -1,5 +1,8 @@
 //! Shared by the end-to-end tests: models, their recorded samples, and three parties in one process.
 #![allow(dead_code, missing_docs, reason = "each test file uses a part")]
+pub mod tile;
+pub mod wrapped;
+
 use compiler::npy::{Array, read_npy, read_npz};
 use compiler::pipeline::{Compiled, Options, Route, compile_with};
 use ir::Party;
