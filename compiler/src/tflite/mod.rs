@@ -12,6 +12,7 @@ mod fault;
 mod names;
 mod ops;
 mod raw;
+mod variables;
 mod walk;
 
 use tflite_schema as schema;
@@ -105,7 +106,7 @@ impl std::error::Error for ImportReport {}
 pub fn operators() -> impl Iterator<Item = (&'static str, i32)> {
     let mut list: Vec<(&'static str, i32)> = (0..)
         .map_while(|code| Some((names::operator(code)?, code)))
-        .filter(|(name, _)| ops::importer(name).is_some())
+        .filter(|(name, _)| ops::importer(name).is_some() || variables::effect(name).is_some())
         .collect();
     list.sort_unstable();
     list.into_iter()

@@ -11,7 +11,7 @@ use super::{axis, field};
 use crate::qgraph::{Kind, Movement, TensorId};
 
 /// Distances between neighbours along each axis of a dense tensor.
-fn strides(shape: &[usize]) -> Vec<isize> {
+pub(super) fn strides(shape: &[usize]) -> Vec<isize> {
     let mut strides = vec![1isize; shape.len()];
     for axis in (1..shape.len()).rev() {
         strides[axis - 1] = strides[axis] * shape[axis].cast_signed();
