@@ -7,6 +7,7 @@ pub mod builder;
 pub mod compare;
 mod dealer;
 mod emit;
+mod movement;
 mod plan;
 pub mod requant;
 

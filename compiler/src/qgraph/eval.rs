@@ -167,9 +167,8 @@ fn eval_op(kind: &Kind, operands: &[Operand<'_>], out: &Tensor) -> Evaluated<Vec
         return pointwise::pairs([a, b], &out.shape, |a, b| if *largest { a.max(b) } else { a.min(b) });
     }
     if let Kind::Move { movement } = kind {
-        let lengths: Vec<usize> = operands.iter().map(|x| x.data.len()).collect();
-        let sources = movement.sources(&lengths).ok_or("the operands do not fit the movement")?;
-        return Ok(sources.into_iter().map(|(operand, at)| operands[operand].data[at]).collect());
+        let data: Vec<&[i32]> = operands.iter().map(|x| x.data).collect();
+        return movement.apply(&data, &|value| value).ok_or("the operands do not fit the movement");
     }
     let [x] = operands else { return Err("takes one operand") };
     match kind {

@@ -9,7 +9,7 @@ pub mod eval;
 pub mod fixed;
 mod movement;
 
-pub use movement::Movement;
+pub use movement::{Movement, joined};
 
 /// Index of a tensor in [`Graph::tensors`]; equals the index in the model's subgraph 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
