@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Models that must import and be equal wherever the directory of models exists.
-const MODELS: [&str; 14] = [
+const MODELS: [&str; 16] = [
     "mobilenet_v1_0.25_128_quant",
     "mobilenet_v1_1.0_224_quant",
     "mobilenet_v2_1.0_224_quant",
@@ -28,10 +28,13 @@ const MODELS: [&str; 14] = [
     "mnist_valid",
     "mnist_resnet",
     "digits_cnn",
+    "split_concat",
+    "digits_inception",
 ];
 
 /// Models of which two samples are enough in an ordinary run.
-const LARGEST: [&str; 3] = ["mobilenet_v1_1.0_224_quant", "mobilenet_v2_1.0_224_quant", "mobilenet_v2_1.0_224_ptq"];
+const LARGEST: [&str; 4] =
+    ["mobilenet_v1_1.0_224_quant", "mobilenet_v2_1.0_224_quant", "mobilenet_v2_1.0_224_ptq", "deeplab_mnv2_dm05"];
 
 /// Operators whose 8-bit cases must all import and be equal.
 const OPERATORS: &[&str] = &[
@@ -54,18 +57,33 @@ const OPERATORS: &[&str] = &[
     "RELU_0_TO_1",
     "RELU_N1_TO_1",
     "ABS",
+    "BATCH_TO_SPACE_ND",
     "BROADCAST_TO",
+    "DEPTH_TO_SPACE",
+    "DYNAMIC_UPDATE_SLICE",
     "EXP",
+    "GATHER",
+    "GATHER_ND",
     "HARD_SWISH",
     "LOG",
     "LOGISTIC",
+    "MATRIX_DIAG",
     "MAXIMUM",
     "MINIMUM",
+    "MIRROR_PAD",
     "MUL",
     "NEG",
+    "PACK",
     "PADV2",
+    "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR",
+    "REVERSE_SEQUENCE",
     "REVERSE_V2",
+    "SCATTER_ND",
+    "SHAPE",
     "SLICE",
+    "SPACE_TO_BATCH_ND",
+    "SPACE_TO_DEPTH",
     "SPLIT",
     "SPLIT_V",
     "STRIDED_SLICE",
@@ -73,6 +91,7 @@ const OPERATORS: &[&str] = &[
     "TANH",
     "TILE",
     "TRANSPOSE",
+    "UNPACK",
 ];
 
 /// Arrays of a file by name.

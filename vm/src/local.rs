@@ -60,7 +60,7 @@ fn elements(x: &Value, f: impl Fn(&[u32]) -> Vec<u32>, g: impl Fn(&[u64]) -> Vec
 }
 
 /// One piece of each part, joined.
-fn joined<'a, T: Copy>(parts: &[Arg<'a>], piece: impl Fn(&'a Value) -> &'a [T], axis: u32) -> Vec<T> {
+fn joined<'a, T: Copy + 'a>(parts: &[Arg<'a>], piece: impl Fn(&'a Value) -> &'a [T], axis: u32) -> Vec<T> {
     let parts: Vec<(&[T], &[u32])> = parts.iter().map(|p| (piece(p.0), &p.1.shape[..])).collect();
     moves::concat(&parts, axis)
 }

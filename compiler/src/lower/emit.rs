@@ -143,7 +143,7 @@ impl Emitter<'_> {
     }
 
     /// Requantizes and centres on the output's zero point.
-    fn finish(&mut self, op: &QOp, source: Source, f: &Formulas, index: Option<Value>) -> Value {
+    pub(super) fn finish(&mut self, op: &QOp, source: Source, f: &Formulas, index: Option<Value>) -> Value {
         let k = self.plans.rings[op.output.index()];
         let rot = self.rot();
         let y = match self.route {
@@ -190,6 +190,9 @@ impl Emitter<'_> {
                 let y = self.b.one(Op::Conv2dSs { x, w: weights, window: one, groups: 1 });
                 let y = self.linear(op, y, linear, p)?;
                 Ok(self.b.reshape(y, &out32))
+            }
+            (Kind::Interpolate { interpolation }, Plan::Interpolate(formulas)) => {
+                self.interpolated(op, interpolation, formulas.as_ref())
             }
             (Kind::Move { movement }, Plan::Move) => self.moved(op, movement),
             (Kind::Add { .. } | Kind::Sub { .. }, Plan::Add { m, formulas }) => {

@@ -10,6 +10,7 @@ mod emit;
 mod movement;
 mod plan;
 pub mod requant;
+mod resize;
 
 use crate::qgraph::{DType, Graph, TensorId};
 use crate::staircase::StaircaseError;

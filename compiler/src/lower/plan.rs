@@ -90,6 +90,8 @@ pub enum Plan {
     Reshape,
     /// Elements are copied.
     Move,
+    /// Weighted means; no rounding where every weight is whole.
+    Interpolate(Option<Formulas>),
     /// Requantization of single values, or none where only the zero point moves.
     Quantize(Option<Formulas>),
     /// The receiver finishes.
@@ -379,6 +381,22 @@ impl Planner<'_> {
             }
             Kind::Extremum { .. } => Ok(Plan::Extremum),
             Kind::Move { .. } => Ok(Plan::Move),
+            Kind::Interpolate { interpolation } => {
+                if !interpolation.exact() {
+                    let reason = "TFLite computes it in float32, and ties depend on how that rounds; this version \
+                                  computes it in `simulate` only"
+                        .into();
+                    return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
+                }
+                let unit = interpolation.unit();
+                if unit == 1 {
+                    return Ok(Plan::Interpolate(None));
+                }
+                let ((lo, hi), z) = (y.dtype.range(), zero_point(x) as i32);
+                let staircase = Staircase::average(unit as u64, x.dtype != DType::U8, z, lo as i32, hi as i32);
+                let (from, to) = (unit * from, unit * to);
+                Ok(Plan::Interpolate(Some(self.single(op, fit(&staircase, from, to), from, to)?)))
+            }
             Kind::Table { .. } => Err(LowerError::Unsupported {
                 index: op.index,
                 name: op.name,
@@ -473,7 +491,13 @@ pub fn plan(g: &Graph) -> Result<Plans, LowerError> {
             Plan::Add { formulas, .. } | Plan::Average { formulas, .. } | Plan::Mean { formulas } => formulas.n,
             Plan::Quantize(Some(f)) | Plan::Mul { formulas: f } => f.n,
             Plan::Max { clamp } => out.max(clamp.as_ref().map_or(BYTE_RING, |f| f.n)),
-            Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum | Plan::Quantize(None) => out,
+            Plan::Interpolate(Some(f)) => f.n,
+            Plan::Interpolate(None)
+            | Plan::Pad
+            | Plan::Reshape
+            | Plan::Move
+            | Plan::Extremum
+            | Plan::Quantize(None) => out,
             Plan::Softmax | Plan::Finish | Plan::Dead => BYTE_RING,
         };
         for t in &op.inputs {

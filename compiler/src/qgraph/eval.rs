@@ -8,6 +8,7 @@ use super::{DType, Graph, Kind, Op, Tensor, TensorId};
 mod linear;
 mod pointwise;
 mod pool;
+mod resize;
 
 pub use pointwise::softmax_row;
 
@@ -103,6 +104,17 @@ pub fn eval(g: &Graph, inputs: &[TensorData]) -> Result<Vec<Option<TensorData>>,
     Ok(values)
 }
 
+/// The value of an op whose operands are all constants; `None` where there is none.
+pub(crate) fn constant(tensors: &[Tensor], op: &Op) -> Option<Vec<i32>> {
+    let operand = |id: &TensorId| {
+        let t = &tensors[id.index()];
+        Some(Operand { dtype: t.dtype, shape: &t.shape, data: t.constant.as_deref()? })
+    };
+    let operands = op.inputs.iter().map(operand).collect::<Option<Vec<_>>>()?;
+    let tensor = &tensors[op.output.index()];
+    eval_op(&op.kind, &operands, tensor).ok().filter(|data| data.len() == tensor.len())
+}
+
 /// The model's outputs among the values of [`eval`].
 pub fn outputs(g: &Graph, values: &[Option<TensorData>]) -> Result<Vec<TensorData>, EvalError> {
     let value = |(output, id): (usize, &TensorId)| {
@@ -188,6 +200,7 @@ fn eval_op(kind: &Kind, operands: &[Operand<'_>], out: &Tensor) -> Evaluated<Vec
         Kind::Table { table } => pointwise::look_up(table, x),
         Kind::Pad { amounts, value } => pointwise::pad(amounts, *value, x, &out.shape),
         Kind::Reshape => Ok(x.data.to_vec()),
+        Kind::Interpolate { interpolation } => resize::interpolate(interpolation, x),
         Kind::Quantize { input_zero_point, multiplier, out } => {
             Ok(pointwise::quantize(*input_zero_point, *multiplier, out, x.data))
         }

@@ -4,7 +4,7 @@ use super::context::{Context, Site, tensor_id};
 use super::fault::{Fault, Stop, damaged, unsupported};
 use super::raw::{Raw, RawOperator, RawTensor};
 use super::{Category, Problem, codes, names, ops};
-use crate::qgraph::{Graph, Kind, Op, TensorId};
+use crate::qgraph::{Graph, Kind, Op, TensorId, eval};
 
 /// Longest report.
 const MAX_PROBLEMS: usize = 1000;
@@ -202,6 +202,11 @@ fn import_operator(
         )
         .into());
     }
+    if let Some(values) = ops::shapes::known(cx, &Site { operator, name, part: 0 })? {
+        let result = Site { operator, name, part: 0 }.result()?;
+        cx.tensors[result].constant = Some(values);
+        return Ok(Vec::new());
+    }
     let parts = if ops::has_parts(name) { operator.outputs.len() } else { 1 };
     let one = |part: usize| {
         let site = Site { operator, name, part };
@@ -209,7 +214,19 @@ fn import_operator(
         let (kind, inputs): (Kind, Vec<TensorId>) = import(cx, &site)?;
         Ok(Op { index, name, kind, inputs, output: tensor_id(output)? })
     };
-    (0..parts).map(one).collect()
+    let made = (0..parts).map(one).collect::<Result<Vec<_>, Stop>>()?;
+    Ok(made.into_iter().filter(|op| !fold(cx, op)).collect())
+}
+
+/// Computes what depends on constants only, once and for all.
+fn fold(cx: &mut Context<'_>, op: &Op) -> bool {
+    let known = !op.inputs.is_empty() && op.inputs.iter().all(|id| cx.tensors[id.index()].constant.is_some());
+    let place = op.output.index();
+    if !known || cx.take(cx.tensors[place].len(), size_of::<i32>()).is_err() {
+        return false;
+    }
+    cx.tensors[place].constant = eval::constant(&cx.tensors, op);
+    cx.tensors[place].constant.is_some()
 }
 
 /// Operands are defined, results are not; then they are.

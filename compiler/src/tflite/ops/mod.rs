@@ -4,7 +4,10 @@ mod elementwise;
 mod linear;
 mod movement;
 mod pool;
+mod rearrange;
 mod reduce;
+mod resize;
+pub(super) mod shapes;
 mod table;
 mod view;
 
@@ -41,6 +44,22 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
         "SUB" => elementwise::add,
         "PADV2" => movement::pad,
         "REVERSE_V2" => view::reverse,
+        "PACK" => rearrange::pack,
+        "UNPACK" => rearrange::unpack,
+        "SPACE_TO_DEPTH" | "DEPTH_TO_SPACE" => rearrange::space_to_depth,
+        "BATCH_TO_SPACE_ND" => rearrange::batch_to_space,
+        "SPACE_TO_BATCH_ND" => rearrange::space_to_batch,
+        "MIRROR_PAD" => rearrange::mirror_pad,
+        "GATHER" => rearrange::gather,
+        "GATHER_ND" => rearrange::gather_nd,
+        "SCATTER_ND" => rearrange::scatter_nd,
+        "MATRIX_DIAG" => rearrange::matrix_diag,
+        "REVERSE_SEQUENCE" => rearrange::reverse_sequence,
+        "DYNAMIC_UPDATE_SLICE" => rearrange::dynamic_update_slice,
+        "RESIZE_NEAREST_NEIGHBOR" => resize::nearest,
+        "RESIZE_BILINEAR" => resize::bilinear,
+        "CAST" => movement::cast,
+        "SHAPE" | "RANK" => shapes::unknown,
         "SLICE" => view::slice,
         "SPLIT" | "SPLIT_V" => view::split,
         "STRIDED_SLICE" => view::strided_slice,
@@ -52,7 +71,7 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
 
 /// Operators with several results, which are imported one by one.
 pub(super) fn has_parts(name: &str) -> bool {
-    matches!(name, "SPLIT" | "SPLIT_V")
+    matches!(name, "SPLIT" | "SPLIT_V" | "UNPACK")
 }
 
 /// Most positions between the first and the last of a dilated window.

@@ -11,7 +11,7 @@ use super::{axis, field};
 use crate::qgraph::{Kind, Movement, TensorId};
 
 /// Distances between neighbours along each axis of a dense tensor.
-fn strides(shape: &[usize]) -> Vec<isize> {
+pub(super) fn strides(shape: &[usize]) -> Vec<isize> {
     let mut strides = vec![1isize; shape.len()];
     for axis in (1..shape.len()).rev() {
         strides[axis - 1] = strides[axis] * shape[axis].cast_signed();
@@ -20,7 +20,7 @@ fn strides(shape: &[usize]) -> Vec<isize> {
 }
 
 /// Begins the view at `from` along each axis.
-fn starting(from: &[usize], shape: &[usize]) -> usize {
+pub(super) fn starting(from: &[usize], shape: &[usize]) -> usize {
     from.iter().zip(strides(shape)).map(|(&from, stride)| from * stride.unsigned_abs()).sum()
 }
 
@@ -29,7 +29,7 @@ fn view(input: &Activation, start: usize, dims: Vec<usize>, strides: Vec<isize>)
 }
 
 /// A constant list with one entry for each axis.
-fn per_axis(cx: &mut Context<'_>, index: usize, rank: usize) -> Result<Vec<i64>, Stop> {
+pub(super) fn per_axis(cx: &mut Context<'_>, index: usize, rank: usize) -> Result<Vec<i64>, Stop> {
     let list = cx.integers(index)?;
     if list.len() != rank {
         return Err(damaged(codes::SHAPE, format!("it has {} entries for {rank} dimensions", list.len()))
@@ -39,7 +39,7 @@ fn per_axis(cx: &mut Context<'_>, index: usize, rank: usize) -> Result<Vec<i64>,
     Ok(list)
 }
 
-fn impossible(what: &str, value: i64) -> Fault {
+pub(super) fn impossible(what: &str, value: i64) -> Fault {
     damaged(codes::OPTIONS, format!("{what} {value} is not possible here"))
 }
 
@@ -48,7 +48,7 @@ pub(super) fn concatenation(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Ki
         return Err(no_options().into());
     };
     site.operands(1, usize::MAX)?;
-    let output = cx.activation(site.result()?)?;
+    let output = cx.carried_result(site.result()?)?;
     if field(options.activation())? != 0 {
         return Err(unsupported(codes::VARIANT, "it has a fused activation", "use a separate operator").into());
     }
@@ -57,7 +57,7 @@ pub(super) fn concatenation(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Ki
     shape[at] = 0;
     let mut inputs = Vec::with_capacity(site.operator.inputs.len());
     for position in 0..site.operator.inputs.len() {
-        let input = cx.data(site.operand(position)?)?;
+        let input = cx.carried(site.operand(position)?)?;
         input.expect_type(output.dtype)?;
         if input.quant != output.quant {
             let reason = "its scale or zero point differs from the result's";
@@ -120,7 +120,7 @@ pub(super) fn split(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<
     let even = site.name == "SPLIT";
     let (operands, data, axis_at) = if even { (2, 1, 0) } else { (3, 0, 2) };
     site.operands(operands, operands)?;
-    let (input, output) = (cx.data(site.operand(data)?)?, cx.activation(site.result()?)?);
+    let (input, output) = (cx.carried(site.operand(data)?)?, cx.carried_result(site.result()?)?);
     output.expect_type(input.dtype)?;
     let listed = site.operand(axis_at)?;
     let [value] = cx.integers(listed)?[..] else {
