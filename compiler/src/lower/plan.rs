@@ -231,6 +231,10 @@ impl Planner<'_> {
         LowerError::Constants { index: op.index, name: op.name, channel, source }
     }
 
+    fn no_multiplier(&self, op: &Op, channel: usize) -> LowerError {
+        LowerError::Model(format!("operator {}: channel {channel} has no multiplier", op.index))
+    }
+
     fn fits(&self, op: &Op, f: Formulas) -> Result<Formulas, LowerError> {
         if f.n > 32 {
             let reason = format!("the accumulator needs a ring of {} bits, this version computes in up to 32", f.n);
@@ -247,9 +251,7 @@ impl Planner<'_> {
         let per_channel: Vec<Channel> = (0..channels)
             .into_par_iter()
             .map(|c| {
-                let rule = Rule::of_channel(&linear.rescale, c).ok_or_else(|| {
-                    LowerError::Model(format!("operator {}: channel {c} has no multiplier", op.index))
-                })?;
+                let rule = Rule::of_channel(&linear.rescale, c).ok_or_else(|| self.no_multiplier(op, c))?;
                 // A dead channel costs one comparison only, so it is preferred.
                 match dead_channel(products, rule, linear.out, MAX_ACC) {
                     Ok(Some(dead)) => Ok(dead),
@@ -370,13 +372,14 @@ impl Planner<'_> {
                 Ok(Plan::Quantize(Some(self.single(op, fit(&staircase, from, to), from, to)?)))
             }
             Kind::Softmax { .. } => Ok(Plan::Softmax),
-            Kind::Mul { multiplier, out, .. } => {
+            Kind::Mul { rescale, out, .. } => {
                 let largest = |t: TensorId| {
                     let (lo, hi) = centred(self.g.tensor(t));
                     lo.abs().max(hi.abs())
                 };
                 let bound = largest(op.inputs[0]) * largest(op.inputs[1]);
-                let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
+                let rule = Rule::of_channel(rescale, 0).ok_or_else(|| self.no_multiplier(op, 0))?;
+                let staircase = Staircase::new(rule, *out);
                 Ok(Plan::Mul { formulas: self.single(op, fit(&staircase, -bound, bound), -bound, bound)? })
             }
             Kind::Extremum { .. } => Ok(Plan::Extremum),
@@ -397,7 +400,18 @@ impl Planner<'_> {
                 let (from, to) = (unit * from, unit * to);
                 Ok(Plan::Interpolate(Some(self.single(op, fit(&staircase, from, to), from, to)?)))
             }
-            Kind::Table { .. } => Err(LowerError::Unsupported {
+            Kind::Table { .. }
+            | Kind::Softmax16 { .. }
+            | Kind::LogSoftmax { .. }
+            | Kind::L2Normalize { .. }
+            | Kind::MatMul { .. }
+            | Kind::Div { .. }
+            | Kind::FloorDiv { .. }
+            | Kind::Compare { .. }
+            | Kind::Select
+            | Kind::ReduceExtremum { .. }
+            | Kind::ReduceProduct { .. }
+            | Kind::Top { .. } => Err(LowerError::Unsupported {
                 index: op.index,
                 name: op.name,
                 reason: "this version computes it in `simulate` only".into(),
@@ -462,6 +476,17 @@ impl Planner<'_> {
 
 /// Plans every operator of `g`.
 pub fn plan(g: &Graph) -> Result<Plans, LowerError> {
+    if !g.states.is_empty() {
+        let reason = "the model keeps state between calls, which this version computes in `simulate` only";
+        return Err(LowerError::Model(reason.to_owned()));
+    }
+    for op in &g.ops {
+        let byte = |t: &TensorId| matches!(g.tensor(*t).dtype, DType::I8 | DType::U8);
+        if !op.inputs.iter().chain([&op.output]).all(byte) {
+            let reason = "it has values other than 8-bit ones, which this version computes in `simulate` only".into();
+            return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
+        }
+    }
     let mut rings = vec![0u8; g.tensors.len()];
     let mut opened = vec![false; g.tensors.len()];
     for op in &g.ops {

@@ -8,7 +8,7 @@ use super::super::raw::MAX_RANK;
 use super::super::schema::tflite::BuiltinOptionsRef;
 use super::movement::ends;
 use super::{axis, field};
-use crate::qgraph::{Kind, Movement, TensorId};
+use crate::qgraph::{DType, Kind, Movement, TensorId};
 
 /// Distances between neighbours along each axis of a dense tensor.
 pub(super) fn strides(shape: &[usize]) -> Vec<isize> {
@@ -59,7 +59,8 @@ pub(super) fn concatenation(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Ki
     for position in 0..site.operator.inputs.len() {
         let input = cx.carried(site.operand(position)?)?;
         input.expect_type(output.dtype)?;
-        if input.quant != output.quant {
+        let same = input.quant == output.quant;
+        if !same && output.dtype != DType::U8 {
             let reason = "its scale or zero point differs from the result's";
             return Err(unsupported(codes::QUANT_UNSUPPORTED, reason, "insert a QUANTIZE operator")
                 .at(input.id.index())
@@ -72,11 +73,23 @@ pub(super) fn concatenation(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Ki
             return Err(damaged(codes::SHAPE, reason).at(input.id.index()).into());
         }
         shape[at] += input.shape[at];
-        inputs.push(input.id);
+        inputs.push(if same { input.id } else { rescaled(cx, &input, &output)? });
     }
     output.expect_shape(&shape)?;
     let rows = shape[..at].iter().product();
     Ok((Kind::Move { movement: Movement::Concat { rows } }, inputs))
+}
+
+/// What a uint8 operand becomes on the scale of the result, in the float32 arithmetic of the reference kernel.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "clamped; zero points are bytes")]
+fn rescaled(cx: &mut Context<'_>, input: &Activation, output: &Activation) -> Result<TensorId, Fault> {
+    let scale = input.quant.scale * (1.0 / output.quant.scale);
+    let bias = -input.quant.zero_point as f32 * scale;
+    let one =
+        |q: u8| ((f32::from(q) * scale + bias).round() as i32).saturating_add(output.quant.zero_point).clamp(0, 255);
+    cx.take(256, size_of::<i32>())?;
+    let table = (0..=u8::MAX).map(one).collect();
+    cx.step(Kind::Table { table }, vec![input.id], (DType::U8, output.quant.zero_point), &input.shape)
 }
 
 pub(super) fn transpose(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
