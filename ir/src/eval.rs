@@ -3,6 +3,7 @@
 //! A split draws its mask from a fixed generator, so that both summands are exercised; the masks of bits come from one
 //! generator per tag.
 use crate::infer::{chunks, roles};
+use crate::moves;
 use crate::ops::Op;
 use crate::program::Program;
 use crate::shape::{self, Broadcast, broadcast, taps, zip_broadcast};
@@ -385,6 +386,12 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             ring(shape::channels(&parts, &order.0))
         }
         Op::Slice { x, part } => ring(shape::slice(x.0.ring(), &x.1.shape, part)),
+        Op::Concat { parts, axis } => {
+            let parts: Vec<(&[u64], &[u32])> = parts.iter().map(|p| (p.0.ring(), &p.1.shape[..])).collect();
+            ring(moves::concat(&parts, *axis))
+        }
+        Op::View { x, start, shape, strides } => ring(moves::view(x.0.ring(), *start, &shape.0, &strides.0)),
+        Op::Gather { x, index, axis } => ring(moves::gather(x.0.ring(), &x.1.shape, index.0.ring(), *axis)),
         Op::WindowSum { x, window } => {
             ring(shape::window_sum(x.0.ring(), &x.1.shape, window, |a: u64, b| a.wrapping_add(b)))
         }

@@ -1,5 +1,6 @@
 //! Type rule of each op: result types, or what is wrong.
 use crate::imm::{MAX_FACTORS, Terms, Window};
+use crate::moves;
 use crate::ops::Op;
 use crate::program::{Const, Interface};
 use crate::shape::broadcast;
@@ -446,6 +447,32 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
                 need(inside, || format!("part leaves {x} on axis {i}"))?;
             }
             one(x.domain, x.form, &part.size)
+        }
+        Op::Concat { parts, axis } => {
+            let first = parts.first().ok_or("joins nothing")?;
+            ring(first)?;
+            let same = |p: &&Type| p.domain == first.domain && p.form == first.form;
+            if let Some(other) = parts.iter().find(|p| !same(p)) {
+                return Err(format!("{other} and {first} differ in more than shape"));
+            }
+            let shapes: Vec<&[u32]> = parts.iter().map(|p| &p.shape[..]).collect();
+            one(first.domain, first.form, &moves::concat_shape(&shapes, *axis)?)
+        }
+        Op::View { x, start, shape, strides } => {
+            ring(x)?;
+            checked_len(&shape.0)?;
+            moves::check_view(x.len() as u64, *start, &shape.0, &strides.0)?;
+            one(x.domain, x.form, &shape.0)
+        }
+        Op::Gather { x, index, axis } => {
+            ring(x)?;
+            public(index)?;
+            need(x.form != Form::Public, || "both operands are public".into())?;
+            need(index.shape.len() == 1, || "the index is not one-dimensional".into())?;
+            need((*axis as usize) < x.shape.len(), || format!("{x} has no such axis"))?;
+            let mut shape = x.shape.clone();
+            shape[*axis as usize] = index.shape[0];
+            one(x.domain, x.form, &shape)
         }
         Op::WindowSum { x, window: w } => {
             ring(x)?;

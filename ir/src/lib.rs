@@ -6,6 +6,7 @@ pub mod eval;
 pub mod exit;
 pub mod imm;
 pub mod infer;
+pub mod moves;
 pub mod network;
 pub mod ops;
 pub mod program;
@@ -16,7 +17,7 @@ pub mod types;
 pub mod verify;
 pub mod weights;
 
-pub use imm::{Amounts, Axes, ChannelList, Dims, PlaneList, SoftmaxRule, Strided, Terms, Window};
+pub use imm::{Amounts, Axes, ChannelList, Dims, PlaneList, SoftmaxRule, Strided, Strides, Terms, Window};
 pub use ops::Op;
 pub use program::{Const, Inst, Interface, Layer, Messages, Port, Program, Round, Value};
 pub use types::{Domain, Form, Holders, Party, Type};

@@ -1,6 +1,7 @@
 //! Local instructions on this party's pieces.
 use crate::bits;
 use ir::eval::{align, threshold};
+use ir::moves;
 use ir::shape::{self, Broadcast, zip_broadcast};
 use ir::{Domain, Form, Op, Program, Type, Window};
 use runtime_protocols::data::{Data, Value, Zip, plane_words};
@@ -61,6 +62,12 @@ fn elements(x: &Value, f: impl Fn(&[u32]) -> Vec<u32>, g: impl Fn(&[u64]) -> Vec
 /// Length of the last axis.
 fn last(t: &Type) -> usize {
     t.shape.last().map_or(1, |d| *d as usize)
+}
+
+/// One piece of each part, joined.
+fn joined<'a, T: Copy + 'a>(parts: &[Arg<'a>], piece: impl Fn(&'a Value) -> &'a [T], axis: u32) -> Vec<T> {
+    let parts: Vec<(&[T], &[u32])> = parts.iter().map(|p| (piece(p.0), &p.1.shape[..])).collect();
+    moves::concat(&parts, axis)
 }
 
 fn public(data: Vec<u64>) -> Value {
@@ -251,6 +258,27 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         })),
         Op::Slice { x, part } => {
             elements(x.0, |v| shape::slice(v, &x.1.shape, part), |v| shape::slice(v, &x.1.shape, part))
+        }
+        Op::Concat { parts, axis } => {
+            let pieces = parts[0].0.parts.len();
+            Value::of((0..pieces).map(|i| match &*parts[0].0.parts[i] {
+                Data::W32(_) => Data::W32(joined(parts, |p| p.parts[i].w32(), *axis)),
+                Data::W64(_) => Data::W64(joined(parts, |p| p.parts[i].w64(), *axis)),
+                Data::Planes { .. } => unreachable!("verified: a ring value"),
+            }))
+        }
+        Op::View { x, start, shape, strides } => elements(
+            x.0,
+            |v| moves::view(v, *start, &shape.0, &strides.0),
+            |v| moves::view(v, *start, &shape.0, &strides.0),
+        ),
+        Op::Gather { x, index, axis } => {
+            let index = index.0.parts[0].w64();
+            elements(
+                x.0,
+                |v| moves::gather(v, &x.1.shape, index, *axis),
+                |v| moves::gather(v, &x.1.shape, index, *axis),
+            )
         }
         Op::WindowSum { x, window } => elements(
             x.0,

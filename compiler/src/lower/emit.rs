@@ -5,7 +5,7 @@ use super::groups::Costs;
 use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
 use super::requant::{Formula, Source, bit_to_ring, requantize};
 use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Route, dealer, shape32};
-use crate::qgraph::{Graph, Kind, Linear, Op as QOp, Window};
+use crate::qgraph::{Graph, Kind, Linear, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, ChannelList, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
 /// A window with its output size.
@@ -27,10 +27,10 @@ enum Operand {
     Public(Vec<u32>, Vec<i64>),
 }
 
-struct Emitter<'a> {
-    g: &'a Graph,
-    plans: &'a Plans,
-    b: Builder,
+pub(super) struct Emitter<'a> {
+    pub(super) g: &'a Graph,
+    pub(super) plans: &'a Plans,
+    pub(super) b: Builder,
     weights: Vec<Vec<i32>>,
     /// Centred sharing of each tensor, or stored integers at the receiver where opened.
     values: Vec<Option<Value>>,
@@ -78,8 +78,8 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route, rotations: &[u8]
     e.b.layer = e.b.layers.len() as u32;
     e.b.layers.push(Layer { operator: g.ops.len() as u32, name: "output".into() });
     for (i, id) in g.outputs.iter().enumerate() {
-        let Some(x) = e.values[id.index()] else {
-            return Err(LowerError::Model(format!("output {i} is a constant of the model")));
+        let Some(x) = e.tensor(*id) else {
+            return Err(LowerError::Model(format!("output {i} has no value")));
         };
         let held = if plans.opened[id.index()] { x } else { e.open(x, zero_point(g.tensor(*id))) };
         e.b.emit(Op::Output { x: held, index: i as u32 });
@@ -102,13 +102,26 @@ impl Emitter<'_> {
         self.b.add_scalar(x, zero_point)
     }
 
-    fn input(&self, op: &QOp, i: usize) -> Result<Value, LowerError> {
-        let id = op.inputs[i];
-        self.values[id.index()].ok_or_else(|| LowerError::Unsupported {
+    /// A sharing of an operand.
+    pub(super) fn input(&mut self, op: &QOp, i: usize) -> Result<Value, LowerError> {
+        self.tensor(op.inputs[i]).ok_or_else(|| LowerError::Unsupported {
             index: op.index,
             name: op.name,
-            reason: format!("operand {i} is a constant; this version takes constants in ADD only"),
+            reason: format!("operand {i} has no value"),
         })
+    }
+
+    /// A tensor's centred sharing; a constant of the model comes from the weights file when first asked for.
+    fn tensor(&mut self, id: TensorId) -> Option<Value> {
+        if let Some(x) = self.values[id.index()] {
+            return Some(x);
+        }
+        let t = self.g.tensor(id);
+        let (stored, z) = (t.constant.as_ref()?, zero_point(t));
+        let data = stored.iter().map(|q| (i64::from(*q) - z) as i32).collect();
+        let x = self.shared_weight(&shape32(&t.shape), data, self.plans.rings[id.index()]);
+        self.values[id.index()] = Some(x);
+        Some(x)
     }
 
     /// Begins a part with roles of its own.
@@ -158,7 +171,7 @@ impl Emitter<'_> {
     }
 
     /// Requantizes and centres on the output's zero point.
-    fn finish(&mut self, op: &QOp, source: Source, f: &Formulas, index: Option<Value>) -> Value {
+    pub(super) fn finish(&mut self, op: &QOp, source: Source, f: &Formulas, index: Option<Value>) -> Value {
         let k = self.plans.rings[op.output.index()];
         let y = match self.route {
             Route::Boolean => {
@@ -229,7 +242,11 @@ impl Emitter<'_> {
                 let y = self.linear(op, y, linear, p)?;
                 Ok(self.b.reshape(y, &out32))
             }
-            (Kind::Add { .. }, Plan::Add { m, formulas }) => {
+            (Kind::Interpolate { interpolation }, Plan::Interpolate(formulas)) => {
+                self.interpolated(op, interpolation, formulas.as_ref())
+            }
+            (Kind::Move { movement }, Plan::Move) => self.moved(op, movement),
+            (Kind::Add { .. } | Kind::Sub { .. }, Plan::Add { m, formulas }) => {
                 let sum = self.sum(op, *m, formulas.n)?;
                 Ok(self.finish(op, Source::Shared(sum), formulas, None))
             }

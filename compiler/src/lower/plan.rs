@@ -3,7 +3,7 @@ use super::{BYTE_RING, LowerError};
 use crate::qgraph::{DType, Graph, Kind, Linear, Op, Output, Tensor, TensorId, Window};
 use crate::staircase::{
     AddFit, Channel, ChannelKind, Constants, Fit, Rule, Staircase, StaircaseError, Thresholds, dead_channel, fit,
-    fit_thresholds, linear_channel, search_add,
+    fit_thresholds, linear_channel, search_add, search_sub,
 };
 use rayon::prelude::*;
 
@@ -88,6 +88,10 @@ pub enum Plan {
     },
     Pad,
     Reshape,
+    /// Elements are copied.
+    Move,
+    /// Weighted means; no rounding where every weight is whole.
+    Interpolate(Option<Formulas>),
     /// Requantization of single values, or none where only the zero point moves.
     Quantize(Option<Formulas>),
     /// The receiver finishes.
@@ -106,8 +110,8 @@ impl Plan {
             Plan::Add { formulas, .. } | Plan::Mul { formulas } | Plan::Mean { formulas } => Some(formulas),
             Plan::Average { formulas, .. } => Some(formulas),
             Plan::Max { clamp } => clamp.as_ref(),
-            Plan::Quantize(f) => f.as_ref(),
-            Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Softmax | Plan::Finish | Plan::Dead => None,
+            Plan::Quantize(f) | Plan::Interpolate(f) => f.as_ref(),
+            Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Softmax | Plan::Finish | Plan::Dead => None,
         }
     }
 }
@@ -403,42 +407,12 @@ impl Planner<'_> {
                 Ok(Plan::Mean { formulas: self.single(op, fit(&staircase, from, to), from, to)? })
             }
             Kind::Add { left_shift, operands, multiplier, out } => {
-                let ranges = [op.inputs[0], op.inputs[1]].map(|t| {
-                    let (lo, hi) = self.g.tensor(t).dtype.range();
-                    (lo as i32, hi as i32)
-                });
-                let found = search_add(*left_shift, *operands, *multiplier, *out, ranges)
-                    .map_err(|e| Self::constants(op, 0, e))?;
-                let base = base_of(y);
-                let (m, class, bound) = match found {
-                    AddFit::Constant(v) => ([0, 0], Class::constant(i64::from(v) - base, 1), 1),
-                    AddFit::Affine(c) => {
-                        self.thresholds += c.checked() as u64;
-                        let reach = |i: usize| {
-                            let (lo, hi) = centred(self.g.tensor(op.inputs[i]));
-                            lo.abs().max(hi.abs())
-                        };
-                        let bound = c.m1() * reach(0) + c.m2() * reach(1);
-                        let two = c.two_pieces();
-                        let (lo, hi) = (i64::from(c.lo()) - base, i64::from(c.hi()) - base);
-                        let shift = base << c.s();
-                        let class = Class {
-                            m: 1,
-                            s: c.s(),
-                            above: c.b_above() - shift,
-                            below: if two { c.b_below() } else { c.b_above() } - shift,
-                            lo,
-                            hi,
-                            split: if two { i64::from(c.split()) - base } else { lo },
-                            first_below: if two { lo + 1 } else { lo },
-                            kind: ClassKind::Stairs,
-                            bound,
-                        };
-                        ([c.m1(), c.m2()], class, bound)
-                    }
-                };
-                let formulas = self.fits(op, Formulas::new(vec![class], base, bound))?;
-                Ok(Plan::Add { m, formulas })
+                let ranges = self.stored_ranges(op);
+                self.sum(op, search_add(*left_shift, *operands, *multiplier, *out, ranges), 1)
+            }
+            Kind::Sub { left_shift, operands, multiplier, out } => {
+                let ranges = self.stored_ranges(op);
+                self.sum(op, search_sub(*left_shift, *operands, *multiplier, *out, ranges), -1)
             }
             Kind::Pad { .. } => Ok(Plan::Pad),
             Kind::Reshape => Ok(Plan::Reshape),
@@ -462,9 +436,24 @@ impl Planner<'_> {
                 Ok(Plan::Mul { formulas: self.single(op, fit(&staircase, -bound, bound), -bound, bound)? })
             }
             Kind::Extremum { .. } => Ok(Plan::Extremum),
-            Kind::Sub { .. }
-            | Kind::Move { .. }
-            | Kind::Table { .. }
+            Kind::Move { .. } => Ok(Plan::Move),
+            Kind::Interpolate { interpolation } => {
+                if !interpolation.exact() {
+                    let reason = "TFLite computes it in float32, and ties depend on how that rounds; this version \
+                                  computes it in `simulate` only"
+                        .into();
+                    return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
+                }
+                let unit = interpolation.unit();
+                if unit == 1 {
+                    return Ok(Plan::Interpolate(None));
+                }
+                let ((lo, hi), z) = (y.dtype.range(), zero_point(x) as i32);
+                let staircase = Staircase::average(unit as u64, x.dtype != DType::U8, z, lo as i32, hi as i32);
+                let (from, to) = (unit * from, unit * to);
+                Ok(Plan::Interpolate(Some(self.single(op, fit(&staircase, from, to), from, to)?)))
+            }
+            Kind::Table { .. }
             | Kind::Softmax16 { .. }
             | Kind::LogSoftmax { .. }
             | Kind::L2Normalize { .. }
@@ -481,6 +470,47 @@ impl Planner<'_> {
                 reason: "this version computes it in `simulate` only".into(),
             }),
         }
+    }
+
+    fn stored_ranges(&self, op: &Op) -> [(i32, i32); 2] {
+        [op.inputs[0], op.inputs[1]].map(|t| {
+            let (lo, hi) = self.g.tensor(t).dtype.range();
+            (lo as i32, hi as i32)
+        })
+    }
+
+    /// Sum of the first operand and `sign` times the second.
+    fn sum(&mut self, op: &Op, found: Result<AddFit, StaircaseError>, sign: i64) -> Result<Plan, LowerError> {
+        let base = base_of(self.g.tensor(op.output));
+        let (m, class, bound) = match found.map_err(|e| Self::constants(op, 0, e))? {
+            AddFit::Constant(v) => ([0, 0], Class::constant(i64::from(v) - base, 1), 1),
+            AddFit::Affine(c) => {
+                self.thresholds += c.checked() as u64;
+                let reach = |i: usize| {
+                    let (lo, hi) = centred(self.g.tensor(op.inputs[i]));
+                    lo.abs().max(hi.abs())
+                };
+                let bound = c.m1() * reach(0) + c.m2() * reach(1);
+                let two = c.two_pieces();
+                let (lo, hi) = (i64::from(c.lo()) - base, i64::from(c.hi()) - base);
+                let shift = base << c.s();
+                let class = Class {
+                    m: 1,
+                    s: c.s(),
+                    above: c.b_above() - shift,
+                    below: if two { c.b_below() } else { c.b_above() } - shift,
+                    lo,
+                    hi,
+                    split: if two { i64::from(c.split()) - base } else { lo },
+                    first_below: if two { lo + 1 } else { lo },
+                    kind: ClassKind::Stairs,
+                    bound,
+                };
+                ([c.m1(), sign * c.m2()], class, bound)
+            }
+        };
+        let formulas = self.fits(op, Formulas::new(vec![class], base, bound))?;
+        Ok(Plan::Add { m, formulas })
     }
 
     /// `clamp(x)` of stored integers, on centred input.
@@ -539,7 +569,13 @@ pub fn plan(g: &Graph) -> Result<Plans, LowerError> {
             Plan::Add { formulas, .. } | Plan::Average { formulas, .. } | Plan::Mean { formulas } => formulas.n,
             Plan::Quantize(Some(f)) | Plan::Mul { formulas: f } => f.n,
             Plan::Max { clamp } => out.max(clamp.as_ref().map_or(BYTE_RING, |f| f.n)),
-            Plan::Pad | Plan::Reshape | Plan::Extremum | Plan::Quantize(None) => out,
+            Plan::Interpolate(Some(f)) => f.n,
+            Plan::Interpolate(None)
+            | Plan::Pad
+            | Plan::Reshape
+            | Plan::Move
+            | Plan::Extremum
+            | Plan::Quantize(None) => out,
             Plan::Softmax | Plan::Finish | Plan::Dead => BYTE_RING,
         };
         for t in &op.inputs {

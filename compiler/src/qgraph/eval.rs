@@ -10,6 +10,7 @@ mod linear;
 mod pointwise;
 mod pool;
 mod reduce;
+mod resize;
 mod rows;
 
 pub use rows::softmax_row;
@@ -113,11 +114,7 @@ impl<'a> Session<'a> {
     }
 }
 
-fn eval_from(
-    g: &Graph,
-    inputs: &[TensorData],
-    states: &[TensorData],
-) -> Result<Vec<Option<TensorData>>, EvalError> {
+fn eval_from(g: &Graph, inputs: &[TensorData], states: &[TensorData]) -> Result<Vec<Option<TensorData>>, EvalError> {
     if inputs.len() != g.inputs.len() {
         return Err(EvalError::InputCount { expected: g.inputs.len(), got: inputs.len() });
     }
@@ -143,6 +140,17 @@ fn eval_from(
         values[op.output.index()] = Some(TensorData { shape: tensor.shape.clone(), data });
     }
     Ok(values)
+}
+
+/// The value of an op whose operands are all constants; `None` where there is none.
+pub(crate) fn constant(tensors: &[Tensor], op: &Op) -> Option<Vec<i32>> {
+    let operand = |id: &TensorId| {
+        let t = &tensors[id.index()];
+        Some(Operand { dtype: t.dtype, shape: &t.shape, data: t.constant.as_deref()? })
+    };
+    let operands = op.inputs.iter().map(operand).collect::<Option<Vec<_>>>()?;
+    let tensor = &tensors[op.output.index()];
+    eval_op(&op.kind, &operands, tensor).ok().filter(|data| data.len() == tensor.len())
 }
 
 /// The model's outputs among the values of [`eval`].
@@ -193,9 +201,8 @@ fn check_input(input: usize, tensor: &Tensor, given: &TensorData) -> Result<(), 
 
 fn eval_op(kind: &Kind, operands: &[Operand<'_>], out: &Tensor) -> Evaluated<Vec<i32>> {
     if let Kind::Move { movement } = kind {
-        let lengths: Vec<usize> = operands.iter().map(|x| x.data.len()).collect();
-        let sources = movement.sources(&lengths).ok_or("the operands do not fit the movement")?;
-        return Ok(sources.into_iter().map(|(operand, at)| operands[operand].data[at]).collect());
+        let data: Vec<&[i32]> = operands.iter().map(|x| x.data).collect();
+        return movement.apply(&data, &|value| value).ok_or("the operands do not fit the movement");
     }
     match operands {
         [x] => eval_one(kind, x, out),
@@ -237,9 +244,7 @@ fn eval_one(kind: &Kind, x: &Operand<'_>, out: &Tensor) -> Evaluated<Vec<i32>> {
         Kind::FullyConnected { linear } => linear::fully_connected(linear, x),
         Kind::AveragePool2d { window, lo, hi } => pool::average(window, *lo, *hi, x, &out.shape),
         Kind::MaxPool2d { window, lo, hi } => pool::max(window, *lo, *hi, x, &out.shape),
-        Kind::Mean { axes, input_zero_point, rescale, out } => {
-            reduce::mean(axes, *input_zero_point, rescale, out, x)
-        }
+        Kind::Mean { axes, input_zero_point, rescale, out } => reduce::mean(axes, *input_zero_point, rescale, out, x),
         Kind::ReduceExtremum { axes, largest } => reduce::extremum(axes, *largest, x),
         Kind::ReduceProduct { axes, input_zero_point, multiplier, out } => {
             reduce::product(axes, *input_zero_point, *multiplier, out, x)
@@ -248,16 +253,13 @@ fn eval_one(kind: &Kind, x: &Operand<'_>, out: &Tensor) -> Evaluated<Vec<i32>> {
         Kind::Table { table } => pointwise::look_up(table, x),
         Kind::Pad { amounts, value } => pointwise::pad(amounts, *value, x, &out.shape),
         Kind::Reshape => Ok(x.data.to_vec()),
+        Kind::Interpolate { interpolation } => resize::interpolate(interpolation, x),
         Kind::Quantize { input_zero_point, multiplier, out } => {
             Ok(pointwise::quantize(*input_zero_point, *multiplier, out, x.data))
         }
         Kind::Softmax { multiplier, dmin, lo, bits } => rows::softmax(*multiplier, *dmin, *lo, *bits, x),
-        Kind::Softmax16 { multiplier, exponential, inverse } => {
-            rows::softmax_16(*multiplier, exponential, inverse, x)
-        }
-        Kind::LogSoftmax { multiplier, dmin, reverse, out } => {
-            rows::log_softmax(*multiplier, *dmin, *reverse, out, x)
-        }
+        Kind::Softmax16 { multiplier, exponential, inverse } => rows::softmax_16(*multiplier, exponential, inverse, x),
+        Kind::LogSoftmax { multiplier, dmin, reverse, out } => rows::log_softmax(*multiplier, *dmin, *reverse, out, x),
         Kind::L2Normalize { input_zero_point, left_shift, gain, out } => {
             rows::l2_normalize(*input_zero_point, *left_shift, *gain, out, x)
         }

@@ -8,11 +8,13 @@ mod draw;
 pub mod eval;
 pub mod fixed;
 pub mod fixed16;
+mod interpolation;
 mod movement;
 
 use std::sync::Arc;
 
-pub use movement::Movement;
+pub use interpolation::{Interpolation, Tap};
+pub use movement::{Movement, joined};
 
 /// Index of a tensor in [`Graph::tensors`]; equals the index in the model's subgraph 0. Values inside an operator that
 /// is made of several ops come after those.
@@ -235,6 +237,8 @@ pub enum Kind {
     Extremum { largest: bool },
     /// Stored integers are copied.
     Move { movement: Movement },
+    /// Weighted means of up to four elements, height and width (axes 1 and 2).
+    Interpolate { interpolation: Box<Interpolation> },
     /// One result for each stored value, from the smallest of the input's type on.
     Table { table: Arc<[i32]> },
     /// Rows of the last axis; differences below `dmin` give `lo`; output counts from `lo` in `bits` bits.

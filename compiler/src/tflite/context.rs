@@ -308,6 +308,69 @@ impl<'a> Context<'a> {
         Ok(activation)
     }
 
+    /// A data operand of an operator that only copies: quantized data, or integers without scale.
+    pub(super) fn carried(&mut self, index: usize) -> Result<Activation, Stop> {
+        match self.dtype(index)? {
+            DType::I8 | DType::U8 | DType::I16 => self.data(index),
+            dtype => {
+                let activation = self.unscaled(index, dtype)?;
+                if self.tensors[index].constant.is_none() && !self.bytes(index)?.is_empty() {
+                    let bytes = self.constant(index, dtype, activation.len())?;
+                    self.take(activation.len(), size_of::<i32>())?;
+                    let stored: Option<Vec<i32>> = match dtype {
+                        DType::Bool => Some(bytes.iter().map(|byte| i32::from(*byte != 0)).collect()),
+                        DType::I64 => {
+                            bytes.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b).try_into().ok()).collect()
+                        }
+                        _ => Some(bytes.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect()),
+                    };
+                    self.tensors[index].constant = Some(stored.ok_or_else(|| {
+                        unsupported(codes::TYPE, "it has numbers beyond 32 bits", "use int32").at(index)
+                    })?);
+                }
+                Ok(activation)
+            }
+        }
+    }
+
+    /// The result of an operator that only copies.
+    pub(super) fn carried_result(&mut self, index: usize) -> Result<Activation, Stop> {
+        match self.dtype(index)? {
+            DType::I8 | DType::U8 | DType::I16 => self.activation(index),
+            dtype => self.unscaled(index, dtype),
+        }
+    }
+
+    fn unscaled(&mut self, index: usize, dtype: DType) -> Result<Activation, Stop> {
+        let quant = Quant { scale: 1.0, zero_point: 0 };
+        Ok(Activation { id: tensor_id(index)?, dtype, shape: self.shape(index)?, quant })
+    }
+
+    /// Whether a tensor's value is known: stored in the file, or computed from such.
+    pub(super) fn is_constant(&self, index: usize) -> bool {
+        let stored = self.raw.tensors[index].data.as_ref().is_ok_and(|data| !data.is_empty());
+        stored || self.tensors[index].constant.is_some()
+    }
+
+    /// Whether a tensor holds integers without scale.
+    pub(super) fn is_integer(&self, index: usize) -> bool {
+        matches!(self.facts[index].dtype, Ok(DType::I32 | DType::I64))
+    }
+
+    /// A constant list of integers of any length.
+    pub(super) fn numbers(&mut self, index: usize) -> Result<Vec<i64>, Stop> {
+        let dtype = self.dtype(index)?;
+        if !matches!(dtype, DType::I32 | DType::I64) {
+            let reason = format!("its type is {}, expected int32 or int64", names::dtype(dtype));
+            return Err(damaged(codes::OPERANDS, reason).at(index).into());
+        }
+        self.carried(index)?;
+        match self.tensors[index].constant.clone() {
+            Some(values) => Ok(values.into_iter().map(i64::from).collect()),
+            None => self.constant(index, dtype, usize::MAX).map(|_| Vec::new()),
+        }
+    }
+
     /// An input or output of the model.
     pub(super) fn interface(&mut self, index: usize) -> Result<(), Stop> {
         let dtype = self.dtype(index)?;
@@ -340,10 +403,14 @@ impl<'a> Context<'a> {
     /// The caller says in [`Context::states`] what follows.
     pub(super) fn variable(&mut self, index: usize) -> Result<Activation, Stop> {
         if !self.raw.tensors[index].is_variable {
-            return Err(damaged(codes::STORAGE, "the operator keeps state in it but it is no variable").at(index).into());
+            return Err(damaged(codes::STORAGE, "the operator keeps state in it but it is no variable")
+                .at(index)
+                .into());
         }
         if self.states.iter().any(|state| state.tensor.index() == index) {
-            return Err(unsupported(codes::STORAGE, "two operators keep state in it", "give each its own").at(index).into());
+            return Err(unsupported(codes::STORAGE, "two operators keep state in it", "give each its own")
+                .at(index)
+                .into());
         }
         self.quantized(index)
     }
@@ -457,6 +524,10 @@ impl<'a> Context<'a> {
             return Err(damaged(codes::SHAPE, format!("it has {elements} elements, more than any list of axes"))
                 .at(index)
                 .into());
+        }
+        if let Some(values) = self.tensors[index].constant.as_ref().filter(|_| !matches!(dtype, DType::I8 | DType::U8))
+        {
+            return Ok(values.iter().map(|value| i64::from(*value)).collect());
         }
         let bytes = self.constant(index, dtype, elements)?;
         match dtype {

@@ -4,7 +4,7 @@ use super::context::{Context, Site, tensor_id};
 use super::fault::{Fault, Stop, damaged, unsupported};
 use super::raw::{Raw, RawOperator, RawTensor};
 use super::{Category, Problem, codes, names, ops, variables};
-use crate::qgraph::{Graph, Kind, Op, TensorId};
+use crate::qgraph::{Graph, Kind, Op, TensorId, eval};
 
 /// Longest report.
 const MAX_PROBLEMS: usize = 1000;
@@ -110,7 +110,9 @@ pub(super) fn import<'a>(raw: &'a Raw<'a>) -> Result<Graph, Vec<Problem>> {
     }
     let ids = |list: Vec<usize>| list.into_iter().map(tensor_id).collect::<Result<Vec<_>, _>>();
     match (ids(inputs), ids(outputs)) {
-        (Ok(inputs), Ok(outputs)) => Ok(Graph { tensors: cx.tensors, ops: graph_ops, inputs, outputs, states: cx.states }),
+        (Ok(inputs), Ok(outputs)) => {
+            Ok(Graph { tensors: cx.tensors, ops: graph_ops, inputs, outputs, states: cx.states })
+        }
         (Err(fault), _) | (_, Err(fault)) => Err(vec![problem(fault, Some(raw), None)]),
     }
 }
@@ -195,12 +197,7 @@ fn import_operator<'a>(
         } else {
             format!("the operator {name} is not supported")
         };
-        return Err(unsupported(
-            codes::OPERATOR,
-            reason,
-            "replace it before quantizing, or cut the model here",
-        )
-        .into());
+        return Err(unsupported(codes::OPERATOR, reason, "replace it before quantizing, or cut the model here").into());
     }
     checked?;
     if code.version > MAX_VERSION {
@@ -210,6 +207,11 @@ fn import_operator<'a>(
             "use an older converter",
         )
         .into());
+    }
+    if let Some(values) = ops::shapes::known(cx, &Site { operator, name, part: 0 })? {
+        let result = Site { operator, name, part: 0 }.result()?;
+        cx.tensors[result].constant = Some(values);
+        return Ok(Vec::new());
     }
     if let Some(effect) = effect {
         effect(cx, &Site { operator, name, part: 0 })?;
@@ -226,7 +228,18 @@ fn import_operator<'a>(
         made.extend(steps.into_iter().map(|(kind, inputs, output)| Op { index, name, kind, inputs, output }));
         made.push(Op { index, name, kind, inputs, output });
     }
-    Ok(made)
+    Ok(made.into_iter().filter(|op| !fold(cx, op)).collect())
+}
+
+/// Computes what depends on constants only, once and for all.
+fn fold(cx: &mut Context<'_>, op: &Op) -> bool {
+    let known = !op.inputs.is_empty() && op.inputs.iter().all(|id| cx.tensors[id.index()].constant.is_some());
+    let place = op.output.index();
+    if !known || cx.take(cx.tensors[place].len(), size_of::<i32>()).is_err() {
+        return false;
+    }
+    cx.tensors[place].constant = eval::constant(&cx.tensors, op);
+    cx.tensors[place].constant.is_some()
 }
 
 /// Operands are defined, results are not; then they are.

@@ -5,10 +5,13 @@ mod elementwise;
 mod linear;
 mod movement;
 mod pool;
+mod rearrange;
 mod recurrent;
 mod reduce;
+mod resize;
 mod rows;
 mod sampled;
+pub(super) mod shapes;
 mod table;
 mod view;
 
@@ -57,14 +60,29 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
         "SQUEEZE" => movement::squeeze,
         "BROADCAST_TO" => view::broadcast_to,
         "CONCATENATION" => view::concatenation,
-        "ABS" | "EXP" | "GELU" | "HARD_SWISH" | "LEAKY_RELU" | "LOG" | "LOGISTIC" | "NEG" | "RSQRT" | "SQRT" | "TANH" => {
-            table::table
-        }
+        "ABS" | "EXP" | "GELU" | "HARD_SWISH" | "LEAKY_RELU" | "LOG" | "LOGISTIC" | "NEG" | "RSQRT" | "SQRT"
+        | "TANH" => table::table,
         "MAXIMUM" | "MINIMUM" => elementwise::extremum,
         "MUL" => elementwise::mul,
         "SUB" => elementwise::add,
         "PADV2" => movement::pad,
         "REVERSE_V2" => view::reverse,
+        "PACK" => rearrange::pack,
+        "UNPACK" => rearrange::unpack,
+        "SPACE_TO_DEPTH" | "DEPTH_TO_SPACE" => rearrange::space_to_depth,
+        "BATCH_TO_SPACE_ND" => rearrange::batch_to_space,
+        "SPACE_TO_BATCH_ND" => rearrange::space_to_batch,
+        "MIRROR_PAD" => rearrange::mirror_pad,
+        "GATHER" => rearrange::gather,
+        "GATHER_ND" => rearrange::gather_nd,
+        "SCATTER_ND" => rearrange::scatter_nd,
+        "MATRIX_DIAG" => rearrange::matrix_diag,
+        "REVERSE_SEQUENCE" => rearrange::reverse_sequence,
+        "DYNAMIC_UPDATE_SLICE" => rearrange::dynamic_update_slice,
+        "RESIZE_NEAREST_NEIGHBOR" => resize::nearest,
+        "RESIZE_BILINEAR" => resize::bilinear,
+        "CAST" => movement::cast,
+        "SHAPE" | "RANK" => shapes::unknown,
         "SLICE" => view::slice,
         "SPLIT" | "SPLIT_V" => view::split,
         "STRIDED_SLICE" => view::strided_slice,
@@ -78,13 +96,24 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
 pub(super) fn is_float_only(name: &str) -> bool {
     matches!(
         name,
-        "ADD_N" | "CEIL" | "COS" | "CUMSUM" | "ELU" | "FLOOR" | "REDUCE_ANY" | "ROUND" | "SIGN" | "SIN" | "SQUARE" | "ZEROS_LIKE"
+        "ADD_N"
+            | "CEIL"
+            | "COS"
+            | "CUMSUM"
+            | "ELU"
+            | "FLOOR"
+            | "REDUCE_ANY"
+            | "ROUND"
+            | "SIGN"
+            | "SIN"
+            | "SQUARE"
+            | "ZEROS_LIKE"
     )
 }
 
 /// Operators with several results, which are imported one by one.
 pub(super) fn has_parts(name: &str) -> bool {
-    matches!(name, "SPLIT" | "SPLIT_V" | "TOPK_V2")
+    matches!(name, "SPLIT" | "SPLIT_V" | "TOPK_V2" | "UNPACK")
 }
 
 /// Most positions between the first and the last of a dilated window.
