@@ -18,7 +18,7 @@ use crate::infer::{Context, checked_len, infer};
 use crate::ops::{Class, Op};
 use crate::program::{Program, Value};
 use crate::types::{Domain, Form, Holders, Party, Type};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Longest message in bytes.
 const MAX_MESSAGE: u64 = 1 << 40;
@@ -171,8 +171,8 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
 
 /// Rule V10.
 fn check_tags(p: &Program, typed: &Typed, report: &mut impl FnMut(u8, usize, String)) {
-    let mut masks: HashMap<u32, usize> = HashMap::new();
-    let mut betas: HashMap<u32, usize> = HashMap::new();
+    let mut masks: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut betas: BTreeMap<u32, usize> = BTreeMap::new();
     for (i, inst) in p.insts.iter().enumerate() {
         let (seen, tag) = match &inst.op {
             Op::Mask { tag, .. } => (&mut masks, *tag),
