@@ -1,5 +1,5 @@
 //! From a model file to a program and its weights.
-pub use crate::lower::Route;
+pub use crate::lower::{Reveal, Route};
 use crate::lower::{LowerError, lower};
 use crate::profile::REP3;
 use crate::qgraph::Graph;
@@ -47,6 +47,8 @@ pub struct Compiled {
 pub struct Options {
     /// How requantizations are computed.
     pub route: Route,
+    /// What the receiver learns.
+    pub reveal: Reveal,
 }
 
 /// Compiles a model file.
@@ -57,7 +59,7 @@ pub fn compile(model: &[u8]) -> Result<Compiled, CompileError> {
 /// Compiles a model file in a given way.
 pub fn compile_with(model: &[u8], options: Options) -> Result<Compiled, CompileError> {
     let graph = import(model)?;
-    let mut lowered = lower(&graph, options.route)?;
+    let mut lowered = lower(&graph, options.route, options.reveal)?;
     let tensors = std::mem::take(&mut lowered.weights);
     let program = schedule(lowered, &REP3);
     if let Err(bad) = ir::verify::verify(&program) {

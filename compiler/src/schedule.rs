@@ -135,7 +135,8 @@ fn postpone_deals(insts: &[Inst], origin: &[usize], after: &mut [u32], rounds: u
     }
 }
 
-fn results_of(op: &Op<Value>) -> usize {
+/// How many results an op has.
+pub fn results_of(op: &Op<Value>) -> usize {
     match op {
         Op::Output { .. } => 0,
         Op::Split { .. } | Op::SplitShared { .. } => 2,

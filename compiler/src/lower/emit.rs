@@ -1,9 +1,10 @@
 //! Emits the instructions of planned operators.
 use super::builder::Builder;
-use super::compare::carry_trees;
+use super::choose::Unary;
+use super::masked::Opened;
 use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
-use super::requant::{Formula, Source, bit_to_ring, requantize};
-use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Route, dealer, shape32};
+use super::requant::{Formula, Source, requantize};
+use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Route, dealer, maximum, shape32, softmax, table};
 use crate::qgraph::{Graph, Kind, Linear, Op as QOp, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
@@ -68,6 +69,56 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route) -> Result<Lowere
     Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal: e.reveal })
 }
 
+/// Public tensors of a formula with classes along the last axis, or picked by an index tensor.
+fn formula(b: &mut Builder, f: &Formulas, index: Option<Value>) -> Formula {
+    let get = |b: &mut Builder, of: &dyn Fn(&Class) -> i64| {
+        let data: Vec<i64> = f.classes.iter().map(of).collect();
+        match index {
+            None => b.channels(data),
+            Some(index) => {
+                let table = b.constant(&[data.len() as u32], data);
+                b.one(Op::TakePp { table, index })
+            }
+        }
+    };
+    let above = get(b, &|c| c.above);
+    Formula {
+        m: get(b, &|c| c.m),
+        s: get(b, &|c| c.s.into()),
+        b: [Some(above), f.two.then(|| get(b, &|c| c.below))],
+        split: get(b, &|c| c.split),
+        below: f.two.then(|| get(b, &|c| c.first_below)),
+        lo: get(b, &|c| c.lo),
+        hi: get(b, &|c| c.hi),
+        width: f.width,
+        n: f.n,
+        a: f.a,
+        h: f.h,
+    }
+}
+
+/// Requantizes; relative to the base, shared in a ring of `k` bits.
+pub fn staircase(
+    b: &mut Builder,
+    source: Source,
+    f: &Formulas,
+    index: Option<Value>,
+    k: u8,
+    route: Route,
+    rot: u8,
+) -> Value {
+    match route {
+        Route::Boolean => {
+            let formula = formula(b, f, index);
+            requantize(b, source, &formula, k, rot)
+        }
+        Route::Dealer => {
+            let formula = formula(b, &f.for_dealer(), index);
+            dealer::requantize(b, source, &formula, k, rot)
+        }
+    }
+}
+
 impl Emitter<'_> {
     /// Opens a centred sharing to the receiver, as stored integers.
     fn open(&mut self, x: Value, zero_point: i64) -> Value {
@@ -101,49 +152,24 @@ impl Emitter<'_> {
         self.b.one(Op::Reshare { x, bits })
     }
 
-    /// Public tensors of a formula with classes along the last axis, or picked by an index tensor.
-    fn formula(&mut self, f: &Formulas, index: Option<Value>) -> Formula {
-        let get = |e: &mut Self, of: &dyn Fn(&Class) -> i64| {
-            let data: Vec<i64> = f.classes.iter().map(of).collect();
-            match index {
-                None => e.b.channels(data),
-                Some(index) => {
-                    let table = e.b.constant(&[data.len() as u32], data);
-                    e.b.one(Op::TakePp { table, index })
-                }
-            }
-        };
-        let above = get(self, &|c| c.above);
-        Formula {
-            m: get(self, &|c| c.m),
-            s: get(self, &|c| c.s.into()),
-            b: [Some(above), f.two.then(|| get(self, &|c| c.below))],
-            split: get(self, &|c| c.split),
-            below: f.two.then(|| get(self, &|c| c.first_below)),
-            lo: get(self, &|c| c.lo),
-            hi: get(self, &|c| c.hi),
-            width: f.width,
-            n: f.n,
-            a: f.a,
-            h: f.h,
-        }
-    }
-
     /// Requantizes and centres on the output's zero point.
     fn finish(&mut self, op: &QOp, source: Source, f: &Formulas, index: Option<Value>) -> Value {
-        let k = self.plans.rings[op.output.index()];
-        let rot = self.rot();
-        let y = match self.route {
-            Route::Boolean => {
-                let formula = self.formula(f, index);
-                requantize(&mut self.b, source, &formula, k, rot)
-            }
-            Route::Dealer => {
-                let formula = self.formula(&f.for_dealer(), index);
-                dealer::requantize(&mut self.b, source, &formula, k, rot)
-            }
-        };
+        let (k, rot) = (self.plans.rings[op.output.index()], self.rot());
+        let y = staircase(&mut self.b, source, f, index, k, self.route, rot);
         self.b.add_scalar(y, f.base - zero_point(self.g.tensor(op.output)))
+    }
+
+    /// A function of each element of a centred sharing.
+    fn unary(&mut self, op: &QOp, x: Value, how: &Unary) -> Value {
+        let (k, rot) = (self.plans.rings[op.output.index()], self.rot());
+        match how {
+            Unary::Same => self.b.cast(x, k),
+            Unary::Stairs(f) => {
+                let x = self.b.cast(x, f.n);
+                self.finish(op, Source::Shared(x), f, None)
+            }
+            Unary::Table(entries) => table::table(&mut self.b, x, entries, k, rot),
+        }
     }
 
     fn op(&mut self, op: &QOp, plan: &Plan) -> Result<Value, LowerError> {
@@ -189,7 +215,8 @@ impl Emitter<'_> {
             (Kind::Extremum { largest }, Plan::Extremum) => {
                 let ring = self.plans.rings[op.output.index()];
                 let sides = [self.stored(op, 0, ring)?, self.stored(op, 1, ring)?];
-                let most = self.maximum(sides[0], sides[1]);
+                let rot = self.rot();
+                let most = maximum::maximum(&mut self.b, sides[0], sides[1], self.route, rot);
                 let y = if *largest {
                     most
                 } else {
@@ -214,13 +241,10 @@ impl Emitter<'_> {
                 let y = self.finish(op, Source::Shared(sum), formulas, None);
                 Ok(self.b.reshape(y, &out32))
             }
-            (Kind::MaxPool2d { window: w, .. }, Plan::Max { clamp }) => {
-                let ring = clamp.as_ref().map_or(self.plans.rings[op.output.index()], |f| f.n);
+            (Kind::MaxPool2d { window: w, .. }, Plan::Max(how)) => {
+                let ring = how.ring(self.plans.rings[op.output.index()]);
                 let y = self.max_pool(x?, op, w, ring);
-                Ok(match clamp {
-                    None => y,
-                    Some(f) => self.finish(op, Source::Shared(y), f, None),
-                })
+                Ok(self.unary(op, y, how))
             }
             (Kind::Pad { amounts, value }, Plan::Pad) => {
                 let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
@@ -235,12 +259,24 @@ impl Emitter<'_> {
                 let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
                 Ok(self.b.reshape(x, &out32))
             }
-            (Kind::Quantize { .. }, Plan::Quantize(None)) => Ok(self.b.cast(x?, self.plans.rings[op.output.index()])),
-            (Kind::Quantize { .. }, Plan::Quantize(Some(f))) => {
-                let x = self.b.cast(x?, f.n);
-                Ok(self.finish(op, Source::Shared(x), f, None))
+            (Kind::Quantize { .. } | Kind::Table { .. }, Plan::Unary(how)) => {
+                let x = x?;
+                Ok(self.unary(op, x, how))
             }
-            (Kind::Softmax { multiplier, dmin, lo, bits }, Plan::Softmax) => {
+            (Kind::Softmax { lo, .. }, Plan::Softmax(table)) => {
+                let (x, k, rot) = (x?, self.plans.rings[op.output.index()], self.rot());
+                let n = out32.last().copied().unwrap_or(1);
+                let rows = self.b.ty(x).len() as u32 / n;
+                let x = self.b.reshape(x, &[rows, n]);
+                let t = self.g.tensor(op.inputs[0]);
+                let least = t.dtype.range().0 - zero_point(t);
+                let bits = softmax::softmax(&mut self.b, x, least, table, self.route, rot);
+                let y = Opened::new(&mut self.b, bits, rot).numbers(&mut self.b, k);
+                let y = self.b.one(Op::Reshare { x: y, bits: k });
+                let y = self.b.add_scalar(y, i64::from(*lo) - zero_point(self.g.tensor(op.output)));
+                Ok(self.b.reshape(y, &out32))
+            }
+            (Kind::Softmax { multiplier, dmin, lo, bits }, Plan::Logits) => {
                 self.reveal = "logits";
                 let logits = self.open(x?, zero_point(self.g.tensor(op.inputs[0])));
                 let rule = SoftmaxRule { m: multiplier.m, e: multiplier.e, dmin: *dmin, lo: *lo, bits: *bits };
@@ -412,46 +448,9 @@ impl Emitter<'_> {
                 parts.push(self.b.one(Op::Slice { x, part }));
             }
         }
-        while parts.len() > 1 {
-            let pairs: Vec<Vec<Value>> = parts.chunks(2).map(<[Value]>::to_vec).collect();
-            parts = pairs.into_iter().map(|p| if let [a, b] = p[..] { self.maximum(a, b) } else { p[0] }).collect();
-        }
-        let y = self.b.add_scalar(parts[0], least);
-        self.b.cast(y, ring)
-    }
-
-    /// max(a, c) of bytes: `a + [a < c]·(c − a)`, the sign of a 9-bit difference.
-    fn maximum(&mut self, a: Value, c: Value) -> Value {
         let rot = self.rot();
-        let k = self.b.ty(a).domain.width();
-        let everyone = self.b.all();
-        let b = &mut self.b;
-        let difference = b.one(Op::Sub { a, b: c });
-        let small = b.cast(difference, BYTE_RING);
-        let shifted = b.add_scalar(small, 1 << (BYTE_RING - 2));
-        let (u, v) = b.two(Op::SplitShared { x: shifted, rot });
-        let v = b.add_scalar(v, -(1 << (BYTE_RING - 2)));
-        const A: u8 = 8;
-        let bits = b.one(Op::PlanesH { x: u, lo: 0, width: A + 1 });
-        let bits = b.one(Op::Reshare { x: bits, bits: 1 });
-        let low = super::compare::pick(b, bits, (0..u32::from(A)).collect());
-        let low_v = b.one(Op::PlanesH { x: v, lo: 0, width: A });
-        let not_v = b.one(Op::Not { x: low_v });
-        let lt = b.one(Op::MulSh { a: low, h: not_v });
-        let lt = b.one(Op::Reshare { x: lt, bits: 1 });
-        let same = b.one(Op::Embed { x: not_v, bits: 1 });
-        let eq = b.one(Op::Add { a: low, b: same });
-        let borrow = carry_trees(b, lt, eq, &[u32::from(A)]);
-        let top_u = super::compare::pick(b, bits, vec![u32::from(A)]);
-        let top_v = b.one(Op::PlanesH { x: v, lo: A, width: 1 });
-        let top_v = b.one(Op::Embed { x: top_v, bits: 1 });
-        let sign = b.one(Op::Add { a: borrow, b: top_u });
-        let sign = b.one(Op::Add { a: sign, b: top_v });
-        let less = bit_to_ring(b, sign, k, rot);
-        let less = b.one(Op::Reshare { x: less, bits: k });
-        let gain = b.one(Op::MulSs { a: less, b: difference });
-        let own = b.one(Op::AsSum { x: a, at: everyone, bits: k });
-        let sum = b.one(Op::Sub { a: own, b: gain });
-        b.one(Op::Reshare { x: sum, bits: k })
+        let most = maximum::largest(&mut self.b, parts, self.route, rot);
+        let y = self.b.add_scalar(most, least);
+        self.b.cast(y, ring)
     }
 }

@@ -4,11 +4,18 @@
 //! widest ring that a consumer asks for. First every operator is planned (constants, accumulator width), from the last to
 //! the first so that ring widths are known, then the instructions are emitted in order.
 pub mod builder;
+mod choose;
 pub mod compare;
+mod cost;
 mod dealer;
 mod emit;
+mod masked;
+pub mod maximum;
 mod plan;
 pub mod requant;
+mod softmax;
+mod softmax_table;
+pub mod table;
 
 use crate::qgraph::{DType, Graph, TensorId};
 use crate::staircase::StaircaseError;
@@ -105,12 +112,22 @@ pub enum Route {
     Dealer,
 }
 
+/// What the receiver learns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reveal {
+    /// The outputs of the model.
+    #[default]
+    Output,
+    /// The operand of a last SOFTMAX, which the receiver finishes in the clear.
+    Logits,
+}
+
 /// Lowers `g`.
-pub fn lower(g: &Graph, route: Route) -> Result<Lowered, LowerError> {
+pub fn lower(g: &Graph, route: Route, reveal: Reveal) -> Result<Lowered, LowerError> {
     if g.ops.len() > MAX_OPERATORS {
         return Err(LowerError::Operators(g.ops.len()));
     }
-    let plans = plan::plan(g)?;
+    let plans = plan::plan(g, route, reveal)?;
     let inputs = g.inputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
     let outputs = g.outputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };

@@ -9,7 +9,7 @@ mod linear;
 mod pointwise;
 mod pool;
 
-pub use pointwise::softmax_row;
+pub use pointwise::{SoftmaxInverse, softmax_exponential, softmax_row, softmax_term};
 
 /// The value of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
