@@ -95,7 +95,7 @@ pub fn schedule(lowered: Lowered, profile: &Profile) -> Program {
     let mut program = Program {
         protocol: profile.name.into(),
         parties: n,
-        reveal: lowered.reveal.into(),
+        reveal: lowered.reveal,
         kernels: KERNELS.into(),
         opened_bits,
         thresholds: lowered.thresholds,

@@ -33,7 +33,7 @@ fn program(len: usize, body: impl FnOnce(&mut Builder, Value) -> Value) -> Progr
     let y = body(&mut b, x);
     let y = b.one(Op::Open { x: y, to: Holders::one(Party(1)) });
     b.emit(Op::Output { x: y, index: 0 });
-    let p = schedule(Lowered { builder: b, weights: vec![], thresholds: 0, reveal: "output" }, &REP3);
+    let p = schedule(Lowered { builder: b, weights: vec![], thresholds: 0, reveal: "output".into() }, &REP3);
     assert!(ir::verify::verify(&p).is_ok(), "verifies");
     p
 }

@@ -3,6 +3,7 @@ use super::check::{MAX_MODEL, build};
 use super::failure::Failure;
 use super::files::{self, Access};
 use super::{CompileArgs, print_json, program, say};
+use compiler::pipeline::Options;
 
 /// Compiles and writes both files, or neither.
 pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
@@ -14,7 +15,7 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
         }
     }
     let model = files::read(&args.model, MAX_MODEL)?;
-    let compiled = match build(&model) {
+    let compiled = match build(&model, Options { reveal: args.reveal, ..Options::default() }) {
         Ok(compiled) => compiled,
         Err(refusal) => {
             if args.json {
@@ -40,5 +41,21 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
     say(&format!("weights: {}, {} bytes, private to party 0", weights_path.display(), weights.len()));
     say(&format!("cost: {}", program::cost_line(&compiled.program)));
     say(&program::security_line(&compiled.program));
+    if compiled.program.reveal == "logits" {
+        say(&saving(&model, &compiled.program));
+    }
     Ok(0)
+}
+
+/// What it saves that the receiver finishes the softmax.
+fn saving(model: &[u8], logits: &ir::Program) -> String {
+    let Ok(whole) = build(model, Options::default()) else {
+        return "logits: `--reveal=output` cannot be had for this model; `qnnc check` says why".into();
+    };
+    let bytes = |p: &ir::Program| p.predicted_bytes().iter().sum::<u64>();
+    format!(
+        "logits: saves {} rounds and {} payload bytes per inference against `--reveal=output`, and opens the operand of the softmax",
+        whole.program.predicted_rounds().saturating_sub(logits.predicted_rounds()),
+        bytes(&whole.program).saturating_sub(bytes(logits)),
+    )
 }

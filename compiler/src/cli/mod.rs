@@ -10,6 +10,7 @@ mod program;
 mod simulate;
 
 use clap::{Args, Parser, Subcommand};
+use compiler::pipeline::Reveal;
 use failure::Failure;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -47,9 +48,18 @@ struct CompileArgs {
     /// Private weights to write, mode 0600 [default: beside the program, `.mpcw`]
     #[arg(short, long, value_name = "MODEL.mpcw")]
     weights: Option<PathBuf>,
+    /// What the receiver learns: `output`, `logits` (finishes a last SOFTMAX itself), `argmax`, or `topk:N` (places of the
+    /// N largest, and no value)
+    #[arg(long, value_name = "POLICY", default_value = "output", value_parser = reveal)]
+    reveal: Reveal,
     /// Print one JSON object on stdout
     #[arg(long)]
     json: bool,
+}
+
+/// Reads `--reveal`.
+fn reveal(text: &str) -> Result<Reveal, String> {
+    Reveal::from_name(text).ok_or_else(|| "`output`, `logits`, `argmax` or `topk:N` with N from 1 to 64".to_owned())
 }
 
 #[derive(Subcommand)]

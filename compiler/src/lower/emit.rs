@@ -4,7 +4,7 @@ use super::choose::Unary;
 use super::masked::Opened;
 use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
-use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Route, dealer, maximum, shape32, softmax, table};
+use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Reveal, Route, dealer, maximum, shape32, softmax, table, top};
 use crate::qgraph::{Graph, Kind, Linear, Op as QOp, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
@@ -34,13 +34,13 @@ struct Emitter<'a> {
     weights: Vec<Vec<i32>>,
     /// Centred sharing of each tensor, or stored integers at the receiver where opened.
     values: Vec<Option<Value>>,
-    reveal: &'static str,
+    logits: bool,
     route: Route,
 }
 
 /// Emits everything.
-pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route) -> Result<Lowered, LowerError> {
-    let mut e = Emitter { g, plans, b, weights: vec![], values: vec![None; g.tensors.len()], reveal: "output", route };
+pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route, reveal: Reveal) -> Result<Lowered, LowerError> {
+    let mut e = Emitter { g, plans, b, weights: vec![], values: vec![None; g.tensors.len()], logits: false, route };
     e.b.layers.push(Layer { operator: 0, name: "input".into() });
     for (i, id) in g.inputs.iter().enumerate() {
         let t = g.tensor(*id);
@@ -60,13 +60,20 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route) -> Result<Lowere
     e.b.layer = e.b.layers.len() as u32;
     e.b.layers.push(Layer { operator: g.ops.len() as u32, name: "output".into() });
     for (i, id) in g.outputs.iter().enumerate() {
+        let id = super::revealed(g, *id, reveal);
         let Some(x) = e.values[id.index()] else {
             return Err(LowerError::Model(format!("output {i} is a constant of the model")));
         };
-        let held = if plans.opened[id.index()] { x } else { e.open(x, zero_point(g.tensor(*id))) };
+        let held = match reveal {
+            Reveal::Places { count, .. } => e.places(x, id, i, count),
+            _ if plans.opened[id.index()] => x,
+            _ => e.open(x, zero_point(g.tensor(id))),
+        };
         e.b.emit(Op::Output { x: held, index: i as u32 });
     }
-    Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal: e.reveal })
+    // The word says what happens: without a last SOFTMAX nothing is left to the receiver.
+    let reveal = if reveal == Reveal::Logits && !e.logits { Reveal::Output.name() } else { reveal.name() };
+    Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal })
 }
 
 /// Public tensors of a formula with classes along the last axis, or picked by an index tensor.
@@ -125,6 +132,17 @@ impl Emitter<'_> {
         let x = self.b.cast(x, BYTE_RING);
         let x = self.b.one(Op::Open { x, to: Holders::one(DATA_OWNER) });
         self.b.add_scalar(x, zero_point)
+    }
+
+    /// Opens to the receiver the places of the largest entries of output `i`.
+    fn places(&mut self, x: Value, id: crate::qgraph::TensorId, i: usize, count: u32) -> Value {
+        let (t, shape) = (self.g.tensor(id), self.b.interface.outputs[i].shape.clone());
+        let n = t.shape.last().map_or(1, |n| *n as u32);
+        let rows = self.b.ty(x).len() as u32 / n;
+        let x = self.b.reshape(x, &[rows, n]);
+        let rot = self.rot();
+        let places = top::open_places(&mut self.b, x, t.dtype.range().0 - zero_point(t), count, rot);
+        self.b.reshape(places, &shape)
     }
 
     fn input(&self, op: &QOp, i: usize) -> Result<Value, LowerError> {
@@ -277,7 +295,7 @@ impl Emitter<'_> {
                 Ok(self.b.reshape(y, &out32))
             }
             (Kind::Softmax { multiplier, dmin, lo, bits }, Plan::Logits) => {
-                self.reveal = "logits";
+                self.logits = true;
                 let logits = self.open(x?, zero_point(self.g.tensor(op.inputs[0])));
                 let rule = SoftmaxRule { m: multiplier.m, e: multiplier.e, dmin: *dmin, lo: *lo, bits: *bits };
                 Ok(self.b.one(Op::SoftmaxH { x: logits, rule }))

@@ -15,9 +15,10 @@ mod plan;
 pub mod requant;
 mod softmax;
 mod softmax_table;
+mod top;
 pub mod table;
 
-use crate::qgraph::{DType, Graph, TensorId};
+use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
 use ir::{Interface, Party, Port};
@@ -63,8 +64,8 @@ pub struct Lowered {
     pub weights: Vec<Vec<i32>>,
     /// Thresholds proved.
     pub thresholds: u64,
-    /// `output`, or `logits` where the receiver finishes a softmax.
-    pub reveal: &'static str,
+    /// `output`, `logits` where the receiver finishes a softmax, `argmax` or `topk:N`.
+    pub reveal: String,
 }
 
 /// Party that owns the model.
@@ -120,6 +121,71 @@ pub enum Reveal {
     Output,
     /// The operand of a last SOFTMAX, which the receiver finishes in the clear.
     Logits,
+    /// Places of the largest entries along the last axis of each output, in order, and no value. Behind a SOFTMAX its
+    /// operand is compared, which has the order of the result and fewer ties.
+    Places {
+        /// How many.
+        count: u32,
+        /// Whether the axis stays: for one place it need not.
+        axis: bool,
+    },
+}
+
+impl Reveal {
+    /// Reads `output`, `logits`, `argmax` or `topk:N`.
+    pub fn from_name(name: &str) -> Option<Reveal> {
+        match (name, name.strip_prefix("topk:")) {
+            ("output", _) => Some(Reveal::Output),
+            ("logits", _) => Some(Reveal::Logits),
+            ("argmax", _) => Some(Reveal::Places { count: 1, axis: false }),
+            (_, Some(n)) => {
+                let count = n.parse().ok().filter(|n| (1..=64).contains(n))?;
+                Some(Reveal::Places { count, axis: true })
+            }
+            _ => None,
+        }
+    }
+
+    /// As in programs.
+    fn name(self) -> String {
+        match self {
+            Reveal::Output => "output".into(),
+            Reveal::Logits => "logits".into(),
+            Reveal::Places { axis: false, .. } => "argmax".into(),
+            Reveal::Places { count, .. } => format!("topk:{count}"),
+        }
+    }
+}
+
+/// The tensor whose entries are compared in place of those of output `id`: of the same order, before rescaling steps
+/// that can only make ties.
+fn ranked(g: &Graph, id: TensorId) -> TensorId {
+    let made = g.ops.iter().find(|op| op.output == id);
+    match made.map(|op| (&op.kind, op.inputs[0])) {
+        Some((Kind::Softmax { .. } | Kind::Quantize { .. }, x)) => ranked(g, x),
+        Some((Kind::Reshape, x)) if g.tensor(x).shape.last() == g.tensor(id).shape.last() => ranked(g, x),
+        _ => id,
+    }
+}
+
+/// What is opened of output `id`.
+fn revealed(g: &Graph, id: TensorId, reveal: Reveal) -> TensorId {
+    if matches!(reveal, Reveal::Places { .. }) { ranked(g, id) } else { id }
+}
+
+/// The port of an output of which places are opened.
+fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, LowerError> {
+    let whole = port(g, id)?;
+    let (row, rows) = whole.shape.split_last().ok_or_else(|| LowerError::Model("an output has no axis".into()))?;
+    if count > *row {
+        let name = ir::text::escape(&whole.name);
+        return Err(LowerError::Model(format!("output {name} has {row} entries, {count} places are asked for")));
+    }
+    let mut shape = rows.to_vec();
+    if axis || shape.is_empty() {
+        shape.push(count);
+    }
+    Ok(Port { dtype: ir::program::DType::I32, shape, scale: 1.0, zero_point: 0, ..whole })
 }
 
 /// Lowers `g`.
@@ -129,7 +195,11 @@ pub fn lower(g: &Graph, route: Route, reveal: Reveal) -> Result<Lowered, LowerEr
     }
     let plans = plan::plan(g, route, reveal)?;
     let inputs = g.inputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
-    let outputs = g.outputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
+    let output = |t: &TensorId| match reveal {
+        Reveal::Places { count, axis } => places_port(g, *t, count, axis),
+        _ => port(g, *t),
+    };
+    let outputs = g.outputs.iter().map(output).collect::<Result<_, _>>()?;
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    emit::emit(g, &plans, Builder::new(interface, 3), route)
+    emit::emit(g, &plans, Builder::new(interface, 3), route, reveal)
 }

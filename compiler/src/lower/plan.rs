@@ -469,6 +469,7 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
         };
     }
     for id in &g.outputs {
+        let id = super::revealed(g, *id, reveal);
         rings[id.index()] = BYTE_RING;
     }
     let mut planner = Planner { g, route, reveal, thresholds: 0 };
@@ -497,8 +498,7 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
             *ring = (*ring).max(need);
         }
     }
-    for id in g.inputs.iter().chain(&g.outputs) {
-        let t: TensorId = *id;
+    for t in &g.inputs {
         rings[t.index()] = rings[t.index()].max(BYTE_RING);
     }
     Ok(Plans { ops, rings, thresholds: planner.thresholds, opened })
