@@ -1,6 +1,6 @@
 //! From a model file to a program and its weights.
-pub use crate::lower::{Reveal, Route};
 use crate::lower::{LowerError, lower};
+pub use crate::lower::{Reveal, Route};
 use crate::profile::REP3;
 use crate::qgraph::Graph;
 use crate::schedule::schedule;

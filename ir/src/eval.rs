@@ -227,10 +227,10 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         Op::OnehotH { x, chunk } => {
             let planes = x.0.bits();
             let len = x.1.len();
-            let number = |c: &std::ops::Range<usize>, e: usize| -> u8 {
-                planes[c.clone()].iter().enumerate().map(|(i, p)| p[e] << i).sum()
+            let number = |c: &std::ops::Range<usize>, e: usize| -> u16 {
+                planes[c.clone()].iter().enumerate().map(|(i, p)| u16::from(p[e]) << i).sum()
             };
-            let hot = |c: &std::ops::Range<usize>, j: u8| (0..len).map(|e| u8::from(number(c, e) == j)).collect();
+            let hot = |c: &std::ops::Range<usize>, j: u16| (0..len).map(|e| u8::from(number(c, e) == j)).collect();
             Plain::Bits(
                 chunks(planes.len() as u8, *chunk)
                     .flat_map(|c| (1..1 << c.len()).map(move |j| (c.clone(), j)))

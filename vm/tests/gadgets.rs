@@ -21,12 +21,8 @@ fn port(len: usize, party: u8) -> Port {
 
 /// A program with one input of party 0, who plays A, and one output of party 1.
 fn program(len: usize, body: impl FnOnce(&mut Builder, Value) -> Value) -> Program {
-    let interface = Interface {
-        inputs: vec![port(len, 0)],
-        outputs: vec![port(len, 1)],
-        weights: vec![],
-        weight_owner: Party(0),
-    };
+    let interface =
+        Interface { inputs: vec![port(len, 0)], outputs: vec![port(len, 1)], weights: vec![], weight_owner: Party(0) };
     let mut b = Builder::new(interface, 3);
     b.layers.push(ir::Layer { operator: 0, name: "gadget".into() });
     let x = b.one(Op::Input { index: 0 });
@@ -129,7 +125,10 @@ fn gadgets_cost_what_the_baseline_says() {
         let entries: Vec<i64> = (0..256).collect();
         line(&format!("table 8 to {k}"), of(10, k, Box::new(move |b, x| table::table(b, x, &entries, k, 0))));
         for (route, by) in [(Route::Dealer, "dealer"), (Route::Boolean, "boolean")] {
-            line(&format!("maximum in {k} by {by}"), of(k, k, Box::new(move |b, x| maximum::maximum(b, x, x, route, 0))));
+            line(
+                &format!("maximum in {k} by {by}"),
+                of(k, k, Box::new(move |b, x| maximum::maximum(b, x, x, route, 0))),
+            );
         }
     }
     let file = common::testdata("../baseline/gadgets.txt");

@@ -75,5 +75,5 @@ fn conformance_by(route: Route, by: &str) {
         equal += 1;
     }
     println!("{equal} conformance cases equal by {by}");
-    assert!(equal >= 350, "only {equal} cases were compared");
+    assert!(equal >= 478, "only {equal} cases were compared");
 }

@@ -15,8 +15,8 @@ mod plan;
 pub mod requant;
 mod softmax;
 mod softmax_table;
-mod top;
 pub mod table;
+mod top;
 
 use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;

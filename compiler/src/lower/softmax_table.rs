@@ -9,8 +9,8 @@
 //! exhaustion over all S in `[2^19, 1001·2^19]`: c never rises up to N = 356, and up to N = 1001 by at most [`RISE`]. So a
 //! threshold holds for all S if it holds for those whose c is within that of the c at the threshold; these are checked
 //! here, each one.
-use crate::qgraph::eval::{SoftmaxInverse, softmax_exponential, softmax_term};
 use crate::qgraph::Multiplier;
+use crate::qgraph::eval::{SoftmaxInverse, softmax_exponential, softmax_term};
 
 /// Longest row whose sums were gone through.
 pub const MAX_ROW: usize = 1001;
@@ -58,8 +58,7 @@ impl SoftmaxTable {
         if n > MAX_ROW {
             return Err(NoTable::Long);
         }
-        let exponentials: Vec<Option<i32>> =
-            (0..256).map(|t| softmax_exponential(multiplier, dmin, -t)).collect();
+        let exponentials: Vec<Option<i32>> = (0..256).map(|t| softmax_exponential(multiplier, dmin, -t)).collect();
         let terms: Vec<u32> = exponentials.iter().map(|e| e.map_or(0, softmax_term)).collect();
         let most = n as u32 * TERM;
         let mut distances = Vec::new();
