@@ -1,6 +1,6 @@
 //! From a model file to a program and its weights: the list of passes, in order.
-pub use crate::lower::Route;
 use crate::lower::{LowerError, Lowered, lower, plan};
+pub use crate::lower::{Reveal, Route};
 use crate::passes::{Function, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
 use crate::profile::REP3;
 use crate::qgraph::Graph;
@@ -25,7 +25,7 @@ pub const PASSES: &[Pass] = &[
         name: "plan",
         about: "finds and proves the constants of each requantization and the ring of each tensor",
         run: |u| {
-            u.plans = Some(plan(graph(u))?);
+            u.plans = Some(plan(graph(u), u.options.route, u.options.reveal)?);
             Ok(())
         },
     },
@@ -34,7 +34,7 @@ pub const PASSES: &[Pass] = &[
         about: "writes each operator as ops of at most one exchange",
         run: |u| {
             let plans = u.plans.as_ref().expect("stands behind `plan`");
-            let mut lowered = lower(graph(u), plans, u.options.route)?;
+            let mut lowered = lower(graph(u), plans, u.options.route, u.options.reveal)?;
             u.weights = std::mem::take(&mut lowered.weights);
             u.function = Some(assemble(lowered));
             Ok(())
@@ -105,7 +105,7 @@ fn assemble(lowered: Lowered) -> Function {
     let mut program = Program {
         protocol: REP3.name.into(),
         parties: REP3.parties,
-        reveal: lowered.reveal.into(),
+        reveal: lowered.reveal,
         kernels: KERNELS.into(),
         opened_bits: 0,
         thresholds: lowered.thresholds,
@@ -187,6 +187,8 @@ pub struct Compiled {
 pub struct Options {
     /// How requantizations are computed.
     pub route: Route,
+    /// What the receiver learns.
+    pub reveal: Reveal,
 }
 
 /// Compiles a model file.

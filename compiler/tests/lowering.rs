@@ -21,7 +21,7 @@ fn check(name: &str) {
 
 fn check_by(dir: &Path, name: &str, route: Route) {
     let model = std::fs::read(dir.join(format!("{name}.tflite"))).unwrap();
-    let compiled = compile_with(&model, Options { route }).unwrap();
+    let compiled = compile_with(&model, Options { route, ..Options::default() }).unwrap();
     let typed = ir::verify::verify(&compiled.program).unwrap();
     let inputs = read_npz(dir.join(format!("{name}.inputs.npz"))).unwrap();
     let x = &inputs["input_0"];

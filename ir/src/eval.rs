@@ -220,7 +220,17 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             Domain::Ring(_) => ring(combine(*a, *b, u64::wrapping_sub)),
             Domain::Bits(_) => Plain::Bits(xor(a.0.bits(), b.0.bits())),
         },
-        Op::AddP { x, p } => ring(combine(*x, *p, u64::wrapping_add)),
+        Op::AddP { x, p } => match x.0 {
+            Plain::Ring(_) => ring(combine(*x, *p, u64::wrapping_add)),
+            Plain::Bits(planes) => {
+                let flips = shape::expand(p.0.ring(), &p.1.shape, &x.1.shape);
+                let one = |(i, plane): (usize, &Vec<u8>)| {
+                    plane.iter().zip(&flips).map(|(b, f)| b ^ (f >> i & 1) as u8).collect()
+                };
+                Plain::Bits(planes.iter().enumerate().map(one).collect())
+            }
+        },
+        Op::Raise { x, by } => each(*x, |v| v.checked_shl(u32::from(*by)).unwrap_or(0)),
         Op::SubP { x, p } => ring(combine(*x, *p, u64::wrapping_sub)),
         Op::SubPp { a, b } => ring(combine(*a, *b, u64::wrapping_sub)),
         Op::ThresholdPp { m, s, b, j } => {
@@ -234,10 +244,10 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         Op::OnehotH { x, chunk } => {
             let planes = x.0.bits();
             let len = x.1.len();
-            let number = |c: &std::ops::Range<usize>, e: usize| -> u8 {
-                planes[c.clone()].iter().enumerate().map(|(i, p)| p[e] << i).sum()
+            let number = |c: &std::ops::Range<usize>, e: usize| -> u16 {
+                planes[c.clone()].iter().enumerate().map(|(i, p)| u16::from(p[e]) << i).sum()
             };
-            let hot = |c: &std::ops::Range<usize>, j: u8| (0..len).map(|e| u8::from(number(c, e) == j)).collect();
+            let hot = |c: &std::ops::Range<usize>, j: u16| (0..len).map(|e| u8::from(number(c, e) == j)).collect();
             Plain::Bits(
                 chunks(planes.len() as u8, *chunk)
                     .flat_map(|c| (1..1 << c.len()).map(move |j| (c.clone(), j)))
@@ -319,6 +329,36 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         }
         Op::Pick { x, planes } => Plain::Bits(planes.0.iter().map(|p| x.0.bits()[*p as usize].clone()).collect()),
         Op::Stack { parts } => Plain::Bits(parts.iter().flat_map(|p| p.0.bits().iter().cloned()).collect()),
+        Op::MixP { x, table, width } => {
+            let (planes, table, len) = (x.0.bits(), table.0.ring(), x.1.len());
+            let result = |j: u8| {
+                let taken = planes.iter().zip(&table[1..]).filter(|(_, t)| **t >> j & 1 == 1);
+                let start = vec![(table[0] >> j & 1) as u8; len];
+                taken.fold(start, |y, (p, _)| y.iter().zip(p).map(|(a, b)| a ^ b).collect())
+            };
+            Plain::Bits((0..*width).map(result).collect())
+        }
+        Op::FoldP { x, to, width } => {
+            let (bits, to) = (&x.0.bits()[0], to.0.ring());
+            let mut planes = vec![vec![0u8; bits.len() / to.len()]; usize::from(*width)];
+            for (i, b) in bits.iter().enumerate() {
+                if let Some(plane) = planes.get_mut(to[i % to.len()] as usize) {
+                    plane[i / to.len()] ^= b;
+                }
+            }
+            Plain::Bits(planes)
+        }
+        Op::OnehotSh { hot, v } => {
+            let (hot, v_planes, len) = (hot.0.bits(), v.0.bits(), v.1.len());
+            let size = hot.len() + 1;
+            let number = |e: usize| v_planes.iter().enumerate().map(|(i, p)| usize::from(p[e]) << i).sum::<usize>();
+            let entry = |j: usize, e: usize| match j {
+                0 => hot.iter().fold(1, |a, h| a ^ h[e]),
+                j => hot[j - 1][e],
+            };
+            let plane = |d: usize| (0..len).map(|e| entry((number(e) + size - d) % size, e)).collect();
+            Plain::Bits((1..size).map(plane).collect())
+        }
         Op::MulSs { a, b } | Op::MulSh { a, h: b } | Op::MulHh { a, b } => match out.domain {
             Domain::Ring(_) => ring(a.0.ring().iter().zip(b.0.ring()).map(|(x, y)| x.wrapping_mul(*y)).collect()),
             Domain::Bits(_) => Plain::Bits(
@@ -378,7 +418,10 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             ring(y)
         }
         Op::Reshape { x, .. } => x.0.clone(),
-        Op::Expand { x, shape } => ring(shape::expand(x.0.ring(), &x.1.shape, &shape.0)),
+        Op::Expand { x, shape } => match x.0 {
+            Plain::Ring(data) => ring(shape::expand(data, &x.1.shape, &shape.0)),
+            Plain::Bits(planes) => Plain::Bits(planes.iter().map(|p| shape::expand(p, &x.1.shape, &shape.0)).collect()),
+        },
         Op::Pad { x, amounts } => ring(shape::pad(x.0.ring(), &x.1.shape, &amounts.0)),
         Op::Channels { x, list } => ring(shape::channels(&[(x.0.ring(), last(x.1))], &list.0)),
         Op::MergeChannels { parts, order } => {

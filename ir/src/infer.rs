@@ -71,7 +71,7 @@ pub(crate) fn checked_len(shape: &[u32]) -> Rule<u64> {
 
 /// Entries of the one-hot vectors of `width` planes in chunks, each without its entry 0.
 fn onehot_entries(width: u8, chunk: u8) -> Rule<u8> {
-    need((1..=4).contains(&chunk), || "chunks of 1 to 4 planes".into())?;
+    need((1..=8).contains(&chunk), || "chunks of 1 to 8 planes".into())?;
     let entries: u32 = chunks(width, chunk).map(|c| (1 << c.len()) - 1).sum();
     need(entries <= 255, || "more than 255 planes".into())?;
     Ok(entries as u8)
@@ -176,7 +176,10 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             }
         }
         Op::AddP { x, p } | Op::SubP { x, p } | Op::MulP { x, p } => {
-            ring(x)?;
+            match (op, x.domain) {
+                (Op::AddP { .. }, Domain::Bits(n)) => width(n, 64)?,
+                _ => _ = ring(x)?,
+            }
             public(p)?;
             need(x.form != Form::Public, || "both operands are public".into())?;
             let shape = broadcast(&x.shape, &p.shape);
@@ -191,6 +194,12 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             need(*bits >= 1 && *bits <= ring(x)?, || format!("cast to {bits} bits does not shrink {x}"))?;
             need(matches!(x.form, Form::Shared | Form::Sum(_)), || format!("{x} is neither shared nor a sum"))?;
             one(Domain::Ring(*bits), x.form, &x.shape)
+        }
+        Op::Raise { x, by } => {
+            let k = ring(x)?;
+            need(matches!(x.form, Form::Shared | Form::Sum(_)), || format!("{x} is neither shared nor a sum"))?;
+            need(u32::from(k) + u32::from(*by) <= 64, || format!("{by} bits more do not fit 64"))?;
+            one(Domain::Ring(k + by), x.form, &x.shape)
         }
         Op::SextH { x, bits } => {
             ring(x)?;
@@ -257,6 +266,20 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             }
             need(total <= 255, || "more than 255 planes".into())?;
             one(Domain::Bits(total as u8), first.form, &first.shape)
+        }
+        Op::MixP { x, table, width: n } => {
+            let entries = u32::from(planes(x)?) + 1;
+            public(table)?;
+            width(*n, 64)?;
+            need(x.form != Form::Public && table.shape == [entries], || format!("{table} has not {entries} entries"))?;
+            one(Domain::Bits(*n), x.form, &x.shape)
+        }
+        Op::FoldP { x, to, width: n } => {
+            public(to)?;
+            width(*n, 255)?;
+            let (last, rows) = x.shape.split_last().ok_or_else(|| format!("{x} has no axis"))?;
+            need(planes(x)? == 1 && to.shape == [*last], || format!("{to} does not name a plane per entry of {x}"))?;
+            one(Domain::Bits(*n), x.form, rows)
         }
         Op::AsSum { x, at, bits } => {
             known(*at)?;
@@ -380,6 +403,15 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             need(both <= 255, || "more than 255 planes".into())?;
             one(Domain::Bits(both as u8), hot.form, &hot.shape)
         }
+        Op::OnehotSh { hot, v } => {
+            three()?;
+            let n = planes(v)?;
+            let at = held(v)?;
+            need(at.count() == 2 && hot.form == Form::Sum(at), || format!("{hot} has no summands at two holders"))?;
+            let entries = onehot_entries(n, n)?;
+            need(hot.len() == v.len() && planes(hot)? == entries, || format!("{hot} has not {entries} planes of {v}"))?;
+            Ok(vec![(*hot).clone()])
+        }
         Op::Unmask { t, x, products, of } => {
             three()?;
             let at = held(t)?;
@@ -397,7 +429,6 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             one(x.domain, x.form, &shape.0)
         }
         Op::Expand { x, shape } => {
-            ring(x)?;
             checked_len(&shape.0)?;
             need(broadcast(&x.shape, &shape.0).as_deref() == Some(&shape.0), || {
                 format!("{x} does not broadcast there")

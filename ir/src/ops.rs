@@ -205,7 +205,7 @@ ops! {
     add = Add(a, b) {} Local;
     /// Difference; on bits the same as `add`.
     sub = Sub(a, b) {} Local;
-    /// Adds a public value, broadcast.
+    /// Adds a public value, broadcast; on bits, flips the planes whose bits are set in it.
     add_p = AddP(x, p) {} Local;
     /// Subtracts a public value, broadcast.
     sub_p = SubP(x, p) {} Local;
@@ -215,6 +215,8 @@ ops! {
     not = Not(x) {} Local;
     /// The same number in a smaller ring.
     cast = Cast(x) { bits: u8 } Local;
+    /// 2^by times the number, in a ring that is `by` bits wider.
+    raise = Raise(x) { by: u8 } Local;
 
     /// Reads held integers of `bits` bits as signed.
     sext_h = SextH(x) { bits: u8 } Local;
@@ -239,6 +241,10 @@ ops! {
     pick = Pick(x) { planes: PlaneList } Local;
     /// Stacks planes.
     stack = Stack()[parts] {} Local;
+    /// XORs planes: bit j of entry i of the public table says whether result j takes plane i − 1; entry 0 is the constant.
+    mix_p = MixP(x, table) { width: u8 } Local;
+    /// XORs elements of the last axis into planes: element i into plane `to[i]`, all public; nowhere if that is negative.
+    fold_p = FoldP(x, to) { width: u8 } Local;
 
     /// A share or held value as summands at `at`.
     as_sum = AsSum(x) { at: Holders, bits: u8 } Local;
@@ -266,6 +272,8 @@ ops! {
     mask = Mask(x) { tag: u32 } Local;
     /// Chunks of v against chunks whose one-hot vectors `hot` are summands: first [v < chunk] of each, then [v = chunk].
     leaves_sh = LeavesSh(hot, v) { chunk: u8 } Local;
+    /// One-hot vectors of v − u mod 2^n from those of u, summands, each without its entry 0.
+    onehot_sh = OnehotSh(hot, v) {} Local;
     /// The terms `of` as summands, from opened t = x xor β, summands of x, and summands of the products of β.
     unmask = Unmask(t, x, products) { of: Terms } Local;
 

@@ -11,7 +11,7 @@ fn main() {
         _ => Route::Dealer,
     };
     let model = std::fs::read(path).expect("file");
-    let c = compile_with(&model, Options { route }).expect("compiles");
+    let c = compile_with(&model, Options { route, ..Options::default() }).expect("compiles");
     println!(
         "compile {:.3} s, program {} bytes, rounds {}, bytes {:?}, peak {} MB, thresholds {}",
         t.elapsed().as_secs_f64(),

@@ -60,7 +60,7 @@ fn conformance_by(route: Route, by: &str) {
     let mut equal = 0;
     for name in names {
         let model = std::fs::read(dir.join(format!("{name}.tflite"))).expect("model");
-        let Ok(c) = compile_with(&model, Options { route }) else { continue };
+        let Ok(c) = compile_with(&model, Options { route, ..Options::default() }) else { continue };
         let arrays = compiler::npy::read_npz(dir.join(format!("{name}.npz"))).expect("samples");
         let (inputs, outputs) = (c.program.interface.inputs.len(), c.program.interface.outputs.len());
         let get = |side: &str, i: usize, count: usize| -> Vec<Vec<i64>> {
@@ -75,5 +75,5 @@ fn conformance_by(route: Route, by: &str) {
         equal += 1;
     }
     println!("{equal} conformance cases equal by {by}");
-    assert!(equal >= 350, "only {equal} cases were compared");
+    assert!(equal >= 478, "only {equal} cases were compared");
 }

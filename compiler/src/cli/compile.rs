@@ -20,8 +20,9 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
         }
     }
     let model = files::read(&args.model, MAX_MODEL)?;
+    let options = Options { reveal: args.reveal, ..Options::default() };
     let mut watch = Watch::new(&args.instruments);
-    let ran = run(&model, Options::default(), PASSES, |pass, unit, took| watch.seen(pass, unit, took));
+    let ran = run(&model, options, PASSES, |pass, unit, took| watch.seen(pass, unit, took));
     let unit = match ran {
         Ok(unit) => unit,
         Err(e) => {
@@ -65,5 +66,21 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
     }
     say(&format!("cost: {}", program::cost_line(&compiled.program)));
     say(&program::security_line(&compiled.program));
+    if compiled.program.reveal == "logits" {
+        say(&saving(&model, &compiled.program));
+    }
     Ok(0)
+}
+
+/// What it saves that the receiver finishes the softmax.
+fn saving(model: &[u8], logits: &ir::Program) -> String {
+    let Ok(whole) = build(model, Options::default()) else {
+        return "logits: `--reveal=output` cannot be had for this model; `qnnc check` says why".into();
+    };
+    let bytes = |p: &ir::Program| p.predicted_bytes().iter().sum::<u64>();
+    format!(
+        "logits: saves {} rounds and {} payload bytes per inference against `--reveal=output`, and opens the operand of the softmax",
+        whole.program.predicted_rounds().saturating_sub(logits.predicted_rounds()),
+        bytes(&whole.program).saturating_sub(bytes(logits)),
+    )
 }

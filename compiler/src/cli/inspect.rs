@@ -157,7 +157,11 @@ fn leakage_table(p: &Program, typed: &Typed) -> String {
             s,
             "revealed  {} ({} of {}): {} elements, {} bits, to {}",
             escape(&p.reveal),
-            if p.reveal == "logits" { "operand" } else { "result" },
+            match p.reveal.as_str() {
+                "output" => "result",
+                "logits" => "operand",
+                _ => "places of the largest entries",
+            },
             o.layer,
             o.elements,
             o.bits,

@@ -16,6 +16,7 @@ mod simulate;
 mod stats;
 
 use clap::{Args, Parser, Subcommand};
+use compiler::pipeline::Reveal;
 use failure::Failure;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -53,6 +54,10 @@ struct CompileArgs {
     /// Private weights to write, mode 0600 [default: beside the program, `.mpcw`]
     #[arg(short, long, value_name = "MODEL.mpcw", requires = "output")]
     weights: Option<PathBuf>,
+    /// What the receiver learns: `output`, `logits` (finishes a last SOFTMAX itself), `argmax`, or `topk:N` (places of the
+    /// N largest, and no value)
+    #[arg(long, value_name = "POLICY", default_value = "output", value_parser = reveal)]
+    reveal: Reveal,
     /// Print one JSON object on stdout
     #[arg(long, conflicts_with_all = ["print_ir_after", "print_ir_changed", "stop_after", "remarks"])]
     json: bool,
@@ -66,6 +71,10 @@ struct CompileArgs {
 /// With one of these, a program need not be written.
 const SHOWING: [&str; 6] =
     ["print_ir_after", "print_ir_changed", "dump_ir_dir", "stop_after", "time_passes", "remarks"];
+/// Reads `--reveal`.
+fn reveal(text: &str) -> Result<Reveal, String> {
+    Reveal::from_name(text).ok_or_else(|| "`output`, `logits`, `argmax` or `topk:N` with N from 1 to 64".to_owned())
+}
 
 #[derive(Subcommand)]
 enum Command {

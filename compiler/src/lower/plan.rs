@@ -1,5 +1,7 @@
 //! What each operator becomes: proved constants, accumulator widths, ring of each tensor. Looks at no weight.
-use super::{BYTE_RING, LowerError};
+use super::choose::{self, Unary};
+use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
+use super::{BYTE_RING, LowerError, Reveal, Route};
 use crate::qgraph::{DType, Graph, Kind, Linear, Op, Output, Tensor, TensorId, Window};
 use crate::staircase::{
     AddFit, Channel, ChannelKind, Constants, Fit, Rule, Staircase, StaircaseError, Thresholds, dead_channel, fit,
@@ -80,9 +82,8 @@ pub enum Plan {
         formulas: Formulas,
         per_count: bool,
     },
-    Max {
-        clamp: Option<Formulas>,
-    },
+    /// Maximum over windows, then the clamp.
+    Max(Unary),
     Mean {
         formulas: Formulas,
     },
@@ -92,10 +93,12 @@ pub enum Plan {
     Move,
     /// Weighted means; no rounding where every weight is whole.
     Interpolate(Option<Formulas>),
-    /// Requantization of single values, or none where only the zero point moves.
-    Quantize(Option<Formulas>),
+    /// A function of each element.
+    Unary(Unary),
     /// The receiver finishes.
-    Softmax,
+    Logits,
+    /// Inside the computation.
+    Softmax(Box<SoftmaxTable>),
     /// On a value that the receiver holds already: moves the zero point.
     Finish,
     /// No output depends on it.
@@ -109,9 +112,10 @@ impl Plan {
             Plan::Linear(p) => Some(&p.formulas),
             Plan::Add { formulas, .. } | Plan::Mul { formulas } | Plan::Mean { formulas } => Some(formulas),
             Plan::Average { formulas, .. } => Some(formulas),
-            Plan::Max { clamp } => clamp.as_ref(),
-            Plan::Quantize(f) | Plan::Interpolate(f) => f.as_ref(),
-            Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Softmax | Plan::Finish | Plan::Dead => None,
+            Plan::Interpolate(f) => f.as_ref(),
+            Plan::Unary(Unary::Stairs(f)) | Plan::Max(Unary::Stairs(f)) => Some(f),
+            Plan::Unary(_) | Plan::Max(_) | Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Move => None,
+            Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => None,
         }
     }
 }
@@ -275,6 +279,8 @@ fn window_taps(w: &Window) -> i64 {
 
 struct Planner<'a> {
     g: &'a Graph,
+    route: Route,
+    reveal: Reveal,
     thresholds: u64,
 }
 
@@ -375,7 +381,8 @@ impl Planner<'_> {
         Ok(Plan::Average { formulas, per_count })
     }
 
-    fn op(&mut self, op: &Op) -> Result<Plan, LowerError> {
+    /// The result goes into a ring of `ring` bits.
+    fn op(&mut self, op: &Op, ring: u8) -> Result<Plan, LowerError> {
         let x = self.g.tensor(op.inputs[0]);
         let y = self.g.tensor(op.output);
         let (from, to) = centred(x);
@@ -390,14 +397,17 @@ impl Planner<'_> {
                 self.linear(op, linear, (linear.weights.len() / channels.max(1)) as i64, channels)
             }
             Kind::AveragePool2d { window, lo, hi } => self.average(op, window, *lo, *hi),
-            Kind::MaxPool2d { lo, hi, .. } => {
+            Kind::MaxPool2d { window, lo, hi } => {
                 let (least, most) = y.dtype.range();
                 if i64::from(*lo) <= least && i64::from(*hi) >= most {
-                    return Ok(Plan::Max { clamp: None });
+                    let count = window.kernel[0] * window.kernel[1];
+                    return Ok(Plan::Max(choose::after_maximum(from, to, count, ring, self.route)));
                 }
                 let z = zero_point(x);
                 let out = Output { zero_point: z as i32, lo: *lo, hi: *hi };
-                Ok(Plan::Max { clamp: Some(self.clamp(op, out, from, to)?) })
+                let stairs = self.clamp(op, out, from, to)?;
+                let clamped = |x: i64| (x + z).max(i64::from(*lo)).min(i64::from(*hi)) - z;
+                Ok(Plan::Max(choose::unary(from, to, clamped, Some(stairs), ring, self.route)))
             }
             Kind::Mean { axes, rescale, out, .. } => {
                 let count: i64 = axes.iter().map(|a| x.shape[*a] as i64).product();
@@ -418,13 +428,34 @@ impl Planner<'_> {
             Kind::Reshape => Ok(Plan::Reshape),
             Kind::Quantize { multiplier, out, .. } => {
                 let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
-                let moved = (from..=to).all(|a| i64::from(staircase.eval(a)) - i64::from(out.zero_point) == a);
-                if moved {
-                    return Ok(Plan::Quantize(None));
-                }
-                Ok(Plan::Quantize(Some(self.single(op, fit(&staircase, from, to), from, to)?)))
+                let f = |a: i64| i64::from(staircase.eval(a)) - i64::from(out.zero_point);
+                let stairs = self.single(op, fit(&staircase, from, to), from, to).ok();
+                Ok(Plan::Unary(choose::unary(from, to, f, stairs, ring, self.route)))
             }
-            Kind::Softmax { .. } => Ok(Plan::Softmax),
+            Kind::Table { table } => {
+                let (z_x, z_y) = (zero_point(x), zero_point(y));
+                let least = x.dtype.range().0;
+                let f = |a: i64| i64::from(table[(a + z_x - least) as usize]) - z_y;
+                Ok(Plan::Unary(choose::unary(from, to, f, None, ring, self.route)))
+            }
+            Kind::Softmax { .. } if self.reveal == Reveal::Logits => Ok(Plan::Logits),
+            Kind::Softmax { multiplier, dmin, bits, .. } => {
+                let row = x.shape.last().copied().unwrap_or(1);
+                let refuse = |reason: String| LowerError::Unsupported {
+                    index: op.index,
+                    name: op.name,
+                    reason: format!("{reason}; compile with `--reveal=logits` to let the receiver finish it"),
+                };
+                if *bits != 8 {
+                    return Err(refuse(format!("results of {bits} bits are not computed inside")));
+                }
+                let table = SoftmaxTable::new(*multiplier, *dmin, row).map_err(|why| match why {
+                    NoTable::Long => refuse(format!("rows of {row} elements, at most {MAX_ROW} are computed inside")),
+                    NoTable::Rises => refuse("a threshold on the sum of exponentials does not hold".into()),
+                })?;
+                self.thresholds += table.count() as u64;
+                Ok(Plan::Softmax(Box::new(table)))
+            }
             Kind::Mul { rescale, out, .. } => {
                 let largest = |t: TensorId| {
                     let (lo, hi) = centred(self.g.tensor(t));
@@ -453,8 +484,7 @@ impl Planner<'_> {
                 let (from, to) = (unit * from, unit * to);
                 Ok(Plan::Interpolate(Some(self.single(op, fit(&staircase, from, to), from, to)?)))
             }
-            Kind::Table { .. }
-            | Kind::Softmax16 { .. }
+            Kind::Softmax16 { .. }
             | Kind::LogSoftmax { .. }
             | Kind::L2Normalize { .. }
             | Kind::MatMul { .. }
@@ -528,7 +558,7 @@ impl Planner<'_> {
 }
 
 /// Plans every operator of `g`.
-pub fn plan(g: &Graph) -> Result<Plans, LowerError> {
+pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError> {
     if !g.states.is_empty() {
         let reason = "the model keeps state between calls, which this version computes in `simulate` only";
         return Err(LowerError::Model(reason.to_owned()));
@@ -544,14 +574,15 @@ pub fn plan(g: &Graph) -> Result<Plans, LowerError> {
     let mut opened = vec![false; g.tensors.len()];
     for op in &g.ops {
         opened[op.output.index()] = match op.kind {
-            Kind::Softmax { .. } => true,
+            Kind::Softmax { .. } if reveal == Reveal::Logits => true,
             _ => op.inputs.first().is_some_and(|t| opened[t.index()]),
         };
     }
     for id in &g.outputs {
+        let id = super::revealed(g, *id, reveal);
         rings[id.index()] = BYTE_RING;
     }
-    let mut planner = Planner { g, thresholds: 0 };
+    let mut planner = Planner { g, route, reveal, thresholds: 0 };
     let mut ops = vec![Plan::Dead; g.ops.len()];
     for (i, op) in g.ops.iter().enumerate().rev() {
         let out = rings[op.output.index()];
@@ -563,28 +594,21 @@ pub fn plan(g: &Graph) -> Result<Plans, LowerError> {
             rings[op.inputs[0].index()] = BYTE_RING;
             continue;
         }
-        ops[i] = planner.op(op)?;
+        ops[i] = planner.op(op, out)?;
         let need = match &ops[i] {
             Plan::Linear(p) => p.formulas.n,
             Plan::Add { formulas, .. } | Plan::Average { formulas, .. } | Plan::Mean { formulas } => formulas.n,
-            Plan::Quantize(Some(f)) | Plan::Mul { formulas: f } => f.n,
-            Plan::Max { clamp } => out.max(clamp.as_ref().map_or(BYTE_RING, |f| f.n)),
-            Plan::Interpolate(Some(f)) => f.n,
-            Plan::Interpolate(None)
-            | Plan::Pad
-            | Plan::Reshape
-            | Plan::Move
-            | Plan::Extremum
-            | Plan::Quantize(None) => out,
-            Plan::Softmax | Plan::Finish | Plan::Dead => BYTE_RING,
+            Plan::Mul { formulas } | Plan::Interpolate(Some(formulas)) => formulas.n,
+            Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),
+            Plan::Interpolate(None) | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum => out,
+            Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => BYTE_RING,
         };
         for t in &op.inputs {
             let ring = &mut rings[t.index()];
             *ring = (*ring).max(need);
         }
     }
-    for id in g.inputs.iter().chain(&g.outputs) {
-        let t: TensorId = *id;
+    for t in &g.inputs {
         rings[t.index()] = rings[t.index()].max(BYTE_RING);
     }
     Ok(Plans { ops, rings, thresholds: planner.thresholds, opened })

@@ -13,7 +13,7 @@ mod reduce;
 mod resize;
 mod rows;
 
-pub use rows::softmax_row;
+pub use rows::{SoftmaxInverse, softmax_exponential, softmax_row, softmax_term};
 
 /// The value of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -41,7 +41,7 @@ pub fn build(path: &Path) -> Compiled {
 
 pub fn build_by(path: &Path, route: Route) -> Compiled {
     let model = std::fs::read(path).expect("model file");
-    compile_with(&model, Options { route }).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    compile_with(&model, Options { route, ..Options::default() }).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Input and expected output of sample `i` of a recorded model.

@@ -136,8 +136,14 @@ impl Tile {
         };
         let y = b.one(Op::Open { x: y, to: Holders::one(OWNER) });
         b.emit(Op::Output { x: y, index: 0 });
-        let lowered =
-            Lowered { builder: b, weights: vec![], thresholds: 0, reveal: "output", parts: vec![], results: vec![] };
+        let lowered = Lowered {
+            builder: b,
+            weights: vec![],
+            thresholds: 0,
+            reveal: "output".into(),
+            parts: vec![],
+            results: vec![],
+        };
         program_of(lowered)
     }
 }

@@ -22,22 +22,47 @@ pub(super) fn softmax(multiplier: Multiplier, dmin: i32, lo: i32, bits: u32, x: 
 /// (long, nearly uniform rows) the kernel's last shift is undefined in C++; this is the shift it means.
 pub fn softmax_row(multiplier: Multiplier, dmin: i32, lo: i32, bits: u32, row: &[i32]) -> Vec<i32> {
     let Some(&max) = row.iter().max() else { return Vec::new() };
-    let exp = |q: i32| Some(exponential(scaled(multiplier, difference(q, max, dmin)?)));
-    let sum = row.iter().filter_map(|&q| exp(q)).fold(0u32, |sum, e| sum.wrapping_add(part(e)));
-    let headroom = sum.leading_zeros();
-    // sum · 2^headroom − 2^31: the top bit is set, without it the rest is the fraction beyond one.
-    let fraction = i32::try_from(sum.checked_shl(headroom).unwrap_or(0) & 0x7fff_ffff).expect("31 bits");
-    let inverse = fixed::recip(fraction);
-    let shift = (43 - bits).saturating_sub(headroom);
-    let hi = i64::from(lo) + (1 << bits) - 1;
-    let one = |&q: &i32| match exp(q) {
-        None => lo,
-        Some(e) => {
-            let y = fixed::rs(fixed::hp(inverse, e).into(), shift) + i64::from(lo);
-            i32::try_from(y.clamp(lo.into(), hi)).expect("a stored integer")
-        }
-    };
-    row.iter().map(one).collect()
+    let exp = |q: i32| softmax_exponential(multiplier, dmin, i64::from(q) - i64::from(max));
+    let sum = row.iter().filter_map(|&q| exp(q)).fold(0u32, |sum, e| sum.wrapping_add(softmax_term(e)));
+    let inverse = SoftmaxInverse::of(sum, bits);
+    row.iter().map(|&q| exp(q).map_or(lo, |e| inverse.result(e, lo, bits))).collect()
+}
+
+/// The exponential of a difference to the largest element, unless that is below `dmin`.
+pub fn softmax_exponential(multiplier: Multiplier, dmin: i32, difference: i64) -> Option<i32> {
+    let d = i32::try_from(difference).ok().filter(|&d| d >= dmin)?;
+    Some(exponential(scaled(multiplier, d)))
+}
+
+/// What an exponential adds to the sum, which has twelve integer bits.
+pub fn softmax_term(exponential: i32) -> u32 {
+    u32::try_from(fixed::rs(exponential.into(), 12)).expect("an exponential is not negative")
+}
+
+/// The reciprocal of a sum of exponentials.
+#[derive(Clone, Copy, Debug)]
+pub struct SoftmaxInverse {
+    /// Leading zeros of the sum.
+    pub headroom: u32,
+    /// The reciprocal of the sum with its leading zeros shifted out.
+    pub inverse: i32,
+    shift: u32,
+}
+
+impl SoftmaxInverse {
+    /// Of a sum, for results of `bits` bits.
+    pub fn of(sum: u32, bits: u32) -> Self {
+        let headroom = sum.leading_zeros();
+        // sum · 2^headroom − 2^31: the top bit is set, without it the rest is the fraction beyond one.
+        let fraction = i32::try_from(sum.checked_shl(headroom).unwrap_or(0) & 0x7fff_ffff).expect("31 bits");
+        SoftmaxInverse { headroom, inverse: fixed::recip(fraction), shift: (43 - bits).saturating_sub(headroom) }
+    }
+
+    /// The stored result for an exponential.
+    pub fn result(&self, exponential: i32, lo: i32, bits: u32) -> i32 {
+        let y = fixed::rs(fixed::hp(self.inverse, exponential).into(), self.shift) + i64::from(lo);
+        i32::try_from(y.clamp(lo.into(), i64::from(lo) + (1 << bits) - 1)).expect("a stored integer")
+    }
 }
 
 /// What is below the largest of a row, unless it is too small to count. A difference of 8- or 16-bit integers; `dmin`
@@ -56,11 +81,6 @@ fn exponential(d: i32) -> i32 {
     fixed::exp(d, 5)
 }
 
-/// A summand with twelve integer bits.
-fn part(exponential: i32) -> u32 {
-    u32::try_from(fixed::rs(exponential.into(), 12)).expect("an exponential is not negative")
-}
-
 pub(super) fn log_softmax(
     multiplier: Multiplier,
     dmin: i32,
@@ -73,7 +93,7 @@ pub(super) fn log_softmax(
         let sum = row
             .iter()
             .filter_map(|&q| Some(exponential(scaled(multiplier, difference(q, max, dmin)?))))
-            .fold(0u32, |sum, e| sum.wrapping_add(part(e)));
+            .fold(0u32, |sum, e| sum.wrapping_add(softmax_term(e)));
         let log = fixed::log(i32::try_from(sum).unwrap_or(i32::MAX));
         let least = (dmin - 1).max(fixed::rescale(log.wrapping_add(i32::MIN), reverse));
         let one = |&q: &i32| match difference(q, max, least.saturating_add(1)) {
