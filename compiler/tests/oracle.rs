@@ -283,7 +283,8 @@ fn conformance_cases_equal_recorded_results() {
 #[test]
 fn inputs_are_checked() {
     let x = Tensor { name: "x".to_owned(), dtype: DType::I8, shape: vec![1, 2], quant: None, constant: None };
-    let g = Graph { tensors: vec![x], ops: vec![], inputs: vec![TensorId(0)], outputs: vec![TensorId(0)], states: vec![] };
+    let g =
+        Graph { tensors: vec![x], ops: vec![], inputs: vec![TensorId(0)], outputs: vec![TensorId(0)], states: vec![] };
     let data = |shape: &[usize], data: &[i32]| TensorData { shape: shape.to_vec(), data: data.to_vec() };
     let good = data(&[1, 2], &[-128, 127]);
     let values = eval(&g, std::slice::from_ref(&good)).expect("the input fits");

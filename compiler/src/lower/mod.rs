@@ -80,7 +80,12 @@ fn port(g: &Graph, id: TensorId) -> Result<Port, LowerError> {
     let dtype = match t.dtype {
         DType::I8 => ir::program::DType::I8,
         DType::U8 => ir::program::DType::U8,
-        _ => return Err(LowerError::Model(format!("tensor {} is neither int8 nor uint8; this version computes it in `simulate` only", ir::text::escape(&t.name)))),
+        _ => {
+            return Err(LowerError::Model(format!(
+                "tensor {} is neither int8 nor uint8; this version computes it in `simulate` only",
+                ir::text::escape(&t.name)
+            )));
+        }
     };
     let quant = t.quant.unwrap_or(crate::qgraph::Quant { scale: 1.0, zero_point: 0 });
     // A program carries only so much of a name.

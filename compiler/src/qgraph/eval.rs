@@ -113,11 +113,7 @@ impl<'a> Session<'a> {
     }
 }
 
-fn eval_from(
-    g: &Graph,
-    inputs: &[TensorData],
-    states: &[TensorData],
-) -> Result<Vec<Option<TensorData>>, EvalError> {
+fn eval_from(g: &Graph, inputs: &[TensorData], states: &[TensorData]) -> Result<Vec<Option<TensorData>>, EvalError> {
     if inputs.len() != g.inputs.len() {
         return Err(EvalError::InputCount { expected: g.inputs.len(), got: inputs.len() });
     }
@@ -237,9 +233,7 @@ fn eval_one(kind: &Kind, x: &Operand<'_>, out: &Tensor) -> Evaluated<Vec<i32>> {
         Kind::FullyConnected { linear } => linear::fully_connected(linear, x),
         Kind::AveragePool2d { window, lo, hi } => pool::average(window, *lo, *hi, x, &out.shape),
         Kind::MaxPool2d { window, lo, hi } => pool::max(window, *lo, *hi, x, &out.shape),
-        Kind::Mean { axes, input_zero_point, rescale, out } => {
-            reduce::mean(axes, *input_zero_point, rescale, out, x)
-        }
+        Kind::Mean { axes, input_zero_point, rescale, out } => reduce::mean(axes, *input_zero_point, rescale, out, x),
         Kind::ReduceExtremum { axes, largest } => reduce::extremum(axes, *largest, x),
         Kind::ReduceProduct { axes, input_zero_point, multiplier, out } => {
             reduce::product(axes, *input_zero_point, *multiplier, out, x)
@@ -252,12 +246,8 @@ fn eval_one(kind: &Kind, x: &Operand<'_>, out: &Tensor) -> Evaluated<Vec<i32>> {
             Ok(pointwise::quantize(*input_zero_point, *multiplier, out, x.data))
         }
         Kind::Softmax { multiplier, dmin, lo, bits } => rows::softmax(*multiplier, *dmin, *lo, *bits, x),
-        Kind::Softmax16 { multiplier, exponential, inverse } => {
-            rows::softmax_16(*multiplier, exponential, inverse, x)
-        }
-        Kind::LogSoftmax { multiplier, dmin, reverse, out } => {
-            rows::log_softmax(*multiplier, *dmin, *reverse, out, x)
-        }
+        Kind::Softmax16 { multiplier, exponential, inverse } => rows::softmax_16(*multiplier, exponential, inverse, x),
+        Kind::LogSoftmax { multiplier, dmin, reverse, out } => rows::log_softmax(*multiplier, *dmin, *reverse, out, x),
         Kind::L2Normalize { input_zero_point, left_shift, gain, out } => {
             rows::l2_normalize(*input_zero_point, *left_shift, *gain, out, x)
         }

@@ -340,10 +340,14 @@ impl<'a> Context<'a> {
     /// The caller says in [`Context::states`] what follows.
     pub(super) fn variable(&mut self, index: usize) -> Result<Activation, Stop> {
         if !self.raw.tensors[index].is_variable {
-            return Err(damaged(codes::STORAGE, "the operator keeps state in it but it is no variable").at(index).into());
+            return Err(damaged(codes::STORAGE, "the operator keeps state in it but it is no variable")
+                .at(index)
+                .into());
         }
         if self.states.iter().any(|state| state.tensor.index() == index) {
-            return Err(unsupported(codes::STORAGE, "two operators keep state in it", "give each its own").at(index).into());
+            return Err(unsupported(codes::STORAGE, "two operators keep state in it", "give each its own")
+                .at(index)
+                .into());
         }
         self.quantized(index)
     }

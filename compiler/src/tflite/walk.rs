@@ -110,7 +110,9 @@ pub(super) fn import<'a>(raw: &'a Raw<'a>) -> Result<Graph, Vec<Problem>> {
     }
     let ids = |list: Vec<usize>| list.into_iter().map(tensor_id).collect::<Result<Vec<_>, _>>();
     match (ids(inputs), ids(outputs)) {
-        (Ok(inputs), Ok(outputs)) => Ok(Graph { tensors: cx.tensors, ops: graph_ops, inputs, outputs, states: cx.states }),
+        (Ok(inputs), Ok(outputs)) => {
+            Ok(Graph { tensors: cx.tensors, ops: graph_ops, inputs, outputs, states: cx.states })
+        }
         (Err(fault), _) | (_, Err(fault)) => Err(vec![problem(fault, Some(raw), None)]),
     }
 }
@@ -195,12 +197,7 @@ fn import_operator<'a>(
         } else {
             format!("the operator {name} is not supported")
         };
-        return Err(unsupported(
-            codes::OPERATOR,
-            reason,
-            "replace it before quantizing, or cut the model here",
-        )
-        .into());
+        return Err(unsupported(codes::OPERATOR, reason, "replace it before quantizing, or cut the model here").into());
     }
     checked?;
     if code.version > MAX_VERSION {

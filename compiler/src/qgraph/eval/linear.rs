@@ -85,7 +85,9 @@ pub(super) fn depthwise_conv_2d(
                     let pixel = &centred[((n * height + y) * width + x) * channels..][..channels];
                     let weights = &linear.weights[(ky * kernel_w + kx) * out_c..][..out_c];
                     if linear.wide {
-                        accumulate(&mut wide, pixel, weights, multiplier, |sum, x, w| sum + i64::from(x) * i64::from(w));
+                        accumulate(&mut wide, pixel, weights, multiplier, |sum, x, w| {
+                            sum + i64::from(x) * i64::from(w)
+                        });
                     } else {
                         accumulate(sums, pixel, weights, multiplier, |sum: i32, x, w| {
                             sum.wrapping_add(i32::from(x) * i32::from(w))

@@ -6,8 +6,8 @@ use super::super::context::{Activation, Context, Site, Weights, dims, no_options
 use super::super::fault::{Fault, Stop, damaged, unsupported};
 use super::super::schema::tflite::BuiltinOptionsRef;
 use super::super::{codes, names};
-use super::{WindowOptions, field, window};
 use super::elementwise::broadcast;
+use super::{WindowOptions, field, window};
 use crate::qgraph::{DType, Kind, Linear, Movement, Multiplier, Rescale, TensorId, Window};
 
 /// Largest difference between bias scale and product of scales, in output steps.

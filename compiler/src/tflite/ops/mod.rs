@@ -57,9 +57,8 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
         "SQUEEZE" => movement::squeeze,
         "BROADCAST_TO" => view::broadcast_to,
         "CONCATENATION" => view::concatenation,
-        "ABS" | "EXP" | "GELU" | "HARD_SWISH" | "LEAKY_RELU" | "LOG" | "LOGISTIC" | "NEG" | "RSQRT" | "SQRT" | "TANH" => {
-            table::table
-        }
+        "ABS" | "EXP" | "GELU" | "HARD_SWISH" | "LEAKY_RELU" | "LOG" | "LOGISTIC" | "NEG" | "RSQRT" | "SQRT"
+        | "TANH" => table::table,
         "MAXIMUM" | "MINIMUM" => elementwise::extremum,
         "MUL" => elementwise::mul,
         "SUB" => elementwise::add,
@@ -78,7 +77,18 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
 pub(super) fn is_float_only(name: &str) -> bool {
     matches!(
         name,
-        "ADD_N" | "CEIL" | "COS" | "CUMSUM" | "ELU" | "FLOOR" | "REDUCE_ANY" | "ROUND" | "SIGN" | "SIN" | "SQUARE" | "ZEROS_LIKE"
+        "ADD_N"
+            | "CEIL"
+            | "COS"
+            | "CUMSUM"
+            | "ELU"
+            | "FLOOR"
+            | "REDUCE_ANY"
+            | "ROUND"
+            | "SIGN"
+            | "SIN"
+            | "SQUARE"
+            | "ZEROS_LIKE"
     )
 }
 

@@ -84,7 +84,8 @@ pub(super) fn lstm(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<T
         return Err(no_options().into());
     };
     site.operands(24, 24)?;
-    for (positions, what) in [(9..12, "peephole connections"), (16..18, "a projection"), (20..24, "normalized layers")] {
+    for (positions, what) in [(9..12, "peephole connections"), (16..18, "a projection"), (20..24, "normalized layers")]
+    {
         if positions.clone().any(|position| site.optional(position).is_some()) {
             let reason = format!("it has {what}, which this version does not compute");
             return Err(unsupported(codes::VARIANT, reason, "use a plain LSTM").into());
