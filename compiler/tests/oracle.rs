@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Models that must import and be equal wherever the directory of models exists.
-const MODELS: [&str; 20] = [
+const MODELS: [&str; 19] = [
     "mobilenet_v1_0.25_128_quant",
     "mobilenet_v1_1.0_224_quant",
     "mobilenet_v2_1.0_224_quant",
@@ -28,7 +28,6 @@ const MODELS: [&str; 20] = [
     "mnist_valid",
     "mnist_resnet",
     "digits_cnn",
-    "digits_lstm",
     "digits_mobile",
     "digits_transformer",
     "hps_presence",
