@@ -4,8 +4,7 @@ mod common;
 use common::in_threads;
 use compiler::lower::builder::Builder;
 use compiler::lower::{Lowered, Route, maximum, table};
-use compiler::profile::REP3;
-use compiler::schedule::schedule;
+use compiler::pipeline::program_of;
 use ir::program::DType;
 use ir::{Holders, Interface, Op, Party, Port, Program, Value};
 use runtime_protocols::link::memory::network;
@@ -29,7 +28,8 @@ fn program(len: usize, body: impl FnOnce(&mut Builder, Value) -> Value) -> Progr
     let y = body(&mut b, x);
     let y = b.one(Op::Open { x: y, to: Holders::one(Party(1)) });
     b.emit(Op::Output { x: y, index: 0 });
-    let p = schedule(Lowered { builder: b, weights: vec![], thresholds: 0, reveal: "output".into() }, &REP3);
+    let (reveal, parts, results) = ("output".into(), vec![], vec![]);
+    let p = program_of(Lowered { builder: b, weights: vec![], thresholds: 0, reveal, parts, results });
     assert!(ir::verify::verify(&p).is_ok(), "verifies");
     p
 }
