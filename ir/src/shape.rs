@@ -147,11 +147,8 @@ pub fn slice<T: Copy>(x: &[T], shape: &[u32], part: &Strided) -> Vec<T> {
 pub fn channels<T: Copy>(parts: &[(&[T], usize)], order: &[u32]) -> Vec<T> {
     let from: Vec<(usize, usize)> =
         parts.iter().enumerate().flat_map(|(p, (_, n))| (0..*n).map(move |c| (p, c))).collect();
-    let chosen: Vec<(&[T], usize, usize)> = order
-        .iter()
-        .map(|c| from[*c as usize])
-        .map(|(p, c)| (parts[p].0, parts[p].1, c))
-        .collect();
+    let chosen: Vec<(&[T], usize, usize)> =
+        order.iter().map(|c| from[*c as usize]).map(|(p, c)| (parts[p].0, parts[p].1, c)).collect();
     let rows = parts.first().map_or(0, |(x, n)| x.len() / (*n).max(1));
     let mut out = Vec::with_capacity(rows * order.len());
     for row in 0..rows {

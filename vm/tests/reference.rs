@@ -41,13 +41,8 @@ fn case(t: &Tile, p: &Program, seeds: &[[u8; 32]; 3]) -> serde_json::Value {
 /// Messages of the reference: round, sender, receiver, bytes. None where there is no Python.
 fn reference(case: &serde_json::Value) -> Option<Vec<(u32, u8, u8, String)>> {
     let script = testdata("../tools/reference_rep3_dealer.py");
-    let mut child = Command::new("python3")
-        .arg(script)
-        .arg("-")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .ok()?;
+    let mut child =
+        Command::new("python3").arg(script).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
     child.stdin.take().expect("piped").write_all(case.to_string().as_bytes()).expect("the reference reads");
     let out = child.wait_with_output().expect("the reference ends");
     assert!(out.status.success(), "the reference failed");
@@ -57,7 +52,9 @@ fn reference(case: &serde_json::Value) -> Option<Vec<(u32, u8, u8, String)>> {
 #[test]
 fn dealer_wire_equals_the_reference() {
     let mut rng = Numbers(1);
-    for (n, width, two) in [(32, 28, false), (32, 20, true), (25, 30, true), (16, 3, false), (27, 33, false), (20, 14, true)] {
+    for (n, width, two) in
+        [(32, 28, false), (32, 20, true), (25, 30, true), (16, 3, false), (27, 33, false), (20, 14, true)]
+    {
         for rot in 0..3 {
             let t = Tile { rot, ..Tile::draw(&mut rng, n, width, two, 16) };
             let p = t.program(Route::Dealer);
@@ -68,8 +65,12 @@ fn dealer_wire_equals_the_reference() {
             };
             let run = run_tile(&p, &t.acc, &seeds, &Change::None);
             assert_eq!(run.result, t.wanted(), "{t:?}");
-            let mut got: Vec<_> =
-                run.records.iter().filter(|r| !r.payload.is_empty()).map(|r| (r.round, r.from.0, r.to.0, hex(&r.payload))).collect();
+            let mut got: Vec<_> = run
+                .records
+                .iter()
+                .filter(|r| !r.payload.is_empty())
+                .map(|r| (r.round, r.from.0, r.to.0, hex(&r.payload)))
+                .collect();
             got.sort();
             assert_eq!(got.len(), want.len(), "messages, {t:?}");
             for (g, w) in got.iter().zip(&want) {
@@ -113,10 +114,8 @@ fn dealer_is_right_on_all_of_a_small_ring() {
             let least = (64 - far.leading_zeros()) as u8 + 1;
             for h in [least, least + 1, least + 4] {
                 t.h = h;
-                let split = Change::Split {
-                    u: pairs.iter().map(|p| p.0).collect(),
-                    a: pairs.iter().map(|p| p.1).collect(),
-                };
+                let split =
+                    Change::Split { u: pairs.iter().map(|p| p.0).collect(), a: pairs.iter().map(|p| p.1).collect() };
                 let run = run_tile(&t.program(Route::Dealer), &t.acc, &[[1; 32], [2; 32], [3; 32]], &split);
                 assert_eq!(run.result, t.wanted(), "s {s}, m {m}, h {h}, two pieces {two}");
                 checked += pairs.len();
@@ -130,7 +129,9 @@ fn dealer_is_right_on_all_of_a_small_ring() {
 #[test]
 fn large_slopes_are_exact() {
     let mut rng = Numbers(3);
-    for (n, m) in [(25u8, (1i64 << 36) - 5), (28, (1 << 34) - 1), (30, (1 << 32) + 1), (31, (1 << 31) + 7), (32, (1 << 31) - 1)] {
+    for (n, m) in
+        [(25u8, (1i64 << 36) - 5), (28, (1 << 34) - 1), (30, (1 << 32) + 1), (31, (1 << 31) + 7), (32, (1 << 31) - 1)]
+    {
         for two in [false, true] {
             let count = 512;
             let most = (1i64 << (n - 2)) - 1;
@@ -139,13 +140,15 @@ fn large_slopes_are_exact() {
             let mut t = Tile::draw(&mut rng, n, s as u8, two, count);
             t.m = vec![m; count];
             t.s = vec![s; count];
-            t.acc = (0..count).map(|i| if i < 4 { [most, -most, 0, -1][i] } else { rng.between(-most, most) }).collect();
+            t.acc =
+                (0..count).map(|i| if i < 4 { [most, -most, 0, -1][i] } else { rng.between(-most, most) }).collect();
             t.b_p = vec![rng.between(0, 1 << (s - 1)); count];
             t.b_n = two.then(|| vec![t.b_p[0] + (1 << (s - 2)); count]);
             t.h = t.reach(most);
             for rot in 0..3 {
                 t.rot = rot;
-                let run = run_tile(&t.program(Route::Dealer), &t.acc, &[[4; 32], [5; 32], [6 + rot; 32]], &Change::None);
+                let run =
+                    run_tile(&t.program(Route::Dealer), &t.acc, &[[4; 32], [5; 32], [6 + rot; 32]], &Change::None);
                 assert_eq!(run.result, t.wanted(), "n {n}, m {m}, s {s}, two pieces {two}");
             }
         }

@@ -81,13 +81,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route, rotations: &[u8]
         let held = if plans.opened[id.index()] { x } else { e.open(x, zero_point(g.tensor(*id))) };
         e.b.emit(Op::Output { x: held, index: i as u32 });
     }
-    Ok(Lowered {
-        builder: e.b,
-        weights: e.weights,
-        thresholds: plans.thresholds,
-        reveal: e.reveal,
-        parts: e.parts,
-    })
+    Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal: e.reveal, parts: e.parts })
 }
 
 impl Emitter<'_> {

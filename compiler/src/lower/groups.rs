@@ -87,9 +87,8 @@ impl Costs {
         for j in 1..groups.len() {
             for i in 0..j {
                 let union = self.bits(groups[i].0.with(groups[j].0), n, k);
-                let more = |me: &mut Self, g: &(Layout, Vec<u32>)| {
-                    g.1.len() as u64 * union.saturating_sub(me.bits(g.0, n, k))
-                };
+                let more =
+                    |me: &mut Self, g: &(Layout, Vec<u32>)| g.1.len() as u64 * union.saturating_sub(me.bits(g.0, n, k));
                 let lost = more(self, &groups[i]) + more(self, &groups[j]);
                 best = best.min((lost, i, j));
             }
@@ -99,9 +98,8 @@ impl Costs {
 
     /// Channels that fit every layout join the group where they cost least.
     fn place(&mut self, f: &Formulas, free: &[u32], lists: &mut Vec<Vec<u32>>, k: u8) {
-        let cost = |me: &mut Self, list: &[u32]| {
-            list.len() as u64 * me.bits(Layout::of(&f.of(list).for_dealer()), f.n, k)
-        };
+        let cost =
+            |me: &mut Self, list: &[u32]| list.len() as u64 * me.bits(Layout::of(&f.of(list).for_dealer()), f.n, k);
         let best = (0..lists.len()).min_by_key(|i| {
             let joined = [&lists[*i], free].concat();
             cost(self, &joined) - cost(self, &lists[*i]).min(cost(self, &joined))

@@ -3,9 +3,9 @@
 //! Activations are shared *centred* (stored integer minus zero point), so padding is zero. Each tensor lives in the
 //! widest ring that a consumer asks for. First every operator is planned (constants, accumulator width), from the last to
 //! the first so that ring widths are known, then the instructions are emitted in order.
+mod balance;
 pub mod builder;
 pub mod compare;
-mod balance;
 pub mod dealer;
 mod emit;
 mod groups;

@@ -1,12 +1,12 @@
 //! One requantization as a program: an owner shares accumulators, the receiver learns the results.
+use super::wrapped::{Change, Own, Wrapped};
 use compiler::lower::Lowered;
 use compiler::lower::builder::Builder;
-use compiler::lower::requant::{Formula, Source, requantize};
 use compiler::lower::dealer;
+use compiler::lower::requant::{Formula, Source, requantize};
 use compiler::pipeline::Route;
 use compiler::profile::REP3;
 use compiler::schedule::schedule;
-use super::wrapped::{Change, Own, Wrapped};
 use ir::program::DType;
 use ir::{Holders, Interface, Op, Party, Port, Program};
 use runtime_protocols::data::Value;
@@ -58,13 +58,16 @@ impl Tile {
     /// A tile of `count` elements, shifts up to `width`, with accumulators that reach both clamps.
     pub fn draw(rng: &mut Numbers, n: u8, width: u8, two: bool, count: usize) -> Tile {
         let most = 1i64 << (n - 3);
-        let s: Vec<i64> = (0..count).map(|e| i64::from(width) - if e == 0 { 0 } else { rng.between(0, 5).min(width.into()) }).collect();
+        let s: Vec<i64> = (0..count)
+            .map(|e| i64::from(width) - if e == 0 { 0 } else { rng.between(0, 5).min(width.into()) })
+            .collect();
         let largest = ((1i64 << 31) - 1).min((1 << (62 - n)) - 1);
         let m: Vec<i64> = s.iter().map(|q| (rng.between(1, 300 << q) / most).clamp(1, largest)).collect();
         let split: Vec<i64> = (0..count).map(|_| if two { rng.between(-100, 100) } else { -128 }).collect();
         let b_p: Vec<i64> = s.iter().map(|q| rng.between(0, (1 << q) - 1)).collect();
         let b_n: Option<Vec<i64>> = two.then(|| b_p.iter().zip(&s).map(|(b, q)| b + (1 << q) / 2).collect());
-        let acc = (0..count).map(|_| if rng.between(0, 3) == 0 { rng.between(-8, 8) } else { rng.between(-most, most) });
+        let acc =
+            (0..count).map(|_| if rng.between(0, 3) == 0 { rng.between(-8, 8) } else { rng.between(-most, most) });
         let acc = acc.collect();
         let (lo, hi) = (vec![-128; count], vec![127; count]);
         let mut tile = Tile { n, k: 12, width, h: 0, rot: 0, acc, m, s, b_p, b_n, split, lo, hi };
@@ -74,7 +77,8 @@ impl Tile {
 
     /// Bits that hold the distance of every floor to every bound, with its sign.
     pub fn reach(&self, most: i64) -> u8 {
-        let furthest = (0..self.m.len()).map(|e| ((i128::from(self.m[e]) * i128::from(most)) >> self.s[e]) as u64 + 400);
+        let furthest =
+            (0..self.m.len()).map(|e| ((i128::from(self.m[e]) * i128::from(most)) >> self.s[e]) as u64 + 400);
         (64 - furthest.max().unwrap_or(1).leading_zeros()) as u8 + 1
     }
 

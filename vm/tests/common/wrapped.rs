@@ -159,4 +159,3 @@ pub fn low_bits(x: &Data) -> Vec<bool> {
         }
     }
 }
-
