@@ -49,6 +49,7 @@ impl Desk {
         let (stdout, _) = self.check(line, 0);
         let path = root().join("testdata/cli").join(file);
         if std::env::var_os("QNN_BLESS").is_some() {
+            fs::create_dir_all(root().join("testdata/cli")).expect("writable");
             fs::write(&path, &stdout).expect("writable");
         }
         let want = fs::read_to_string(&path).unwrap_or_default();
