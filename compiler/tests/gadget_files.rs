@@ -66,6 +66,7 @@ fn settle(g: &Gadget<'_>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/exec").join(format!("{}.qir", g.name));
     let now = text(g);
     if std::env::var_os("QNN_BLESS").is_some() {
+        fs::create_dir_all(path.parent().expect("has a folder")).expect("folder");
         fs::write(&path, &now).expect("writable");
     }
     let kept = fs::read_to_string(&path).unwrap_or_default();
@@ -81,7 +82,8 @@ fn signed(x: i64, k: u8) -> i64 {
 /// Smallest, largest and neighbours of zero in a ring of k bits.
 fn extremes(k: u8) -> Vec<i64> {
     let (lo, hi) = (signed(1 << (k - 1), k), signed((1u64 << (k - 1)).wrapping_sub(1) as i64, k));
-    let mut all = vec![lo, signed(lo.wrapping_add(1), k), signed(-1, k), 0, signed(1, k), signed(hi.wrapping_sub(1), k), hi];
+    let mut all =
+        vec![lo, signed(lo.wrapping_add(1), k), signed(-1, k), 0, signed(1, k), signed(hi.wrapping_sub(1), k), hi];
     all.sort_unstable();
     all.dedup();
     all
@@ -315,9 +317,19 @@ fn requantizations() {
     requantization("shift-32", "A slope just below 2^-10, shift 32", &[byte((1 << 22) - 1, 32, half(32))], 1 << 20);
     requantization("shift-33", "A slope of 2^-10, shift 33", &[byte(1 << 23, 33, half(33))], 1 << 20);
     requantization("shift-40", "A slope of about 0.003, shift 40", &[byte(3_298_534_883, 40, half(40))], 1 << 20);
-    requantization("relu", "Negative numbers become the smallest value", &[Stair::one(5, 4, 8 - (128 << 4), -128, 127)], 2000);
+    requantization(
+        "relu",
+        "Negative numbers become the smallest value",
+        &[Stair::one(5, 4, 8 - (128 << 4), -128, 127)],
+        2000,
+    );
     requantization("wide", "The largest accumulators of a ring of 32 bits", &[byte(257, 31, half(31))], (1 << 30) - 1);
-    requantization("constant", "A clamp of one value", &[Stair { m: 1, s: 0, above: -1000, below: -1000, lo: 7, split: 7, hi: 8 }], 100);
+    requantization(
+        "constant",
+        "A clamp of one value",
+        &[Stair { m: 1, s: 0, above: -1000, below: -1000, lo: 7, split: 7, hi: 8 }],
+        100,
+    );
     requantization("dead", "A dead channel: [acc >= 0]", &[Stair::one(1, 12, 1 << 12, 0, 1)], 1 << 11);
     let pieces = Stair { m: 3, s: 3, above: 4, below: 3, lo: -128, split: 0, hi: 127 };
     requantization("two-pieces", "Ties away from zero: above zero up, below it down", &[pieces], 500);

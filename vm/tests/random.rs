@@ -114,8 +114,7 @@ fn check(p: &Program, weights: &[Vec<i32>], draw: &mut Draw, nets: &mut Networks
     let over_tcp = play(all().expect("accepted before"), &mut nets.tcp, &given, &weights);
     let over_tcp = outputs(p, &over_tcp, what);
     assert_eq!(in_memory, over_tcp, "{what}: the same keys, other outputs");
-    let plain: Vec<Vec<Vec<i64>>> =
-        (0..12).map(|seed| eval_with_masks(p, &typed, &given, &weights, seed)).collect();
+    let plain: Vec<Vec<Vec<i64>>> = (0..12).map(|seed| eval_with_masks(p, &typed, &given, &weights, seed)).collect();
     for (i, output) in in_memory.iter().enumerate() {
         if plain.iter().any(|other| other[i] != plain[0][i]) {
             counts.random += 1;
@@ -185,7 +184,8 @@ fn changed_programs() {
         for (name, p, weights) in &sources {
             let Some(mut m) = mutate(p, &mut draw) else { continue };
             // Mostly the messages and openings that the change needs, or hardly any would be accepted.
-            if draw.below(10) > 0 && m.parties == 3 && m.rounds.iter().all(|r| r.exchange_end as usize <= m.insts.len()) {
+            if draw.below(10) > 0 && m.parties == 3 && m.rounds.iter().all(|r| r.exchange_end as usize <= m.insts.len())
+            {
                 declare(&mut m, &PROTOCOLS[0]);
             }
             if ir::text::print(&m, false).as_ref() == ir::text::print(p, false).as_ref() {

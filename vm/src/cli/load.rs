@@ -53,9 +53,7 @@ impl Loaded {
     pub fn check_memory(&self, args: &RunArgs) -> Result<(), Failure> {
         let weights: u64 = self.program.interface.weights.iter().map(|w| 4 * elements(w)).sum();
         let held = if args.weights.is_some() { weights } else { 0 };
-        let need = [self.memory, 4 * self.file_bytes, held, BASE_MEMORY]
-            .into_iter()
-            .fold(0u64, u64::saturating_add);
+        let need = [self.memory, 4 * self.file_bytes, held, BASE_MEMORY].into_iter().fold(0u64, u64::saturating_add);
         match args.memory_limit {
             Some(limit) if limit < need => Err(Failure::new(
                 Failure::LIMIT,

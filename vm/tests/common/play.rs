@@ -1,6 +1,6 @@
 //! A program on every runtime, all parties in this process.
 #![allow(dead_code, missing_docs, reason = "each test file uses a part")]
-use ir::{Messages, Op, Party, Program};
+use ir::{Messages, Party, Program};
 use runtime_protocols::link::Link;
 use runtime_protocols::rep3::Rep3;
 use runtime_protocols::runtime::{Exchange, Flat, Runtime};
@@ -61,8 +61,8 @@ pub fn side(machine: &mut Machine, link: &mut impl Link, inputs: &[Vec<i64>], we
     let p = machine.program();
     let own: Vec<Option<Vec<i64>>> =
         inputs.iter().zip(&p.interface.inputs).map(|(x, port)| (port.party == me).then(|| x.clone())).collect();
-    let weights = (p.interface.weight_owner == me)
-        .then(|| ir::weights::Weights { program: [0; 32], tensors: weights.to_vec() });
+    let weights =
+        (p.interface.weight_owner == me).then(|| ir::weights::Weights { program: [0; 32], tensors: weights.to_vec() });
     machine.setup(weights.as_ref(), link).expect("set-up");
     machine.infer(&own, link).expect("inference")
 }

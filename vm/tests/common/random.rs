@@ -47,21 +47,14 @@ pub struct Random {
     pub weights: Vec<Vec<i32>>,
     /// Values that may be used.
     pool: Vec<Value>,
-    /// Masks with their results.
-    masks: Vec<(u32, Value)>,
 }
 
 impl Random {
     pub fn new(seed: u64) -> Self {
         let interface = Interface { inputs: vec![], outputs: vec![], weights: vec![], weight_owner: Party(0) };
         let mut draw = Draw(seed);
-        let mut r = Random {
-            builder: Builder::new(interface, 3),
-            draw: Draw(draw.next()),
-            weights: vec![],
-            pool: vec![],
-            masks: vec![],
-        };
+        let mut r =
+            Random { builder: Builder::new(interface, 3), draw: Draw(draw.next()), weights: vec![], pool: vec![] };
         r.builder.interface.weight_owner = Party(draw.below(3) as u8);
         for index in 0..draw.within(1, 3) as u32 {
             let shape = draw.of(&SHAPES);
@@ -118,11 +111,11 @@ impl Random {
     }
 
     fn terms(&mut self, planes: u8) -> Terms {
-        let mut term = |d: &mut Draw| {
+        let term = |d: &mut Draw| {
             let set = (0..4).fold(0u64, |s, _| s | 1 << d.below(usize::from(planes).min(64)));
             if d.below(3) == 0 { 1 << d.below(usize::from(planes).min(64)) } else { set }
         };
-        let mut result = |d: &mut Draw| (0..d.within(0, 3)).map(|_| term(d)).collect::<Vec<u64>>();
+        let result = |d: &mut Draw| (0..d.within(0, 3)).map(|_| term(d)).collect::<Vec<u64>>();
         Terms((0..self.draw.within(1, 3)).map(|_| result(&mut self.draw)).collect())
     }
 
@@ -225,7 +218,8 @@ impl Random {
             "stack" => {
                 let first = self.pick(bits)?;
                 let (form, len) = (self.ty(first).form, self.ty(first).len());
-                let more = (0..self.draw.below(3)).filter_map(|_| self.pick(|t| bits(t) && t.form == form && t.len() == len));
+                let more =
+                    (0..self.draw.below(3)).filter_map(|_| self.pick(|t| bits(t) && t.form == form && t.len() == len));
                 Op::Stack { parts: std::iter::once(first).chain(more.collect::<Vec<_>>()).collect() }
             }
             "as_sum" => {
@@ -283,8 +277,13 @@ impl Random {
             }
             "expand" => {
                 let x = self.pick(ring)?;
-                let mut shape: Vec<u32> =
-                    self.ty(x).shape.clone().into_iter().map(|d| if d == 1 { 1 + self.draw.below(3) as u32 } else { d }).collect();
+                let mut shape: Vec<u32> = self
+                    .ty(x)
+                    .shape
+                    .clone()
+                    .into_iter()
+                    .map(|d| if d == 1 { 1 + self.draw.below(3) as u32 } else { d })
+                    .collect();
                 if self.draw.below(2) == 0 && shape.len() < 6 {
                     shape.insert(0, 2);
                 }
@@ -357,7 +356,6 @@ impl Random {
         let tag = self.builder.tag() + 17;
         let of = self.terms(width);
         let masked = self.push(Op::Mask { x, tag })?;
-        self.masks.push((tag, masked));
         let t = self.push(Op::Join { x: masked })?;
         let beta = self.push(Op::Beta { tag, width, shape: Dims(shape), rot })?;
         let products = self.push(Op::ProductsH { x: beta, of: of.clone() })?;
