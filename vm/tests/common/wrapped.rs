@@ -49,6 +49,10 @@ impl Runtime for Wrapped {
         self.inner.me()
     }
 
+    fn parties(&self) -> u8 {
+        self.inner.parties()
+    }
+
     fn pieces(&self, form: Form) -> usize {
         self.inner.pieces(form)
     }
