@@ -4,8 +4,7 @@ use compiler::lower::builder::Builder;
 use compiler::lower::compare::{carry_trees, pick};
 use compiler::lower::requant::{Formula, Source, bit_to_ring, requantize};
 use compiler::lower::{Lowered, dealer};
-use compiler::profile::REP3;
-use compiler::schedule::schedule;
+use compiler::pipeline::program_of;
 use ir::eval::{eval, threshold};
 use ir::program::DType;
 use ir::{Holders, Interface, Op, Party, Port, Value};
@@ -52,7 +51,8 @@ fn text(g: &Gadget<'_>) -> String {
         }
     };
     b.emit(Op::Output { x: y, index: 0 });
-    let p = schedule(Lowered { builder: b, weights: vec![], thresholds: 0, reveal: "output" }, &REP3);
+    let (reveal, parts, results) = ("output".into(), vec![], vec![]);
+    let p = program_of(Lowered { builder: b, weights: vec![], thresholds: 0, reveal, parts, results });
     let typed = ir::verify::verify(&p).unwrap_or_else(|bad| panic!("{}: {}", g.name, bad[0]));
     let want: Vec<i64> = g.inputs.iter().map(|x| (g.meaning)(*x)).collect();
     let got = eval(&p, &typed, std::slice::from_ref(&g.inputs), &[]);

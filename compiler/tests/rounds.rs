@@ -28,7 +28,7 @@ fn check(dir: &Path) -> usize {
     for path in paths {
         let model = fs::read(&path).expect("readable");
         for route in [Route::Dealer, Route::Boolean] {
-            let Ok(c) = compile_with(&model, Options { route }) else { continue };
+            let Ok(c) = compile_with(&model, Options { route, ..Options::default() }) else { continue };
             let rounds = c.program.rounds.len() - c.program.setup_rounds as usize;
             assert_eq!(rounds, longest_chain(&c.program), "{} {route:?}", path.display());
             compiled += 1;

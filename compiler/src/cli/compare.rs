@@ -7,7 +7,7 @@ use super::inspect::{load, load_verified};
 use super::simulate::{Sources, inputs};
 use super::{print, print_json};
 use compiler::npy::{Array, read_npz};
-use compiler::pipeline::Compiled;
+use compiler::pipeline::{Compiled, Options};
 use compiler::qgraph::eval::{TensorData, eval};
 use compiler::qgraph::{Graph, TensorId};
 use ir::eval::{Plain, eval_observed};
@@ -67,7 +67,7 @@ fn layer(g: &Graph, operator: usize, name: &'static str, id: TensorId, got: &[i6
 /// Runs and compares; exit code 1 if anything differs.
 pub fn compare(args: &CompareArgs) -> Result<u8, Failure> {
     let model = files::read(&args.model, MAX_MODEL)?;
-    let compiled = build(&model).map_err(|r| r.failure())?;
+    let compiled = build(&model, Options::default()).map_err(|r| r.failure())?;
     let g = &compiled.graph;
     let given = inputs(g, &args.sources)?;
     let values = eval(g, &given).map_err(|e| Failure::input(&e.to_string(), "check the inputs"))?;

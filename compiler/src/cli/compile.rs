@@ -1,5 +1,5 @@
 //! `qnnc MODEL.tflite -o MODEL.mpcb`: writes the program and the private weights.
-use super::check::{MAX_MODEL, refusal};
+use super::check::{MAX_MODEL, build, refusal};
 use super::failure::Failure;
 use super::files::{self, Access};
 use super::instruments::Watch;
