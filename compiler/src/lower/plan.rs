@@ -347,9 +347,10 @@ impl Planner<'_> {
                 let out = Output { zero_point: z as i32, lo: *lo, hi: *hi };
                 Ok(Plan::Max { clamp: Some(self.clamp(op, out, from, to)?) })
             }
-            Kind::Mean { axes, multiplier, out, .. } => {
+            Kind::Mean { axes, rescale, out, .. } => {
                 let count: i64 = axes.iter().map(|a| x.shape[*a] as i64).product();
-                let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
+                let rule = Rule::of_channel(rescale, 0).ok_or_else(|| self.no_multiplier(op, 0))?;
+                let staircase = Staircase::new(rule, *out);
                 let (from, to) = (count * from, count * to);
                 Ok(Plan::Mean { formulas: self.single(op, fit(&staircase, from, to), from, to)? })
             }

@@ -244,9 +244,7 @@ fn eval_one(kind: &Kind, x: &Operand<'_>, out: &Tensor) -> Evaluated<Vec<i32>> {
         Kind::FullyConnected { linear } => linear::fully_connected(linear, x),
         Kind::AveragePool2d { window, lo, hi } => pool::average(window, *lo, *hi, x, &out.shape),
         Kind::MaxPool2d { window, lo, hi } => pool::max(window, *lo, *hi, x, &out.shape),
-        Kind::Mean { axes, input_zero_point, multiplier, out } => {
-            reduce::mean(axes, *input_zero_point, *multiplier, out, x)
-        }
+        Kind::Mean { axes, input_zero_point, rescale, out } => reduce::mean(axes, *input_zero_point, rescale, out, x),
         Kind::ReduceExtremum { axes, largest } => reduce::extremum(axes, *largest, x),
         Kind::ReduceProduct { axes, input_zero_point, multiplier, out } => {
             reduce::product(axes, *input_zero_point, *multiplier, out, x)

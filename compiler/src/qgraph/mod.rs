@@ -219,8 +219,8 @@ pub enum Kind {
     AveragePool2d { window: Window, lo: i32, hi: i32 },
     /// Maximum over the positions inside the input, then clamp.
     MaxPool2d { window: Window, lo: i32, hi: i32 },
-    /// `R(Σ(q − input_zero_point), multiplier)`, for MEAN (the multiplier already has the count divided in) and SUM.
-    Mean { axes: Vec<usize>, input_zero_point: i32, multiplier: Multiplier, out: Output },
+    /// `Σ(q − input_zero_point)`, rescaled, for MEAN (the multiplier already has the count divided in) and SUM.
+    Mean { axes: Vec<usize>, input_zero_point: i32, rescale: Rescale, out: Output },
     /// Both operands brought to one scale, added, rescaled; NumPy broadcasting.
     Add { left_shift: u32, operands: [AddOperand; 2], multiplier: Multiplier, out: Output },
     /// Pads each axis (before, after) with a stored integer.

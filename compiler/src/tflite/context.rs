@@ -232,7 +232,8 @@ impl<'a> Context<'a> {
         self.raw.tensors[index].rank
     }
 
-    fn dtype(&mut self, index: usize) -> Result<DType, Stop> {
+    /// Stored type of a tensor.
+    pub(super) fn dtype(&mut self, index: usize) -> Result<DType, Stop> {
         match &self.facts[index].dtype {
             Ok(dtype) => Ok(*dtype),
             Err(fault) => {
@@ -373,10 +374,11 @@ impl<'a> Context<'a> {
     /// An input or output of the model.
     pub(super) fn interface(&mut self, index: usize) -> Result<(), Stop> {
         let dtype = self.dtype(index)?;
-        if !self.is_input[index] && matches!(dtype, DType::I32 | DType::I64 | DType::Bool) {
-            return self.plain(index, &[dtype]).map(|_| ());
+        match dtype {
+            DType::I32 if self.is_input[index] => self.activation_or_int32(index).map(|_| ()),
+            DType::I32 | DType::I64 | DType::Bool if !self.is_input[index] => self.plain(index, &[dtype]).map(|_| ()),
+            _ => self.data(index).map(|_| ()),
         }
-        self.data(index).map(|_| ())
     }
 
     /// A result or operand without scale, of one of the types `allowed`; a constant is kept with the tensor.

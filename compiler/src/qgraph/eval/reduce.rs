@@ -1,7 +1,7 @@
 //! MEAN, SUM, REDUCE_MAX, REDUCE_MIN, REDUCE_PROD, ARG_MAX, ARG_MIN and TOPK_V2.
 use super::pointwise::store;
 use super::{Evaluated, Operand, dense_strides, offsets};
-use crate::qgraph::{Multiplier, Output, fixed};
+use crate::qgraph::{Multiplier, Output, Rescale, fixed};
 
 /// Number of results, and for each element of `x` the result it goes into.
 fn groups(axes: &[usize], x: &Operand<'_>) -> Evaluated<(usize, Vec<usize>)> {
@@ -19,16 +19,19 @@ fn groups(axes: &[usize], x: &Operand<'_>) -> Evaluated<(usize, Vec<usize>)> {
 pub(super) fn mean(
     axes: &[usize],
     input_zero_point: i32,
-    multiplier: Multiplier,
+    rescale: &Rescale,
     out: &Output,
     x: &Operand<'_>,
 ) -> Evaluated<Vec<i32>> {
+    if rescale.channels().is_some_and(|channels| channels != 1) {
+        return Err("takes one multiplier");
+    }
     let (count, into) = groups(axes, x)?;
     let mut sums = vec![0i32; count];
     for (&q, to) in x.data.iter().zip(into) {
         sums[to] = sums[to].wrapping_add(q.wrapping_sub(input_zero_point));
     }
-    Ok(sums.into_iter().map(|sum| store(fixed::rescale(sum, multiplier).into(), out)).collect())
+    Ok(sums.into_iter().map(|sum| store(fixed::requantize(rescale, 0, sum.into()), out)).collect())
 }
 
 pub(super) fn extremum(axes: &[usize], largest: bool, x: &Operand<'_>) -> Evaluated<Vec<i32>> {

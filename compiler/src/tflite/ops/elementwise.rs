@@ -60,7 +60,9 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Fault> {
 
 pub(super) fn quantize(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
     site.operands(1, 1)?;
-    let (input, result) = (cx.data(site.operand(0)?)?, site.result()?);
+    let (operand, result) = (site.operand(0)?, site.result()?);
+    let wide = cx.dtype(operand)? == DType::I32;
+    let input = if wide { cx.activation_or_int32(operand)? } else { cx.data(operand)? };
     let output = if input.dtype == DType::I16 { cx.activation_or_int32(result)? } else { cx.activation(result)? };
     let multiplier = arith::multiplier(f64::from(input.quant.scale) / f64::from(output.quant.scale))?;
     let out = Fused::None.output(output.dtype, output.quant)?;

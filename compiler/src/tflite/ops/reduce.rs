@@ -6,7 +6,7 @@ use super::super::context::{Activation, Context, Site, no_options};
 use super::super::fault::{Stop, unsupported};
 use super::super::schema::tflite::BuiltinOptionsRef;
 use super::{axis, field};
-use crate::qgraph::{DType, Kind, Multiplier, TensorId};
+use crate::qgraph::{DType, Kind, Multiplier, Rescale, TensorId};
 
 /// Operand, result and axes of a reduction, each axis once.
 fn reduction(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Activation, Activation, Vec<usize>), Stop> {
@@ -36,18 +36,25 @@ fn reduction(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Activation, Activ
 
 /// MEAN and SUM, which differ in the multiplier.
 ///
-/// int8 SUM is computed as uint8 SUM: the reference kernel reads and writes int8 data as uint8, which no user can want.
+/// int8 SUM is the deliberate exception to the reference kernels, which take int8 data as uint8 there: it is computed
+/// as it is meant, with one rounding, which is also what TFLite's optimized kernels give.
 pub(super) fn mean(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
     let (input, output, axes) = reduction(cx, site)?;
-    let mut multiplier = arith::multiplier(f64::from(input.quant.scale) / f64::from(output.quant.scale))?;
-    if site.name == "SUM" {
-        input.expect_8_bit(site.name)?;
-    } else {
-        let count = axes.iter().map(|&axis| input.shape[axis]).product();
-        multiplier = divided(multiplier, count).ok_or_else(arith::scales_apart)?;
-    }
+    let real = f64::from(input.quant.scale) / f64::from(output.quant.scale);
+    let multiplier = arith::multiplier(real)?;
+    let rescale = match (site.name, input.dtype) {
+        ("SUM", DType::I8) => Rescale::Once(vec![real]),
+        ("SUM", _) => {
+            input.expect_8_bit(site.name)?;
+            Rescale::Twice(vec![multiplier])
+        }
+        _ => {
+            let count = axes.iter().map(|&axis| input.shape[axis]).product();
+            Rescale::Twice(vec![divided(multiplier, count).ok_or_else(arith::scales_apart)?])
+        }
+    };
     let out = Fused::None.output(output.dtype, output.quant)?;
-    Ok((Kind::Mean { axes, input_zero_point: input.quant.zero_point, multiplier, out }, vec![input.id]))
+    Ok((Kind::Mean { axes, input_zero_point: input.quant.zero_point, rescale, out }, vec![input.id]))
 }
 
 /// REDUCE_MAX, REDUCE_MIN: scales are not looked at.

@@ -5,7 +5,7 @@ use super::super::codes;
 use super::super::context::{Activation, Context, Site};
 use super::super::fault::{Fault, Stop, unsupported};
 use super::table::gelu;
-use crate::qgraph::{Kind, Multiplier, TensorId, fixed};
+use crate::qgraph::{Kind, TensorId, fixed};
 
 /// 513 samples of a function over int16, each moved a little so that the lines between them err less.
 pub(super) fn samples(
@@ -110,16 +110,13 @@ struct Curve {
 
 impl Curve {
     fn new(name: &'static str, input: &Activation, output: &Activation) -> Result<Curve, Fault> {
-        if output.quant.scale != 1.0 / 32768.0 {
+        if log_2(output.quant.scale) != Some(-15) {
             let reason = format!("int16 {name} needs the output scale 1/32768, not {}", output.quant.scale);
             let fault = unsupported(codes::QUANT_UNSUPPORTED, reason, "quantize the model again");
             return Err(fault.at(output.id.index()));
         }
-        let Multiplier { m, e } = arith::multiplier(input.quant.scale.into())?;
-        // A power of two is 2^30 · 2^(e-31); the scale is then 2^(e-1).
-        let left = 12 + e - 1;
         let most = if name == "TANH" { 1 } else { 0 };
-        if m == 1 << 30 && (0..=most).contains(&left) {
+        if let Some(left) = log_2(input.quant.scale).map(|log| log + 12).filter(|left| (0..=most).contains(left)) {
             return Ok(Curve { multiplier: 3 << left, shift: 0 });
         }
         let mut multiplier = f64::from(input.quant.scale) * 4096.0 * 3.0;
@@ -165,8 +162,43 @@ impl Curve {
     }
 }
 
-/// The kernel's sample `i` of 256: the logistic function at i/24, in 65536ths.
+/// The kernel's sample `i` of 256: the logistic function at i/24, in 65536ths, moved by half of what a line to the next
+/// sample errs in the middle. The last one saturates.
 fn sigmoid(i: u32) -> u32 {
+    if i >= 255 {
+        return 65535;
+    }
+    let real = |x: f64| 65536.0 / (1.0 + (-x / 24.0).exp());
+    let x = f64::from(i);
+    let line = (real(x) + real(x + 1.0)) / 2.0;
     // Exact: between 32768 and 65536.
-    (65536.0 / (1.0 + (-f64::from(i) / 24.0).exp())).round().min(65535.0) as u32
+    (real(x) + (real(x + 0.5) - line) / 2.0).round() as u32
+}
+
+/// The power of two that a scale is, within the tolerance of the kernels.
+fn log_2(scale: f32) -> Option<i32> {
+    let log = scale.ln() * (1.0 / std::f32::consts::LN_2);
+    // Exact: between -149 and 128.
+    ((log - log.round()).abs() < 1e-3).then(|| log.round() as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_of_the_logistic_function() {
+        let samples: Vec<u32> = (0..256).map(sigmoid).collect();
+        assert_eq!(samples[..5], [32768, 33451, 34133, 34813, 35493]);
+        assert!(samples.is_sorted());
+        for (i, &sample) in samples.iter().enumerate() {
+            let real = 65536.0 / (1.0 + (-(i as f64) / 24.0).exp());
+            assert!((f64::from(sample) - real).abs() < 1.2, "{i}: {sample}, {real}");
+        }
+    }
+
+    #[test]
+    fn scales_near_a_power_of_two_count_as_one() {
+        assert_eq!((log_2(1.0 / 4096.0), log_2(1.0005 / 4096.0), log_2(1.01)), (Some(-12), Some(-12), None));
+    }
 }
