@@ -4,7 +4,7 @@
 //! reference kernel keeps a real number, the double itself). Shapes are static, operators stand in topological order.
 //! `tflite` builds it, [`eval`] is the oracle, `lower` turns it into `ir`.
 #[cfg(test)]
-mod draw;
+pub(crate) mod draw;
 pub mod eval;
 pub mod fixed;
 mod movement;
