@@ -4,8 +4,9 @@
 //! the first inference.
 use crate::lower::Lowered;
 use crate::profile::Profile;
+use ir::memory;
 use ir::ops::Class;
-use ir::verify::{last_uses, type_program};
+use ir::verify::type_program;
 use ir::{Form, Inst, Messages, Op, Party, Program, Round, Value};
 
 /// Kernel set whose rounding the program reproduces.
@@ -146,38 +147,10 @@ fn results_of(op: &Op<Value>) -> usize {
 /// Bytes of values and messages alive at once in the party that needs most.
 fn peak_memory(p: &Program) -> u64 {
     let Ok(typed) = type_program(p) else { return 0 };
-    let last = last_uses(p, &typed);
     let pieces = |form: Form, party: Party| match form {
         Form::Public => 1,
         Form::Shared => 2,
         Form::Sum(h) | Form::Held(h) => u64::from(h.contains(party)),
     };
-    let exchanges = |i: usize| p.rounds.get(p.rounds.partition_point(|r| r.exchange_end as usize <= i));
-    let mut dead_after: Vec<Vec<usize>> = vec![vec![]; p.insts.len()];
-    for (v, i) in last.iter().enumerate() {
-        if *i != u32::MAX {
-            dead_after[*i as usize].push(v);
-        }
-    }
-    (0..p.parties)
-        .map(Party)
-        .map(|me| {
-            let size = |v: usize| pieces(typed.types[v].form, me) * typed.types[v].memory_bytes();
-            let (mut now, mut most) = (0u64, 0u64);
-            for (i, dead) in dead_after.iter().enumerate() {
-                now += typed.results(i).map(size).sum::<u64>();
-                let mut buffers = 0;
-                if p.insts[i].op.class() == Class::Round {
-                    let messages = exchanges(i).map(|r| &r.messages);
-                    buffers = messages.map_or(0, |m| {
-                        (0..p.parties).map(Party).map(|q| m.get(p.parties, me, q) + m.get(p.parties, q, me)).sum()
-                    });
-                }
-                most = most.max(now + buffers);
-                now -= dead.iter().map(|v| size(*v)).sum::<u64>();
-            }
-            most
-        })
-        .max()
-        .unwrap_or(0)
+    (0..p.parties).map(Party).map(|me| memory::peak(p, &typed, me, |form| pieces(form, me))).max().unwrap_or(0)
 }

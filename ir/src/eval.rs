@@ -52,10 +52,22 @@ impl Masks {
 
 /// Runs a verified program. `inputs` and `weights` are stored integers; returns the outputs in order.
 pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>]) -> Vec<Vec<i64>> {
+    eval_with_masks(p, typed, inputs, weights, 0)
+}
+
+/// [`eval`] with other masks for each `seed`. An output that depends on the seed is one that a protocol draws at random.
+pub fn eval_with_masks(
+    p: &Program,
+    typed: &Typed,
+    inputs: &[Vec<i64>],
+    weights: &[Vec<i32>],
+    seed: u64,
+) -> Vec<Vec<i64>> {
+    let seed = seed.wrapping_mul(0xd134_2543_de82_ef95);
     let mut values: Vec<Option<Plain>> = vec![None; typed.types.len()];
     let mut outputs = vec![Vec::new(); p.interface.outputs.len()];
     let last = crate::verify::last_uses(p, typed);
-    let mut masks = Masks(0x9e37_79b9_7f4a_7c15);
+    let mut masks = Masks(0x9e37_79b9_7f4a_7c15 ^ seed);
     for (i, inst) in p.insts.iter().enumerate() {
         let arg = |v: &crate::Value| values[v.index()].as_ref().expect("verified: defined before use");
         let ty = |v: &crate::Value| &typed.types[v.index()];
@@ -91,11 +103,11 @@ pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>
             }
             Op::Beta { tag, width, shape, .. } => {
                 let len = shape.0.iter().map(|d| *d as usize).product();
-                vec![Plain::Bits(beta(*tag, (*width).into(), len))]
+                vec![Plain::Bits(beta(seed, *tag, (*width).into(), len))]
             }
             Op::Mask { x, tag } => {
                 let data = arg(x).bits();
-                vec![Plain::Bits(xor(data, &beta(*tag, data.len(), ty(x).len())))]
+                vec![Plain::Bits(xor(data, &beta(seed, *tag, data.len(), ty(x).len())))]
             }
             op => vec![pure(
                 &op.map(|v| (values[v.index()].as_ref().expect("defined"), &typed.types[v.index()])),
@@ -120,8 +132,8 @@ pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>
 }
 
 /// Masks of a tag.
-fn beta(tag: u32, width: usize, len: usize) -> Vec<Vec<u8>> {
-    let mut masks = Masks(0x2545_f491_4f6c_dd1d ^ (u64::from(tag) + 1) << 20);
+fn beta(seed: u64, tag: u32, width: usize, len: usize) -> Vec<Vec<u8>> {
+    let mut masks = Masks(0x2545_f491_4f6c_dd1d ^ seed ^ (u64::from(tag) + 1) << 20);
     (0..width).map(|_| (0..len).map(|_| (masks.next() >> 40) as u8 & 1).collect()).collect()
 }
 

@@ -6,6 +6,7 @@ pub mod eval;
 pub mod exit;
 pub mod imm;
 pub mod infer;
+pub mod memory;
 pub mod ops;
 pub mod program;
 pub mod shape;

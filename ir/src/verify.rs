@@ -8,7 +8,7 @@
 //! - V5 a join's summands come from a split or a mask, so that each is masked
 //! - V6 nothing is opened but what an output delivers; the bits opened are the bits declared
 //! - V7 each output is delivered once, after set-up
-//! - V8 set-up uses weights only
+//! - V8 set-up uses weights only, and nothing else reads weights
 //! - V9 the interface makes sense: parties exist, scales are positive numbers, tensors have a size; no message is longer
 //!   than 2^40 bytes or goes to its sender
 //! - V10 a tag names one mask and at most one beta, of equal width, length and roles; and no mask hides what was made
@@ -155,6 +155,7 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
                 }
             }
             Op::Input { .. } if i < setup_end => report(8, i, "an input during set-up".into()),
+            Op::Weight { .. } if i >= setup_end => report(8, i, "weights are read after set-up".into()),
             _ => {}
         }
     }

@@ -3,7 +3,8 @@
 //! It orders work and moves values; what an op means is said by the op table, how shares behave by the runtime. No branch
 //! and no index here depends on a secret.
 use crate::local;
-use ir::verify::{Typed, Violation, last_uses, verify};
+use ir::memory;
+use ir::verify::{Typed, Violation, verify};
 use ir::weights::Weights;
 use ir::{Op, Party, Program};
 use runtime_protocols::data::{Data, Value};
@@ -17,6 +18,22 @@ pub enum LoadError {
     /// The verifier refuses it.
     #[error("the program breaks {} rules, first {}", .0.len(), .0[0])]
     Verify(Vec<Violation>),
+    /// The runtime is one of another number of parties.
+    #[error("the program is for {program} parties, the protocol has {runtime}; compile it for this protocol")]
+    Parties {
+        /// In the program.
+        program: u8,
+        /// In the runtime.
+        runtime: u8,
+    },
+    /// The values take more than the program says.
+    #[error("the program declares {declared} bytes of memory, a party needs {needed}; compile the model again")]
+    Memory {
+        /// In the program.
+        declared: u64,
+        /// Counted here.
+        needed: u64,
+    },
     /// The runtime's messages differ from those the program declares.
     #[error("round {round}: the program declares messages that the protocol does not send")]
     Messages {
@@ -71,6 +88,7 @@ pub struct Machine {
     dead_after: Vec<Vec<u32>>,
     runtime: Box<dyn Runtime>,
     values: Vec<Option<Value>>,
+    needed: u64,
     inference: u64,
 }
 
@@ -80,7 +98,8 @@ struct Inputs<'a> {
     weights: Option<&'a Weights>,
 }
 
-fn exchange_of(op: &Op<ir::Value>) -> Option<(ir::Value, Exchange)> {
+/// The exchange that an op is, with its operand.
+pub fn exchange_of(op: &Op<ir::Value>) -> Option<(ir::Value, Exchange)> {
     match op {
         Op::Reshare { x, bits } => Some((*x, Exchange::Reshare { bits: *bits })),
         Op::Join { x } => Some((*x, Exchange::Join)),
@@ -95,6 +114,9 @@ impl Machine {
     pub fn new(program: Program, runtime: Box<dyn Runtime>) -> Result<Machine, LoadError> {
         let typed = verify(&program).map_err(LoadError::Verify)?;
         let n = program.parties;
+        if n != runtime.parties() {
+            return Err(LoadError::Parties { program: n, runtime: runtime.parties() });
+        }
         let mut at = 0usize;
         for (r, round) in program.rounds.iter().enumerate() {
             let mut sent = ir::Messages::none(n);
@@ -110,14 +132,15 @@ impl Machine {
             }
             at = round.exchange_end as usize;
         }
-        let mut dead_after = vec![vec![]; program.insts.len()];
-        for (v, i) in last_uses(&program, &typed).into_iter().enumerate() {
-            if i != u32::MAX {
-                dead_after[i as usize].push(v as u32);
-            }
+        // A program that declares no memory is one that somebody wrote by hand.
+        let (declared, needed) =
+            (program.peak_memory, memory::peak(&program, &typed, runtime.me(), |form| runtime.pieces(form) as u64));
+        if declared != 0 && needed > declared {
+            return Err(LoadError::Memory { declared, needed });
         }
+        let dead_after = memory::dead_after(&program, &typed);
         let values = vec![None; typed.types.len()];
-        Ok(Machine { program, typed, dead_after, runtime, values, inference: 0 })
+        Ok(Machine { program, typed, dead_after, runtime, values, needed, inference: 0 })
     }
 
     /// The program.
@@ -125,12 +148,18 @@ impl Machine {
         &self.program
     }
 
+    /// Bytes of values and messages alive at once in this party, at most.
+    pub fn memory(&self) -> u64 {
+        self.needed
+    }
+
     /// Shares the weights, once per session. Only their owner has them.
     pub fn setup(&mut self, weights: Option<&Weights>, link: &mut dyn Link) -> Result<(), LinkError> {
         link.begin();
         let mut outcome = self.fresh_outcome();
         let rounds = self.program.setup_rounds as usize;
-        self.run(Inputs { inputs: &[], weights }, link, 0..rounds, &mut outcome)
+        self.run(&Inputs { inputs: &[], weights }, link, 0..rounds, &mut outcome)?;
+        Ok(())
     }
 
     /// Runs one inference. `inputs` has the stored integers of each input that this party owns.
@@ -140,7 +169,10 @@ impl Machine {
         let start = Instant::now();
         let mut outcome = self.fresh_outcome();
         let rounds = self.program.setup_rounds as usize..self.program.rounds.len();
-        self.run(Inputs { inputs, weights: None }, link, rounds, &mut outcome)?;
+        let given = Inputs { inputs, weights: None };
+        let at = self.run(&given, link, rounds, &mut outcome)?;
+        // What follows the last round.
+        (at..self.program.insts.len()).for_each(|i| self.step(i, &given, &mut outcome));
         let stats = link.stats();
         outcome.rounds = stats.level;
         outcome.payload_sent = stats.payload_sent.iter().sum();
@@ -157,17 +189,17 @@ impl Machine {
         }
     }
 
+    /// Returns the first instruction after the rounds.
     fn run(
         &mut self,
-        given: Inputs<'_>,
+        given: &Inputs<'_>,
         link: &mut dyn Link,
         rounds: std::ops::Range<usize>,
         outcome: &mut Outcome,
-    ) -> Result<(), LinkError> {
+    ) -> Result<usize, LinkError> {
         let parties = usize::from(self.program.parties);
         let mut out = vec![Vec::new(); parties];
         let mut incoming = vec![Vec::new(); parties];
-        let whole = rounds.end == self.program.rounds.len() && rounds.end > self.program.setup_rounds as usize;
         let mut at = match rounds.start {
             0 => 0,
             r => self.program.rounds[r - 1].exchange_end as usize,
@@ -175,15 +207,11 @@ impl Machine {
         for r in rounds {
             let (local, end) =
                 (self.program.rounds[r].local_end as usize, self.program.rounds[r].exchange_end as usize);
-            (at..local).for_each(|i| self.step(i, &given, outcome));
+            (at..local).for_each(|i| self.step(i, given, outcome));
             self.exchange(r, local..end, link, &mut out, &mut incoming, outcome)?;
             at = end;
         }
-        // What follows the last round belongs to the inference.
-        if whole {
-            (at..self.program.insts.len()).for_each(|i| self.step(i, &given, outcome));
-        }
-        Ok(())
+        Ok(at)
     }
 
     fn value(&self, v: ir::Value) -> &Value {

@@ -5,7 +5,7 @@
 //! the first so that ring widths are known, then the instructions are emitted in order.
 pub mod builder;
 pub mod compare;
-mod dealer;
+pub mod dealer;
 mod emit;
 mod plan;
 pub mod requant;
