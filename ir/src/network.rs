@@ -27,7 +27,7 @@ impl Network {
 
 const FORM: &str = "a network is `loopback`, `lan`, `wan`, or as in `rtt=40ms,bw=100mbit`";
 
-/// A positive number and its unit.
+/// A number and its unit.
 fn quantity(text: &str, units: &[(&str, f64)]) -> Result<f64, String> {
     let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
@@ -36,9 +36,9 @@ fn quantity(text: &str, units: &[(&str, f64)]) -> Result<f64, String> {
         .iter()
         .find(|(n, _)| n.eq_ignore_ascii_case(unit))
         .ok_or_else(|| format!("`{}` needs a unit out of {}; {FORM}", crate::text::escape(text), names()))?;
-    let bad = || format!("`{}` is no positive number; {FORM}", crate::text::escape(number));
+    let bad = || format!("`{}` is no number; {FORM}", crate::text::escape(number));
     let value = number.parse::<f64>().map_err(|_| bad())? * factor;
-    if value.is_finite() && value > 0.0 { Ok(value) } else { Err(bad()) }
+    if value.is_finite() { Ok(value) } else { Err(bad()) }
 }
 
 impl FromStr for Network {
@@ -64,6 +64,7 @@ impl FromStr for Network {
             }
         }
         match (rtt, bandwidth) {
+            (Some(_), Some(bits_per_second)) if bits_per_second <= 0.0 => Err("the bandwidth is 0".to_owned()),
             (Some(rtt), Some(bits_per_second)) if rtt <= 3600.0 => {
                 Ok(Network { rtt: Duration::from_secs_f64(rtt), bits_per_second })
             }

@@ -8,54 +8,14 @@ use super::stats::costs_of;
 use super::{print, print_json};
 use compiler::work::work;
 use ir::Program;
+use ir::network::Network;
 use ir::verify::type_program;
 use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
-use std::str::FromStr;
 
-/// Delay and bandwidth between parties.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Net {
-    /// Seconds there and back.
-    rtt: f64,
-    /// Bits per second of each party, in each direction.
-    bandwidth: f64,
-}
-
-/// Simple operations per second that one party does, where nothing else is said. Measured: `qnnvm local` on a small
-/// convolutional model, one party per core of an ordinary server.
+/// Simple operations per second that one party does, where nothing else is said: a round number of the right order.
 pub const OPS_PER_SECOND: f64 = 1e9;
-
-impl FromStr for Net {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Net, String> {
-        let mut net = match text {
-            "lan" => return Ok(Net { rtt: 0.5e-3, bandwidth: 1e9 }),
-            "wan" => return Ok(Net { rtt: 40e-3, bandwidth: 100e6 }),
-            _ => Net { rtt: f64::NAN, bandwidth: f64::NAN },
-        };
-        for part in text.split(',') {
-            let (name, value) = part.split_once('=').ok_or("give `lan`, `wan` or `rtt=40ms,bw=100Mbit`")?;
-            let units: &[(&str, f64)] = match name {
-                "rtt" => &[("us", 1e-6), ("ms", 1e-3), ("s", 1.0)],
-                "bw" => &[("kbit", 1e3), ("Mbit", 1e6), ("Gbit", 1e9)],
-                _ => return Err(format!("`{}` is neither `rtt` nor `bw`", ir::text::escape(name))),
-            };
-            let unit = units.iter().find_map(|(u, f)| Some((value.strip_suffix(u)?, *f)));
-            let number = unit.and_then(|(n, f)| Some(n.parse::<f64>().ok()? * f));
-            let allowed: Vec<&str> = units.iter().map(|u| u.0).collect();
-            let number = number.filter(|x| x.is_finite() && (*x > 0.0 || name == "rtt" && *x == 0.0));
-            let number = number.ok_or_else(|| format!("{name} needs a number and one of {}", allowed.join(", ")))?;
-            if name == "rtt" { net.rtt = number } else { net.bandwidth = number }
-        }
-        if net.rtt.is_nan() || net.bandwidth.is_nan() {
-            return Err("give both, as in `rtt=40ms,bw=100Mbit`".into());
-        }
-        Ok(net)
-    }
-}
 
 /// A positive number of operations per second.
 pub fn rate(text: &str) -> Result<f64, String> {
@@ -75,41 +35,46 @@ struct Estimate {
     setup: f64,
 }
 
+/// Seconds of a round trip.
+fn rtt(net: Network) -> f64 {
+    net.rtt.as_secs_f64()
+}
+
 /// Seconds that the rounds of a range take to transfer.
-fn transfer(p: &Program, rounds: std::ops::Range<usize>, net: Net) -> f64 {
+fn transfer(p: &Program, rounds: std::ops::Range<usize>, net: Network) -> f64 {
     let parties = || (0..p.parties).map(ir::Party);
     let most = |r: &ir::Round| {
         let sent = |q| parties().map(|to| r.messages.get(p.parties, q, to)).sum::<u64>();
         let got = |q| parties().map(|from| r.messages.get(p.parties, from, q)).sum::<u64>();
         parties().map(|q| sent(q).max(got(q))).max().unwrap_or(0)
     };
-    p.rounds[rounds].iter().map(|r| most(r) as f64 * 8.0 / net.bandwidth).sum()
+    p.rounds[rounds].iter().map(|r| most(r) as f64 * 8.0 / net.bits_per_second).sum()
 }
 
-fn estimated(p: &Program, net: Net, rate: f64) -> Option<Estimate> {
+fn estimated(p: &Program, net: Network, rate: f64) -> Option<Estimate> {
     let typed = type_program(p).ok()?;
     let operations = work(p, &typed);
     let busiest = operations.iter().copied().fold(0.0, f64::max);
     let setup = (p.setup_rounds as usize).min(p.rounds.len());
     Some(Estimate {
         rounds: p.predicted_rounds(),
-        latency: f64::from(p.predicted_rounds()) * net.rtt / 2.0,
+        latency: f64::from(p.predicted_rounds()) * rtt(net) / 2.0,
         transfer: transfer(p, setup..p.rounds.len(), net),
         compute: busiest / rate,
         operations,
-        setup: setup as f64 * net.rtt / 2.0 + transfer(p, 0..setup, net),
+        setup: setup as f64 * rtt(net) / 2.0 + transfer(p, 0..setup, net),
     })
 }
 
 /// Prints what a run will take.
-pub fn estimate(path: &Path, net: Net, rate: f64, as_json: bool) -> Result<u8, Failure> {
+pub fn estimate(path: &Path, net: Network, rate: f64, as_json: bool) -> Result<u8, Failure> {
     let (_, p, _) = costs_of(path)?;
     let e = estimated(&p, net, rate).ok_or_else(|| Failure::program(path, &"a value has no type"))?;
     let seconds = e.latency + e.transfer + e.compute;
     let bytes = p.predicted_bytes();
     if as_json {
         print_json(&json!({
-            "schema": 1, "result": "ok", "rtt_seconds": net.rtt, "bandwidth_bits_per_second": net.bandwidth,
+            "schema": 1, "result": "ok", "rtt_seconds": rtt(net), "bandwidth_bits_per_second": net.bits_per_second,
             "ops_per_second": rate, "rounds": e.rounds, "payload_bytes": bytes, "operations": e.operations,
             "peak_memory_bytes": p.peak_memory,
             "seconds": {
@@ -123,7 +88,12 @@ pub fn estimate(path: &Path, net: Net, rate: f64, as_json: bool) -> Result<u8, F
     let list = |of: Vec<String>| of.join(" ");
     let sent = list(bytes.iter().map(u64::to_string).collect());
     let operations = list(e.operations.iter().map(|x| format!("{x:.0}")).collect());
-    let _ = writeln!(s, "net: round trip {} ms, {} Mbit/s per party and direction", net.rtt * 1e3, net.bandwidth / 1e6);
+    let _ = writeln!(
+        s,
+        "net: round trip {} ms, {} Mbit/s per party and direction",
+        rtt(net) * 1e3,
+        net.bits_per_second / 1e6
+    );
     let _ = writeln!(s, "latency   {:>10.4} s  {} rounds, half a round trip each", e.latency, e.rounds);
     let _ =
         writeln!(s, "transfer  {:>10.4} s  the busiest party of each round; sent by party {sent} bytes", e.transfer);

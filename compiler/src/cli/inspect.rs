@@ -136,39 +136,38 @@ fn overview(p: &Program, typed: &Typed, bytes: &[u8]) -> String {
     s
 }
 
-fn leakage_table(p: &Program, typed: &Typed) -> String {
-    let mut s = String::new();
-    s += "public    architecture, shapes, operators, scales, zero points (per-channel scales tell each channel's largest weight)\n";
-    let _ = writeln!(
-        s,
-        "secret    weights and biases ({} tensors): known to their owner, {}, alone",
-        p.interface.weights.len(),
-        p.interface.weight_owner
-    );
+/// What is public, secret, revealed.
+pub fn leakage_rows(p: &Program, typed: &Typed) -> Vec<[String; 2]> {
+    let scales = "per-channel scales tell each channel's largest weight";
+    let (tensors, owner) = (p.interface.weights.len(), p.interface.weight_owner);
+    let mut rows = vec![
+        ["public".into(), format!("architecture, shapes, operators, scales, zero points ({scales})")],
+        ["secret".into(), format!("weights and biases ({tensors} tensors): known to their owner, {owner}, alone")],
+    ];
     for port in &p.interface.inputs {
-        let name = escape(&port.name);
-        let _ =
-            writeln!(s, "secret    input \"{name}\" {}: known to its owner, {}, alone", dims(&port.shape), port.party);
+        let (name, shape) = (escape(&port.name), dims(&port.shape));
+        let owner = port.party;
+        rows.push(["secret".into(), format!("input \"{name}\" {shape}: known to its owner, {owner}, alone")]);
     }
-    s += "secret    every intermediate value: known to nobody\n";
+    rows.push(["secret".into(), "every intermediate value: known to nobody".into()]);
     for o in openings(p, typed) {
         let to: Vec<String> = o.to.iter().map(|p| format!("party {p}")).collect();
-        let _ = writeln!(
-            s,
-            "revealed  {} ({} of {}): {} elements, {} bits, to {}",
-            escape(&p.reveal),
-            match p.reveal.as_str() {
-                "output" => "result",
-                "logits" => "operand",
-                _ => "places of the largest entries",
-            },
-            o.layer,
-            o.elements,
-            o.bits,
-            to.join(" and ")
-        );
+        let part = match p.reveal.as_str() {
+            "output" => "result",
+            "logits" => "operand",
+            _ => "places of the largest entries",
+        };
+        let (policy, layer, to) = (escape(&p.reveal), o.layer, to.join(" and "));
+        let what = format!("{policy} ({part} of {layer}): {} elements, {} bits, to {to}", o.elements, o.bits);
+        rows.push(["revealed".into(), what]);
     }
-    let _ = writeln!(s, "total     {} bits opened per inference", p.opened_bits);
+    rows.push(["total".into(), format!("{} bits opened per inference", p.opened_bits)]);
+    rows
+}
+
+fn leakage_table(p: &Program, typed: &Typed) -> String {
+    let rows = leakage_rows(p, typed);
+    let mut s: String = rows.iter().map(|[kind, what]| format!("{kind:<9} {what}\n")).collect();
     let _ = writeln!(s, "{}", security_line(p));
     s
 }

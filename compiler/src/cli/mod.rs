@@ -12,6 +12,7 @@ mod inspect;
 mod instruments;
 mod program;
 mod remarks;
+mod report;
 mod simulate;
 mod stats;
 
@@ -71,6 +72,7 @@ struct CompileArgs {
 /// With one of these, a program need not be written.
 const SHOWING: [&str; 6] =
     ["print_ir_after", "print_ir_changed", "dump_ir_dir", "stop_after", "time_passes", "remarks"];
+
 /// Reads `--reveal`.
 fn reveal(text: &str) -> Result<Reveal, String> {
     Reveal::from_name(text).ok_or_else(|| "`output`, `logits`, `argmax` or `topk:N` with N from 1 to 64".to_owned())
@@ -138,9 +140,9 @@ enum Command {
         /// Program to run
         #[arg(value_name = "MODEL.mpcb")]
         program: PathBuf,
-        /// Network between the parties: `lan` (0.5 ms, 1 Gbit), `wan` (40 ms, 100 Mbit) or both numbers
+        /// Network between the parties: `lan` (0.2 ms, 10 Gbit), `wan` (40 ms, 100 Mbit) or both numbers
         #[arg(long, value_name = "lan|wan|rtt=MS,bw=RATE", default_value = "lan")]
-        net: estimate::Net,
+        net: ir::network::Network,
         /// Local work that one party does in a second
         #[arg(long, value_name = "N", default_value_t = estimate::OPS_PER_SECOND, value_parser = estimate::rate)]
         ops_per_second: f64,
@@ -162,6 +164,18 @@ enum Command {
     },
     /// Find the first layer where the program and the oracle differ on an input
     Compare(compare::CompareArgs),
+    /// Write a page about a program, and about a run of it, for a browser
+    Report {
+        /// Program to show
+        #[arg(value_name = "MODEL.mpcb")]
+        program: PathBuf,
+        /// Statistics of a run, as `qnnvm local --json` prints them
+        #[arg(long, value_name = "STATS.json")]
+        run: Option<PathBuf>,
+        /// Page to write
+        #[arg(short, long, value_name = "REPORT.html")]
+        output: PathBuf,
+    },
     /// List the TFLite operators that compile
     Ops {
         /// Print one JSON object on stdout
@@ -190,6 +204,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         }
         (Some(Command::Diff { first, second, json }), _) => diff::diff(&first, &second, json),
         (Some(Command::Compare(args)), _) => compare::compare(&args),
+        (Some(Command::Report { program, run, output }), _) => report::report(&program, run.as_deref(), &output),
         (Some(Command::Ops { json }), _) => explain::operators(json),
         (Some(Command::Explain { topic }), _) => explain::explain(&topic),
         (None, Some(args)) => compile::compile(&args),
