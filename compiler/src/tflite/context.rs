@@ -341,6 +341,19 @@ impl<'a> Context<'a> {
         }
     }
 
+    fn has_scale(&self, index: usize) -> bool {
+        let scales = self.raw.tensors[index].quant.as_ref().and_then(|quant| quant.scales);
+        scales.is_some_and(|scales| !scales.is_empty())
+    }
+
+    /// The result of a CAST, which may have no scale whatever its type.
+    pub(super) fn cast_result(&mut self, index: usize) -> Result<Activation, Stop> {
+        match self.dtype(index)? {
+            dtype if !self.has_scale(index) => self.unscaled(index, dtype),
+            _ => self.carried_result(index),
+        }
+    }
+
     fn unscaled(&mut self, index: usize, dtype: DType) -> Result<Activation, Stop> {
         let quant = Quant { scale: 1.0, zero_point: 0 };
         Ok(Activation { id: tensor_id(index)?, dtype, shape: self.shape(index)?, quant })
@@ -377,6 +390,8 @@ impl<'a> Context<'a> {
         match dtype {
             DType::I32 if self.is_input[index] => self.activation_or_int32(index).map(|_| ()),
             DType::I32 | DType::I64 | DType::Bool if !self.is_input[index] => self.plain(index, &[dtype]).map(|_| ()),
+            // The operator that writes a result has said whether it needs a scale.
+            _ if !self.is_input[index] && !self.has_scale(index) => self.plain(index, &[dtype]).map(|_| ()),
             _ => self.data(index).map(|_| ()),
         }
     }

@@ -151,7 +151,7 @@ pub(super) fn expand_dims(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind
 /// CAST: stored integers are copied, or wrapped where the result's type is not wider.
 pub(super) fn cast(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
     site.operands(1, 1)?;
-    let (input, output) = (cx.carried(site.operand(0)?)?, cx.carried_result(site.result()?)?);
+    let (input, output) = (cx.carried(site.operand(0)?)?, cx.cast_result(site.result()?)?);
     output.expect_shape(&input.shape)?;
     let ((lo, hi), (least, most)) = (input.dtype.range(), output.dtype.range());
     if least <= lo && hi <= most {

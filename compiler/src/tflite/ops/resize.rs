@@ -99,7 +99,14 @@ pub(super) fn bilinear(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, V
     let (input, pair) = sides(cx, site)?;
     let single = input.dtype == DType::U8;
     let axis = |side| if single { float_taps(side, grid) } else { fixed_taps(side, grid) };
-    let interpolation = Interpolation::new(pair.map(axis), single);
+    let axes = pair.map(axis);
+    for ((_, taps), [size, _]) in axes.iter().zip(pair) {
+        if taps.iter().any(|tap| tap.from.iter().any(|at| *at >= size)) {
+            let reason = "it is enlarged so much that TFLite reads behind the last position";
+            return Err(unsupported(codes::VARIANT, reason, "enlarge in two steps").into());
+        }
+    }
+    let interpolation = Interpolation::new(axes, single);
     Ok((Kind::Interpolate { interpolation: Box::new(interpolation) }, vec![input.id]))
 }
 
