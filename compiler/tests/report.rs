@@ -17,7 +17,7 @@ fn statistics(program: &Path) -> String {
     let out = Command::new(env!("CARGO_BIN_EXE_qnnc")).args(["inspect", "--json"]).arg(program).output();
     let inspected: serde_json::Value =
         serde_json::from_slice(&out.expect("the binary runs").stdout).expect("one JSON object");
-    let layers: Vec<_> = inspected["layers"].as_array().expect("layers").iter().map(|l| {
+    let layers = inspected["layers"].as_array().expect("layers").iter().map(|l| {
         let rounds = l["rounds"].as_array().map_or(0, Vec::len);
         serde_json::json!({
             "rounds": rounds, "payload_bytes": l["payload_bytes"], "compute_s": 0.001, "wait_s": 0.002,
