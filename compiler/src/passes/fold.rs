@@ -1,8 +1,10 @@
 //! Replaces what has no effect or is known.
 //!
-//!     v1 = add_p v0, 3      v2 = add_p v1, −3    ⇒  v0
-//!     v1 = reshape v0       v2 = reshape v1      ⇒  v2 = reshape v0
-//!     v1 = sub_pp 7, 2                           ⇒  v1 = constant 5
+//! ```text
+//! v1 = add_p v0, 3      v2 = add_p v1, −3    ⇒  v0
+//! v1 = reshape v0       v2 = reshape v1      ⇒  v2 = reshape v0
+//! v1 = sub_pp 7, 2                           ⇒  v1 = constant 5
+//! ```
 //!
 //! Public tensors are folded only where one number results: tables would make programs larger.
 use super::{Function, Step, rewrite};

@@ -1,7 +1,9 @@
 //! Computes once what a layer computes twice (common subexpressions).
 //!
-//!     v2 = sub v0, v1
-//!     v3 = sub v0, v1    ⇒  v2
+//! ```text
+//! v2 = sub v0, v1
+//! v3 = sub v0, v1    ⇒  v2
+//! ```
 //!
 //! Within a layer, so that a layer's cost is its own and values do not live long. What draws pads stays: a mask hides one
 //! message, ever. Equal exchanges become one, which sends less.
