@@ -87,7 +87,7 @@ fn the_assembler_writes_the_compiled_bytes() {
 
 #[test]
 fn the_assembler_places_every_error() {
-    let head = "program protocol=\"p\" parties=3 reveal=\"r\" kernels=\"k\"\n\
+    let head = "program protocol=\"p\" parties=3 reveal=\"output\" kernels=\"k\"\n\
                 input 0 \"x\" int8[4] scale=1 zero=0 party=1\n";
     let broken = format!("{head}v0 = input index=1\nv1 = nothing v0\n");
     let (code, stderr, written) = assemble("broken", &broken);

@@ -161,10 +161,6 @@ fn beta(seed: u64, tag: u32, width: usize, len: usize) -> Vec<Vec<u8>> {
     (0..width).map(|_| (0..len).map(|_| (masks.next() >> 40) as u8 & 1).collect()).collect()
 }
 
-fn last(t: &Type) -> usize {
-    t.shape.last().map_or(1, |d| *d as usize)
-}
-
 fn and(planes: &[Vec<u8>], set: u64, len: usize) -> Vec<u8> {
     let mut y = vec![1; len];
     for p in planes.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1).map(|(_, p)| p) {
@@ -446,11 +442,6 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             Plain::Bits(planes) => Plain::Bits(planes.iter().map(|p| shape::expand(p, &x.1.shape, &shape.0)).collect()),
         },
         Op::Pad { x, amounts } => ring(shape::pad(x.0.ring(), &x.1.shape, &amounts.0)),
-        Op::Channels { x, list } => ring(shape::channels(&[(x.0.ring(), last(x.1))], &list.0)),
-        Op::MergeChannels { parts, order } => {
-            let parts: Vec<_> = parts.iter().map(|p| (p.0.ring(), last(p.1))).collect();
-            ring(shape::channels(&parts, &order.0))
-        }
         Op::Slice { x, part } => ring(shape::slice(x.0.ring(), &x.1.shape, part)),
         Op::Concat { parts, axis } => {
             let parts: Vec<(&[u64], &[u32])> = parts.iter().map(|p| (p.0.ring(), &p.1.shape[..])).collect();

@@ -121,16 +121,10 @@ list_imm!(
     PlaneList, u32, 4096
 );
 list_imm!(
-    /// Entries of the last axis, in the order of the result.
-    ChannelList, u32, MAX_CHANNELS
-);
-list_imm!(
     /// Padding per axis: before and after, alternating.
     Amounts, u32, 16
 );
 
-/// Most entries of a channel list.
-pub const MAX_CHANNELS: usize = 4096;
 /// Most factors of one product.
 pub const MAX_FACTORS: u32 = 10;
 /// Most results of one evaluation.

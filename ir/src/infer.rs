@@ -444,27 +444,6 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             let shape: Vec<u32> = x.shape.iter().enumerate().map(grow).collect();
             one(x.domain, x.form, &shape)
         }
-        Op::Channels { x, list } => {
-            ring(x)?;
-            let (last, outer) = x.shape.split_last().ok_or("a scalar has no channels")?;
-            let inside = !list.0.is_empty() && list.0.iter().all(|c| c < last);
-            need(inside, || format!("the list leaves the channels of {x}"))?;
-            one(x.domain, x.form, &[outer, &[list.0.len() as u32]].concat())
-        }
-        Op::MergeChannels { parts, order } => {
-            let first = parts.first().ok_or("merges nothing")?;
-            ring(first)?;
-            let outer = |t: &Type| t.shape.split_last().map(|(_, outer)| outer.to_vec());
-            let shape = outer(first).ok_or("a scalar has no channels")?;
-            for p in parts {
-                let fits = p.domain == first.domain && p.form == first.form && outer(p).as_ref() == Some(&shape);
-                need(fits, || format!("{p} and {first} differ in more than channels"))?;
-            }
-            let total: u64 = parts.iter().filter_map(|p| p.shape.last()).map(|c| u64::from(*c)).sum();
-            let inside = !order.0.is_empty() && order.0.iter().all(|c| u64::from(*c) < total);
-            need(inside, || format!("the order leaves the {total} channels"))?;
-            one(first.domain, first.form, &[shape, vec![order.0.len() as u32]].concat())
-        }
         Op::Slice { x, part } => {
             ring(x)?;
             let rank = x.shape.len();

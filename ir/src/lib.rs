@@ -18,7 +18,7 @@ pub mod types;
 pub mod verify;
 pub mod weights;
 
-pub use imm::{Amounts, Axes, ChannelList, Dims, PlaneList, SoftmaxRule, Strided, Strides, Terms, Window};
+pub use imm::{Amounts, Axes, Dims, PlaneList, SoftmaxRule, Strided, Strides, Terms, Window};
 pub use ops::Op;
 pub use program::{Const, Inst, Interface, Layer, Messages, Port, Program, Round, Value};
 pub use types::{Domain, Form, Holders, Party, Type};

@@ -7,7 +7,7 @@
 //! Suffixes say what an operand is: `_p` public, `_h` held, `_ss` two shares. Ops without suffix take every form.
 //! Roles: rotation `rot` names A = rot, B = rot+1, C = rot+2 (mod 3).
 use crate::bytecode::{DecodeError, Reader, Writer};
-use crate::imm::{Amounts, Axes, ChannelList, Dims, Imm, PlaneList, SoftmaxRule, Strided, Strides, Terms, Window};
+use crate::imm::{Amounts, Axes, Dims, Imm, PlaneList, SoftmaxRule, Strided, Strides, Terms, Window};
 use crate::program::Value;
 use crate::text::TextError;
 use crate::text::lex::{Word, Words};
@@ -285,10 +285,6 @@ ops! {
     pad = Pad(x) { amounts: Amounts } Local;
     /// A strided part.
     slice = Slice(x) { part: Strided } Local;
-    /// Chooses entries of the last axis.
-    channels = Channels(x) { list: ChannelList } Local;
-    /// Joins tensors along the last axis; channel c of the result is entry order[c] of the joined ones.
-    merge_channels = MergeChannels()[parts] { order: ChannelList } Local;
     /// Joins `parts` along `axis`.
     concat = Concat()[parts] { axis: u32 } Local;
     /// The element at `start + Σ index·stride` for each index of a tensor of shape `shape`.

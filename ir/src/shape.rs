@@ -143,20 +143,6 @@ pub fn slice<T: Copy>(x: &[T], shape: &[u32], part: &Strided) -> Vec<T> {
     out
 }
 
-/// Joins tensors, given with the length of their last axis, along it, and chooses entries of the joined axis.
-pub fn channels<T: Copy>(parts: &[(&[T], usize)], order: &[u32]) -> Vec<T> {
-    let from: Vec<(usize, usize)> =
-        parts.iter().enumerate().flat_map(|(p, (_, n))| (0..*n).map(move |c| (p, c))).collect();
-    let chosen: Vec<(&[T], usize, usize)> =
-        order.iter().map(|c| from[*c as usize]).map(|(p, c)| (parts[p].0, parts[p].1, c)).collect();
-    let rows = parts.first().map_or(0, |(x, n)| x.len() / (*n).max(1));
-    let mut out = Vec::with_capacity(rows * order.len());
-    for row in 0..rows {
-        out.extend(chosen.iter().map(|(x, n, c)| x[row * n + c]));
-    }
-    out
-}
-
 /// Surrounds a tensor with zeros.
 pub fn pad<T: Copy + Default>(x: &[T], shape: &[u32], amounts: &[u32]) -> Vec<T> {
     let big: Vec<u32> = shape.iter().enumerate().map(|(i, d)| d + amounts[2 * i] + amounts[2 * i + 1]).collect();

@@ -75,11 +75,6 @@ fn elements(x: &Value, f: impl Fn(&[u32]) -> Vec<u32>, g: impl Fn(&[u64]) -> Vec
     })
 }
 
-/// Length of the last axis.
-fn last(t: &Type) -> usize {
-    t.shape.last().map_or(1, |d| *d as usize)
-}
-
 /// One piece of each part, joined.
 fn joined<'a, T: Copy + 'a>(parts: &[Arg<'a>], piece: impl Fn(&'a Value) -> &'a [T], axis: u32) -> Vec<T> {
     let parts: Vec<(&[T], &[u32])> = parts.iter().map(|p| (piece(p.0), &p.1.shape[..])).collect();
@@ -274,23 +269,6 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         Op::Pad { x, amounts } => {
             elements(x.0, |v| shape::pad(v, &x.1.shape, &amounts.0), |v| shape::pad(v, &x.1.shape, &amounts.0))
         }
-        Op::Channels { x, list } => {
-            let n = last(x.1);
-            elements(x.0, |v| shape::channels(&[(v, n)], &list.0), |v| shape::channels(&[(v, n)], &list.0))
-        }
-        Op::MergeChannels { parts, order } => Value::of((0..parts[0].0.parts.len()).map(|i| {
-            let pieces = parts.iter().map(|p| (p.0.parts[i].as_ref(), last(p.1)));
-            match parts[0].0.parts[i].as_ref() {
-                Data::W32(_) => {
-                    let pieces: Vec<_> = pieces.map(|(d, n)| (d.w32(), n)).collect();
-                    Data::W32(shape::channels(&pieces, &order.0))
-                }
-                _ => {
-                    let pieces: Vec<_> = pieces.map(|(d, n)| (d.w64(), n)).collect();
-                    Data::W64(shape::channels(&pieces, &order.0))
-                }
-            }
-        })),
         Op::Slice { x, part } => {
             elements(x.0, |v| shape::slice(v, &x.1.shape, part), |v| shape::slice(v, &x.1.shape, part))
         }

@@ -16,7 +16,7 @@ mod report;
 mod simulate;
 mod stats;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use compiler::pipeline::Reveal;
 use failure::Failure;
 use std::io::{ErrorKind, Write};
@@ -37,8 +37,23 @@ pub const USAGE: u8 = 2;
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    // Read apart: the parser does not see whether nested options were given.
     #[command(flatten)]
+    _compile: Option<CompileArgs>,
+    #[arg(skip)]
     compile: Option<CompileArgs>,
+}
+
+impl Cli {
+    /// Reads the command line.
+    pub fn read() -> Result<Cli, clap::Error> {
+        let matches = Cli::command().try_get_matches()?;
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        if cli.command.is_none() {
+            cli.compile = Some(CompileArgs::from_arg_matches(&matches)?);
+        }
+        Ok(cli)
+    }
 }
 
 // The version above names the format.

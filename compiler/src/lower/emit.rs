@@ -7,7 +7,7 @@ use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
 use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Reveal, Route, dealer, maximum, shape32, softmax, table, top};
 use crate::qgraph::{Graph, Kind, Linear, Op as QOp, TensorId, Window};
-use ir::{Amounts, Axes, ChannelList, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
+use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
 /// A window with its output size.
 pub fn window(w: &Window, out: &[usize]) -> ir::Window {
@@ -236,9 +236,11 @@ impl Emitter<'_> {
             let (formula, rot) = (formula(&mut self.b, &f.for_dealer(), index), self.rot());
             return dealer::requantize(&mut self.b, source, &formula, k, rot);
         }
+        let axis = self.b.ty(x).shape.len() as u32 - 1;
         let mut parts = Vec::new();
         for group in &groups {
-            let part = self.b.one(Op::Channels { x, list: ChannelList(group.clone()) });
+            let index = self.b.constant(&[group.len() as u32], group.iter().map(|c| i64::from(*c)).collect());
+            let part = self.b.one(Op::Gather { x, index, axis });
             let part = match source {
                 Source::Sum(_) => Source::Sum(part),
                 Source::Shared(_) => Source::Shared(part),
@@ -247,8 +249,10 @@ impl Emitter<'_> {
             parts.push(dealer::requantize(&mut self.b, part, &formula, k, rot));
         }
         let mut order = vec![0; f.classes.len()];
-        groups.iter().flatten().enumerate().for_each(|(at, c)| order[*c as usize] = at as u32);
-        self.b.one(Op::MergeChannels { parts, order: ChannelList(order) })
+        groups.iter().flatten().enumerate().for_each(|(at, c)| order[*c as usize] = at as i64);
+        let joined = self.b.one(Op::Concat { parts, axis });
+        let index = self.b.constant(&[order.len() as u32], order);
+        self.b.one(Op::Gather { x: joined, index, axis })
     }
 
     /// A function of each element of a centred sharing.

@@ -14,9 +14,9 @@ const MOST: usize = 6;
 /// A group of its own saves at least this part of the operator's bits,
 const WORTH_PART: u64 = 200;
 /// and at least this many bits.
-const WORTH_BITS: u64 = 1 << 14;
-/// More channels are not told apart: lists of them are bounded.
-const MOST_CHANNELS: usize = ir::imm::MAX_CHANNELS;
+const WORTH_BITS: u64 = 1 << 20;
+/// More channels are not told apart, so that programs stay small.
+const MOST_CHANNELS: usize = 4096;
 
 /// What decides the cost of an element.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

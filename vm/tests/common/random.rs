@@ -4,7 +4,7 @@ use compiler::lower::builder::Builder;
 use ir::infer::{Context, infer, roles};
 use ir::program::DType;
 use ir::{Amounts, Axes, Dims, Domain, Form, Holders, Interface, Op, Party, PlaneList, Port, Program, SoftmaxRule};
-use ir::{Strided, Terms, Type, Value, Window};
+use ir::{Strided, Strides, Terms, Type, Value, Window};
 
 /// SplitMix64.
 pub struct Draw(pub u64);
@@ -322,9 +322,57 @@ impl Random {
                 Op::Deal { x, bits: k }
             }
             "open" => return self.opened(),
+            "concat" => {
+                let x = self.pick(|t| ring(t) && !t.shape.is_empty())?;
+                let like = like(self.ty(x).clone());
+                let other = self.pick(like)?;
+                Op::Concat { parts: vec![x, other, x], axis: self.draw.below(self.ty(x).shape.len()) as u32 }
+            }
+            "view" => {
+                let x = self.pick(ring)?;
+                let len = self.ty(x).len() as u32;
+                let (rows, columns) = (1 + self.draw.below(3) as u32, 1 + self.draw.below(3) as u32);
+                let strides = Strides((0..2).map(|_| self.draw.below(4) as i32).collect());
+                let start = self.draw.below(len as usize) as u32;
+                Op::View { x, start, shape: Dims(vec![rows, columns]), strides }
+            }
+            "gather" => {
+                let x = self.pick(|t| ring(t) && !t.shape.is_empty())?;
+                let axis = self.draw.below(self.ty(x).shape.len()) as u32;
+                let index = self.public(&[3], false);
+                Op::Gather { x, index, axis }
+            }
+            "raise" => Op::Raise { x: self.pick(|t| ring(t) && !held(t))?, by: self.draw.below(9) as u8 },
+            "mix_p" => {
+                let x = self.pick(|t| bits(t) && t.form != Form::Public)?;
+                let entries = u32::from(self.ty(x).domain.width()) + 1;
+                let (table, width) = (self.public(&[entries], true), self.draw.within(1, 20) as u8);
+                Op::MixP { x, table, width }
+            }
+            "fold_p" => {
+                let x = self.pick(|t| bits(t) && t.domain.width() == 1 && !t.shape.is_empty())?;
+                let entries = *self.ty(x).shape.last()?;
+                let width = self.draw.within(1, 6) as u8;
+                let data = (0..entries).map(|_| self.draw.below(usize::from(width) + 1) as i64 - 1).collect();
+                Op::FoldP { x, to: self.builder.constant(&[entries], data), width }
+            }
+            "onehot_sh" => return self.turned(rot),
             other => panic!("random programs do not know `{other}`: say here how its operands are drawn"),
         };
         self.push(op)
+    }
+
+    /// The one-hot vector of a shared number, from that of its summand at one party.
+    fn turned(&mut self, rot: u8) -> Option<Value> {
+        let x = self.pick(|t| t.form == Form::Shared && matches!(t.domain, Domain::Ring(_)))?;
+        let first = self.push(Op::SplitShared { x, rot })?;
+        let v = Value(first.0 + 1);
+        let width = self.draw.within(1, 4) as u8;
+        let u = self.push(Op::PlanesH { x: first, lo: 0, width })?;
+        let v = self.push(Op::PlanesH { x: v, lo: 0, width })?;
+        let hot = self.push(Op::OnehotH { x: u, chunk: width })?;
+        let hot = self.push(Op::Deal { x: hot, bits: 1 })?;
+        self.push(Op::OnehotSh { hot, v })
     }
 
     /// A split, a join, and their difference: the value again, whatever the mask.
