@@ -56,7 +56,7 @@ fn text(g: &Gadget<'_>) -> String {
     let typed = ir::verify::verify(&p).unwrap_or_else(|bad| panic!("{}: {}", g.name, bad[0]));
     let want: Vec<i64> = g.inputs.iter().map(|x| (g.meaning)(*x)).collect();
     let got = eval(&p, &typed, std::slice::from_ref(&g.inputs), &[]);
-    assert_eq!(got, [want.clone()], "{}", g.name);
+    assert_eq!(got, std::slice::from_ref(&want), "{}", g.name);
     let body = ir::text::print(&p, false).expect("verified");
     format!("; test exec\n; {}\n; run: [{}] == [{}]\n{body}", g.comment, list(&g.inputs), list(&want))
 }

@@ -68,7 +68,7 @@ fn the_page_works_in_a_browser() {
     let driver = format!("<script>{}</script></body>", include_str!("report_driver.js"));
     for page in [&plain, &full] {
         let text = std::fs::read_to_string(page).expect("a page");
-        assert!(!text.contains("http://") || text.matches("http").count() == text.matches("http://www.w3.org").count());
+        assert!(!text.contains("src=") && !text.contains("href=") && !text.contains("https:"), "loads something");
         assert!(text.contains("\"rounds\":"), "no data");
         std::fs::write(page, text.replace("</body>", &driver)).expect("writable");
     }

@@ -150,6 +150,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             public(a)?;
             public(b)?;
             let shape = broadcast(&a.shape, &b.shape).ok_or_else(|| format!("{a} and {b} do not broadcast"))?;
+            need(shape == a.shape || shape == b.shape, || "both sides would be repeated".into())?;
             Ok(vec![Type::public(&shape)])
         }
         Op::ThresholdPp { m, s, b, j } => {

@@ -313,12 +313,14 @@ def entries(values, width):
 def deal_hot(world, wrapped, full, width, agree):
     """One-hot vectors of both versions; they agree below bit `agree`."""
     flat = sum(entries(wrapped, width), [])
-    base = world.deal_planes(2, flat)
+    # A number of one chunk opens no leaves, so nothing waits for it before the next exchange.
+    r = 2 if width > CHUNK else 3
+    base = world.deal_planes(r, flat)
     other, start = None, 0
     if agree < width:
         start = agree // CHUNK
         upper = [x >> start * CHUNK for x in full]
-        other = world.deal_planes(2, sum(entries(upper, width - start * CHUNK), []))
+        other = world.deal_planes(r, sum(entries(upper, width - start * CHUNK), []))
     return base, other, start
 
 

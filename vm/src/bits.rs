@@ -209,13 +209,16 @@ pub fn products(x: &Data, of: &Terms) -> Data {
     })
 }
 
+/// The planes of a term, and where the dealt product of each part of them is found.
+type Term = (Vec<usize>, Vec<Option<usize>>);
+
 /// Summands of the terms: Π (t_i xor β_i) over a term is the XOR over its parts R of Π_R β · Π_(rest) t, with the
 /// summands of Π_R β dealt, or x_i xor t_i for a single plane; `first` says who adds what is known.
 pub fn unmask(t: &Data, x: &Data, products: &Data, of: &Terms, first: bool) -> Data {
     let (t, x, dealt, per, len) = (t.planes(), x.planes(), products.planes(), plane_words(t.len()), t.len());
     let sets = of.subsets();
     // Per term: its planes, and where each part of it is found.
-    let terms: Vec<Vec<(Vec<usize>, Vec<Option<usize>>)>> =
+    let terms: Vec<Vec<Term>> =
         of.0.iter()
             .map(|result| {
                 result

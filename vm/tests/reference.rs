@@ -45,7 +45,7 @@ fn reference(case: &serde_json::Value) -> Option<Vec<(u32, u8, u8, String)>> {
         Command::new("python3").arg(script).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
     child.stdin.take().expect("piped").write_all(case.to_string().as_bytes()).expect("the reference reads");
     let out = child.wait_with_output().expect("the reference ends");
-    assert!(out.status.success(), "the reference failed");
+    assert!(out.status.success(), "the reference failed on {case}");
     Some(serde_json::from_slice(&out.stdout).expect("messages"))
 }
 

@@ -13,7 +13,7 @@ fn build(name: &str, route: Route, reveal: Reveal) -> Compiled {
     compile_with(&model, Options { route, reveal }).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-fn samples(name: &str) -> Vec<(Vec<Vec<i64>>, Vec<Vec<i64>>)> {
+fn samples(name: &str) -> Vec<(common::Tensors, common::Tensors)> {
     let one = |kind: &str, k: usize| vec![npy(&format!("{name}.{kind}_{k}.npy"))];
     (0..4).map(|k| (one("input", k), one("output", k))).collect()
 }

@@ -83,6 +83,7 @@ pub fn report(path: &Path, run: Option<&Path>, output: &Path) -> Result<u8, Fail
         "leakage": std::iter::once(["".into(), "what".into()]).chain(leakage_rows(&p, &typed)).collect::<Vec<_>>(),
         "memory": p.peak_memory,
         "rounds": p.predicted_rounds(),
+        "columns": costs.rounds,
         "bytes": p.predicted_bytes(),
         "setup_bytes": setup_bytes(&p, &costs),
         "longest": longest_messages(&costs),

@@ -14,7 +14,7 @@ const MOST: usize = 6;
 /// A group of its own saves at least this part of the operator's bits,
 const WORTH_PART: u64 = 200;
 /// and at least this many bits.
-const WORTH_BITS: u64 = 1 << 20;
+const WORTH_BITS: u64 = 1 << 23;
 /// More channels are not told apart, so that programs stay small.
 const MOST_CHANNELS: usize = 4096;
 

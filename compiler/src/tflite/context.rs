@@ -562,7 +562,8 @@ impl<'a> Context<'a> {
         let dtype = self.dtype(index)?;
         let data = self.constant(index, dtype, shape.iter().product())?;
         self.take(data.len(), size_of::<i16>())?;
-        if !matches!(dtype, DType::I8 | DType::U8) && !(dtype == DType::I16 && axis == NO_AXIS) {
+        let known = matches!(dtype, DType::I8 | DType::U8) || dtype == DType::I16 && axis == NO_AXIS;
+        if !known {
             return Err(unsupported(
                 codes::TYPE,
                 format!("weights are {}, expected int8 or uint8", names::dtype(dtype)),

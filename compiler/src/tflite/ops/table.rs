@@ -70,8 +70,11 @@ pub(super) fn table(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<
     Ok((Kind::Table { table: table.into() }, vec![input.id]))
 }
 
+/// A function of a real number.
+pub(super) type Real = fn(f32) -> f32;
+
 /// GELU as the options say, with the error function or with the tangent, and a name for it.
-pub(super) fn gelu(site: &Site<'_>) -> Result<(fn(f32) -> f32, &'static str), Fault> {
+pub(super) fn gelu(site: &Site<'_>) -> Result<(Real, &'static str), Fault> {
     let Some(BuiltinOptionsRef::GeluOptions(options)) = site.operator.options else {
         return Err(no_options());
     };
