@@ -115,7 +115,10 @@ fn check(p: &Program, weights: &[Vec<i32>], draw: &mut Draw, nets: &mut Networks
     assert_eq!(in_memory, over_tcp, "{what}: the same keys, other outputs");
     let plain: Vec<Vec<Vec<i64>>> = (0..12).map(|seed| eval_with_masks(p, &typed, &given, &weights, seed)).collect();
     for (i, output) in in_memory.iter().enumerate() {
-        if plain.iter().any(|other| other[i] != plain[0][i]) {
+        // Few masks may hide that an output depends on them.
+        let masked = |seed| eval_with_masks(p, &typed, &given, &weights, seed)[i] != plain[0][i];
+        let rare = || *output != plain[0][i] && (12..500).any(masked);
+        if plain.iter().any(|other| other[i] != plain[0][i]) || rare() {
             counts.random += 1;
             continue;
         }
