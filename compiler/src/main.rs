@@ -4,12 +4,11 @@
 //! 4 file damaged, 5 resource limit, 6 configuration (a file cannot be written), 30 bad input.
 mod cli;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     cli::report_panics();
-    let args = match cli::Cli::try_parse() {
+    let args = match cli::Cli::read() {
         Ok(args) => args,
         Err(e) => {
             // Fails when the reader has gone away: nobody is left to tell.

@@ -1,12 +1,138 @@
-//! From a model file to a program and its weights.
-pub use crate::lower::Route;
-use crate::lower::{LowerError, lower};
+//! From a model file to a program and its weights: the list of passes, in order.
+use crate::lower::{LowerError, Lowered, lower, plan};
+pub use crate::lower::{Reveal, Route};
+use crate::passes::{Function, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
 use crate::profile::REP3;
 use crate::qgraph::Graph;
-use crate::schedule::schedule;
+use crate::schedule::{KERNELS, measure, peak_memory, schedule};
 use crate::tflite::{ImportReport, import};
-use ir::Program;
 use ir::weights::Weights;
+use ir::{Program, Value};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+/// Every pass, in order.
+pub const PASSES: &[Pass] = &[
+    Pass {
+        name: "import",
+        about: "reads the model file into a quantized graph and lists everything that does not fit",
+        run: |u| {
+            u.graph = Some(import(u.model)?);
+            Ok(())
+        },
+    },
+    Pass {
+        name: "plan",
+        about: "finds and proves the constants of each requantization and the ring of each tensor",
+        run: |u| {
+            u.plans = Some(plan(graph(u), u.options.route, u.options.reveal)?);
+            Ok(())
+        },
+    },
+    Pass {
+        name: "lower",
+        about: "writes each operator as ops of at most one exchange",
+        run: |u| {
+            let plans = u.plans.as_ref().expect("stands behind `plan`");
+            let mut lowered = lower(graph(u), plans, u.options.route, u.options.reveal)?;
+            u.weights = std::mem::take(&mut lowered.weights);
+            u.function = Some(assemble(lowered));
+            Ok(())
+        },
+    },
+    Pass {
+        name: "fold",
+        about: "replaces what has no effect or is known: sums of constants, moves of moves",
+        run: |u| {
+            fold(u.function());
+            Ok(())
+        },
+    },
+    Pass {
+        name: "merge",
+        about: "computes and sends once what a layer computes or sends twice",
+        run: |u| {
+            merge(u.function());
+            Ok(())
+        },
+    },
+    Pass {
+        name: "remove-unused",
+        about: "removes instructions and constants that no output needs",
+        run: |u| {
+            remove_unused(u.function());
+            Ok(())
+        },
+    },
+    Pass {
+        name: "schedule",
+        about: "puts exchanges into the fewest rounds and local work between them",
+        run: |u| {
+            schedule(u.function());
+            Ok(())
+        },
+    },
+    Pass {
+        name: "messages",
+        about: "writes down the exact length of every message and the bits that are opened",
+        run: |u| {
+            measure(&mut u.function().program, &REP3);
+            Ok(())
+        },
+    },
+    Pass {
+        name: "memory",
+        about: "finds the most bytes that values and messages take at once",
+        run: |u| {
+            let p = &mut u.function().program;
+            p.peak_memory = peak_memory(p);
+            Ok(())
+        },
+    },
+    Pass {
+        name: "encode",
+        about: "writes the bytecode; the weights file names its hash",
+        run: |u| {
+            u.bytes = ir::bytecode::encode(&u.function().program);
+            Ok(())
+        },
+    },
+];
+
+/// A function that is not scheduled yet.
+fn assemble(lowered: Lowered) -> Function {
+    let b = lowered.builder;
+    let mut program = Program {
+        protocol: REP3.name.into(),
+        parties: REP3.parties,
+        reveal: lowered.reveal,
+        kernels: KERNELS.into(),
+        opened_bits: 0,
+        thresholds: lowered.thresholds,
+        peak_memory: 0,
+        interface: b.interface,
+        consts: b.consts,
+        insts: b.insts,
+        setup_rounds: 0,
+        rounds: vec![],
+        layers: b.layers,
+    };
+    program.opened_bits = opened_bits(&program, &b.types);
+    Function { program, results: lowered.results }
+}
+
+/// Schedules instructions that no model has led to, such as those of a single gadget.
+pub fn program_of(lowered: Lowered) -> Program {
+    let mut function = assemble(lowered);
+    schedule(&mut function);
+    measure(&mut function.program, &REP3);
+    function.program.peak_memory = peak_memory(&function.program);
+    function.program
+}
+
+fn graph<'a>(u: &'a Unit<'_>) -> &'a Graph {
+    u.graph.as_ref().expect("stands behind `import`")
+}
 
 /// Why a model did not compile.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +143,17 @@ pub enum CompileError {
     /// The graph.
     #[error(transparent)]
     Lower(#[from] LowerError),
+    /// A bug: the verifier refuses what a pass made.
+    #[error("pass `{pass}` made a program that the verifier refuses: {}", .violations.join("; "))]
+    Broken {
+        /// Its name.
+        pass: &'static str,
+        /// The rules it breaks.
+        violations: Vec<String>,
+    },
+    /// A bug: the list ends before there is a program.
+    #[error("the passes end before there is a program")]
+    Unfinished,
 }
 
 impl CompileError {
@@ -26,6 +163,7 @@ impl CompileError {
             CompileError::Import(report) => report.exit_code(),
             CompileError::Lower(LowerError::Operators(_)) => 5,
             CompileError::Lower(_) => 3,
+            CompileError::Broken { .. } | CompileError::Unfinished => 1,
         }
     }
 }
@@ -40,6 +178,8 @@ pub struct Compiled {
     pub weights: Weights,
     /// The quantized graph, for the oracle.
     pub graph: Graph,
+    /// The value that holds the result of each layer, for comparisons.
+    pub results: Vec<Option<Value>>,
 }
 
 /// Choices a user has.
@@ -47,6 +187,8 @@ pub struct Compiled {
 pub struct Options {
     /// How requantizations are computed.
     pub route: Route,
+    /// What the receiver learns.
+    pub reveal: Reveal,
 }
 
 /// Compiles a model file.
@@ -56,15 +198,40 @@ pub fn compile(model: &[u8]) -> Result<Compiled, CompileError> {
 
 /// Compiles a model file in a given way.
 pub fn compile_with(model: &[u8], options: Options) -> Result<Compiled, CompileError> {
-    let graph = import(model)?;
-    let mut lowered = lower(&graph, options.route)?;
-    let tensors = std::mem::take(&mut lowered.weights);
-    let program = schedule(lowered, &REP3);
-    if let Err(bad) = ir::verify::verify(&program) {
-        let list: Vec<String> = bad.iter().map(ToString::to_string).collect();
-        panic!("the compiler made a program that its own verifier refuses: {}", list.join("; "));
+    let unit = run(model, options, PASSES, |_, _, _| ControlFlow::Continue(()))?;
+    finish(unit)
+}
+
+/// Runs passes in order, verifies after each, and tells `seen` the state and the time it took; `seen` may stop it.
+pub fn run<'a>(
+    model: &'a [u8],
+    options: Options,
+    passes: &[Pass],
+    mut seen: impl FnMut(&Pass, &Unit<'_>, Duration) -> ControlFlow<()>,
+) -> Result<Unit<'a>, CompileError> {
+    let mut unit = Unit::new(model, options);
+    for pass in passes {
+        let start = Instant::now();
+        (pass.run)(&mut unit)?;
+        let took = start.elapsed();
+        let violations: Vec<String> = unit.violations().iter().map(ToString::to_string).collect();
+        if !violations.is_empty() {
+            return Err(CompileError::Broken { pass: pass.name, violations });
+        }
+        if seen(pass, &unit, took).is_break() {
+            break;
+        }
     }
-    let bytes = ir::bytecode::encode(&program);
-    let weights = Weights { program: ir::bytecode::program_hash(&bytes), tensors };
-    Ok(Compiled { program, bytes, weights, graph })
+    Ok(unit)
+}
+
+/// What a run of all passes made.
+pub fn finish(unit: Unit<'_>) -> Result<Compiled, CompileError> {
+    match (unit.function, unit.graph) {
+        (Some(f), Some(graph)) if !unit.bytes.is_empty() => {
+            let weights = Weights { program: ir::bytecode::program_hash(&unit.bytes), tensors: unit.weights };
+            Ok(Compiled { program: f.program, bytes: unit.bytes, weights, graph, results: f.results })
+        }
+        _ => Err(CompileError::Unfinished),
+    }
 }

@@ -2,21 +2,22 @@
 //! rounds equals the longest chain of exchanges, and independent exchanges share a round. What a dealer can deal at any
 //! time goes into the last round that serves, so that it waits nowhere. Weights are shared in rounds of their own, before
 //! the first inference.
-use crate::lower::Lowered;
+use crate::passes::{Function, opened_bits, results_of};
 use crate::profile::Profile;
+use ir::memory;
 use ir::ops::Class;
-use ir::verify::{last_uses, type_program};
+use ir::verify::type_program;
 use ir::{Form, Inst, Messages, Op, Party, Program, Round, Value};
 
 /// Kernel set whose rounding the program reproduces.
 pub const KERNELS: &str = "tflite-ref";
 
-/// Builds the program of a lowered model.
-pub fn schedule(lowered: Lowered, profile: &Profile) -> Program {
-    let b = lowered.builder;
-    let (insts, types) = (b.insts, b.types);
+/// Puts the instructions of a function into rounds.
+pub fn schedule(function: &mut Function) {
+    let insts = std::mem::take(&mut function.program.insts);
+    let count = insts.iter().map(|inst| results_of(&inst.op)).sum::<usize>();
     // Definition of each value, and the round after which each instruction can run; `None` is set-up.
-    let mut origin = Vec::with_capacity(types.len());
+    let mut origin = Vec::with_capacity(count);
     let mut first = Vec::with_capacity(insts.len());
     for (i, inst) in insts.iter().enumerate() {
         first.push(origin.len());
@@ -65,7 +66,7 @@ pub fn schedule(lowered: Lowered, profile: &Profile) -> Program {
         order.extend(local_ops);
     }
 
-    let mut renamed = vec![Value(0); types.len()];
+    let mut renamed = vec![Value(0); count];
     let mut next = 0u32;
     for &i in &order {
         let results = results_of(&insts[i].op);
@@ -76,39 +77,27 @@ pub fn schedule(lowered: Lowered, profile: &Profile) -> Program {
     }
     let scheduled: Vec<Inst> =
         order.iter().map(|&i| Inst { op: insts[i].op.map(|v| renamed[v.index()]), layer: insts[i].layer }).collect();
-    let n = profile.parties;
-    let mut opened_bits = 0;
-    let round = |(local, end): (usize, usize)| {
-        let mut messages = Messages::none(n);
-        for &i in &order[local..end] {
-            let x = &types[insts[i].op.operands()[0].index()];
-            for (from, to, bytes) in profile.messages(&insts[i].op, x) {
-                messages.add(n, from, to, bytes);
-            }
-            if let Op::Open { .. } = insts[i].op {
-                opened_bits += x.len() as u64 * u64::from(x.domain.width());
+    let p = &mut function.program;
+    let none = || Messages::none(p.parties);
+    let round =
+        |(local, end): (usize, usize)| Round { local_end: local as u32, exchange_end: end as u32, messages: none() };
+    (p.rounds, p.setup_rounds) = (bounds.into_iter().map(round).collect(), setup_rounds);
+    p.insts = scheduled;
+    function.rename(|v| Some(renamed[v.index()]));
+}
+
+/// Fills in the length of every message, and the bits that are opened.
+pub fn measure(p: &mut Program, profile: &Profile) {
+    let Ok(typed) = type_program(p) else { return };
+    for round in &mut p.rounds {
+        for inst in &p.insts[round.local_end as usize..round.exchange_end as usize] {
+            let x = &typed.types[inst.op.operands()[0].index()];
+            for (from, to, bytes) in profile.messages(&inst.op, x) {
+                round.messages.add(p.parties, from, to, bytes);
             }
         }
-        Round { local_end: local as u32, exchange_end: end as u32, messages }
-    };
-    let rounds = bounds.into_iter().map(round).collect();
-    let mut program = Program {
-        protocol: profile.name.into(),
-        parties: n,
-        reveal: lowered.reveal.into(),
-        kernels: KERNELS.into(),
-        opened_bits,
-        thresholds: lowered.thresholds,
-        peak_memory: 0,
-        interface: b.interface,
-        consts: b.consts,
-        insts: scheduled,
-        setup_rounds,
-        rounds,
-        layers: b.layers,
-    };
-    program.peak_memory = peak_memory(&program);
-    program
+    }
+    p.opened_bits = opened_bits(p, &typed.types);
 }
 
 /// Moves deals, masks that a dealer knows, and local work on them to the last round before their first use.
@@ -135,49 +124,13 @@ fn postpone_deals(insts: &[Inst], origin: &[usize], after: &mut [u32], rounds: u
     }
 }
 
-fn results_of(op: &Op<Value>) -> usize {
-    match op {
-        Op::Output { .. } => 0,
-        Op::Split { .. } | Op::SplitShared { .. } => 2,
-        _ => 1,
-    }
-}
-
 /// Bytes of values and messages alive at once in the party that needs most.
-fn peak_memory(p: &Program) -> u64 {
+pub fn peak_memory(p: &Program) -> u64 {
     let Ok(typed) = type_program(p) else { return 0 };
-    let last = last_uses(p, &typed);
     let pieces = |form: Form, party: Party| match form {
         Form::Public => 1,
         Form::Shared => 2,
         Form::Sum(h) | Form::Held(h) => u64::from(h.contains(party)),
     };
-    let exchanges = |i: usize| p.rounds.get(p.rounds.partition_point(|r| r.exchange_end as usize <= i));
-    let mut dead_after: Vec<Vec<usize>> = vec![vec![]; p.insts.len()];
-    for (v, i) in last.iter().enumerate() {
-        if *i != u32::MAX {
-            dead_after[*i as usize].push(v);
-        }
-    }
-    (0..p.parties)
-        .map(Party)
-        .map(|me| {
-            let size = |v: usize| pieces(typed.types[v].form, me) * typed.types[v].memory_bytes();
-            let (mut now, mut most) = (0u64, 0u64);
-            for (i, dead) in dead_after.iter().enumerate() {
-                now += typed.results(i).map(size).sum::<u64>();
-                let mut buffers = 0;
-                if p.insts[i].op.class() == Class::Round {
-                    let messages = exchanges(i).map(|r| &r.messages);
-                    buffers = messages.map_or(0, |m| {
-                        (0..p.parties).map(Party).map(|q| m.get(p.parties, me, q) + m.get(p.parties, q, me)).sum()
-                    });
-                }
-                most = most.max(now + buffers);
-                now -= dead.iter().map(|v| size(*v)).sum::<u64>();
-            }
-            most
-        })
-        .max()
-        .unwrap_or(0)
+    (0..p.parties).map(Party).map(|me| memory::peak(p, &typed, me, |form| pieces(form, me))).max().unwrap_or(0)
 }

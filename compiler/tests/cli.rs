@@ -71,6 +71,22 @@ fn npy(path: &str, descr: &str, shape: &str, data: &[u8]) {
 }
 
 #[test]
+fn what_is_revealed_is_chosen_and_said() {
+    let dir = Dir::new("reveal");
+    let program = dir.path("m.mpcb");
+    for (policy, shown) in [("output", "result"), ("logits", "operand"), ("argmax", "places"), ("topk:3", "places")] {
+        let option = format!("--reveal={policy}");
+        let (_, stderr) = check(&[&testdata("digits.tflite"), "-o", &program, &option], 0);
+        assert!(stderr.contains(&format!("reveals {policy} to party 1")), "{policy}: {stderr}");
+        assert_eq!(stderr.contains("logits: saves "), policy == "logits", "{policy}: {stderr}");
+        let (text, _) = check(&["inspect", &program, "--leakage"], 0);
+        assert!(text.contains(&format!("revealed  {policy} ({shown}")), "{policy}: {text}");
+    }
+    let (_, stderr) = check(&[&testdata("digits.tflite"), "-o", &program, "--reveal=topk:0"], 2);
+    assert!(stderr.contains("`topk:N` with N from 1 to 64"), "{stderr}");
+}
+
+#[test]
 fn compiling_writes_program_and_private_weights() {
     let dir = Dir::new("compile");
     let (program, weights) = (dir.path("m.mpcb"), dir.path("m.mpcw"));
@@ -80,7 +96,7 @@ fn compiling_writes_program_and_private_weights() {
         assert!(stderr.contains(word), "{word}: {stderr}");
     }
     assert!(stderr.contains("security: rep3, 3 parties, semi-honest, 1 corruption; weights, inputs and intermediate"));
-    assert!(stderr.contains("reveals logits to party 1; not audited"));
+    assert!(stderr.contains("reveals output to party 1; not audited"));
     assert_eq!(dir.names(), ["m.mpcb", "m.mpcw"]);
     #[cfg(unix)]
     {
@@ -222,7 +238,7 @@ fn programs_are_shown() {
     let program = dir.path("m.mpcb");
     check(&[&testdata("digits.tflite"), "-o", &program], 0);
     let (text, _) = check(&["dis", &program], 0);
-    assert!(text.starts_with("program protocol=\"rep3\" parties=3 reveal=\"logits\" kernels=\"tflite-ref\"\n"));
+    assert!(text.starts_with("program protocol=\"rep3\" parties=3 reveal=\"output\" kernels=\"tflite-ref\"\n"));
     let (short, _) = check(&["dis", &program, "--elide"], 0);
     assert!(short.len() < text.len() && short.contains(" …]"));
     let (text, _) = check(&["inspect", &program], 0);
@@ -230,7 +246,7 @@ fn programs_are_shown() {
         assert!(text.contains(word), "{word}: {text}");
     }
     let (text, _) = check(&["inspect", &program, "--leakage"], 0);
-    for word in ["public ", "secret    weights", "secret    input \"v\"", "revealed  logits", "10 elements"] {
+    for word in ["public ", "secret    weights", "secret    input \"v\"", "revealed  output", "10 elements"] {
         assert!(text.contains(word), "{word}: {text}");
     }
     let (text, _) = check(&["inspect", &program, "--json"], 0);
@@ -241,7 +257,8 @@ fn programs_are_shown() {
     let total: u64 = json["payload_bytes"].as_array().expect("a list").iter().map(number).sum();
     assert_eq!(sum, total, "layers add up");
     let last = layers.iter().flat_map(|l| l["rounds"].as_array().expect("a list")).map(number).max();
-    assert_eq!(last, json["rounds"].as_u64());
+    // Messages that need not wait for each other may stand in rounds of their own.
+    assert!(last >= json["rounds"].as_u64());
 
     let mut bytes = fs::read(&program).expect("written");
     bytes[100] ^= 1;

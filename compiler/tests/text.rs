@@ -1,5 +1,5 @@
 //! The text form of compiled programs reads back to the same program, bytes and text.
-use compiler::pipeline::compile;
+use compiler::pipeline::{Options, Route, compile, compile_with};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,14 +12,21 @@ fn models(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Whether the model compiles; if it does, its text must read back.
+/// Whether the model compiles; if it does, its text and its bytes must read back, by every route.
 fn check(path: &Path) -> bool {
+    let model = fs::read(path).expect("readable");
+    [Route::Dealer, Route::Boolean].into_iter().all(|route| check_by(path, &model, route))
+}
+
+fn check_by(path: &Path, model: &[u8], route: Route) -> bool {
     let name = path.file_stem().expect("a file").to_string_lossy();
-    let Ok(compiled) = compile(&fs::read(path).expect("readable")) else { return false };
-    let text = ir::text::print(&compiled.program, false).expect("typed by the compiler");
+    let Ok(compiled) = compile_with(model, Options { route, ..Options::default() }) else { return false };
+    let decoded = ir::bytecode::decode(&compiled.bytes).unwrap_or_else(|bad| panic!("{name}: {bad}"));
+    assert!(decoded == compiled.program, "{name}: the bytes are another program");
+    let text = ir::text::print(&decoded, false).expect("typed by the compiler");
     let start = Instant::now();
     let read = ir::text::parse(&text).unwrap_or_else(|bad| panic!("{name}: {}", bad[0]));
-    println!("{name}: {} bytes of text read in {:?}", text.len(), start.elapsed());
+    println!("{name} {route:?}: {} bytes of text read in {:?}", text.len(), start.elapsed());
     assert!(read == compiled.program, "{name}: another program");
     assert!(ir::bytecode::encode(&read) == compiled.bytes, "{name}: other bytes");
     assert!(ir::text::print(&read, false).expect("typed") == text, "{name}: other text");
@@ -80,7 +87,7 @@ fn the_assembler_writes_the_compiled_bytes() {
 
 #[test]
 fn the_assembler_places_every_error() {
-    let head = "program protocol=\"p\" parties=3 reveal=\"r\" kernels=\"k\"\n\
+    let head = "program protocol=\"p\" parties=3 reveal=\"output\" kernels=\"k\"\n\
                 input 0 \"x\" int8[4] scale=1 zero=0 party=1\n";
     let broken = format!("{head}v0 = input index=1\nv1 = nothing v0\n");
     let (code, stderr, written) = assemble("broken", &broken);

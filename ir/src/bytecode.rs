@@ -361,7 +361,7 @@ pub fn decode(bytes: &[u8]) -> Result<Program, DecodeError> {
     if !r.done() || !file.done() {
         return Err(file.bad("bytes after the end"));
     }
-    Ok(Program {
+    let program = Program {
         protocol,
         parties,
         reveal,
@@ -375,5 +375,10 @@ pub fn decode(bytes: &[u8]) -> Result<Program, DecodeError> {
         setup_rounds,
         rounds,
         layers,
-    })
+    };
+    // One program, one file: its hash is what the parties compare.
+    if encode(&program) != bytes {
+        return Err(DecodeError::Bad { at: 0, what: "a number or a section is longer than needed" });
+    }
+    Ok(program)
 }

@@ -3,6 +3,7 @@
 //! A split draws its mask from a fixed generator, so that both summands are exercised; the masks of bits come from one
 //! generator per tag.
 use crate::infer::{chunks, roles};
+use crate::moves;
 use crate::ops::Op;
 use crate::program::Program;
 use crate::shape::{self, Broadcast, broadcast, taps, zip_broadcast};
@@ -52,10 +53,44 @@ impl Masks {
 
 /// Runs a verified program. `inputs` and `weights` are stored integers; returns the outputs in order.
 pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>]) -> Vec<Vec<i64>> {
+    eval_with(p, typed, inputs, weights, 0, &mut |_, _| {})
+}
+
+/// The same, and shows each value, by its index, once it is there.
+pub fn eval_observed(
+    p: &Program,
+    typed: &Typed,
+    inputs: &[Vec<i64>],
+    weights: &[Vec<i32>],
+    seen: &mut dyn FnMut(usize, &Plain),
+) -> Vec<Vec<i64>> {
+    eval_with(p, typed, inputs, weights, 0, seen)
+}
+
+/// [`eval`] with other masks for each `seed`. An output that depends on the seed is one that a protocol draws at random.
+pub fn eval_with_masks(
+    p: &Program,
+    typed: &Typed,
+    inputs: &[Vec<i64>],
+    weights: &[Vec<i32>],
+    seed: u64,
+) -> Vec<Vec<i64>> {
+    eval_with(p, typed, inputs, weights, seed, &mut |_, _| {})
+}
+
+fn eval_with(
+    p: &Program,
+    typed: &Typed,
+    inputs: &[Vec<i64>],
+    weights: &[Vec<i32>],
+    seed: u64,
+    seen: &mut dyn FnMut(usize, &Plain),
+) -> Vec<Vec<i64>> {
+    let seed = seed.wrapping_mul(0xd134_2543_de82_ef95);
     let mut values: Vec<Option<Plain>> = vec![None; typed.types.len()];
     let mut outputs = vec![Vec::new(); p.interface.outputs.len()];
     let last = crate::verify::last_uses(p, typed);
-    let mut masks = Masks(0x9e37_79b9_7f4a_7c15);
+    let mut masks = Masks(0x9e37_79b9_7f4a_7c15 ^ seed);
     for (i, inst) in p.insts.iter().enumerate() {
         let arg = |v: &crate::Value| values[v.index()].as_ref().expect("verified: defined before use");
         let ty = |v: &crate::Value| &typed.types[v.index()];
@@ -91,11 +126,11 @@ pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>
             }
             Op::Beta { tag, width, shape, .. } => {
                 let len = shape.0.iter().map(|d| *d as usize).product();
-                vec![Plain::Bits(beta(*tag, (*width).into(), len))]
+                vec![Plain::Bits(beta(seed, *tag, (*width).into(), len))]
             }
             Op::Mask { x, tag } => {
                 let data = arg(x).bits();
-                vec![Plain::Bits(xor(data, &beta(*tag, data.len(), ty(x).len())))]
+                vec![Plain::Bits(xor(data, &beta(seed, *tag, data.len(), ty(x).len())))]
             }
             op => vec![pure(
                 &op.map(|v| (values[v.index()].as_ref().expect("defined"), &typed.types[v.index()])),
@@ -108,6 +143,7 @@ pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>
                 let m = mask(t.domain.width());
                 x.iter_mut().for_each(|x| *x &= m);
             }
+            seen(v, &r);
             values[v] = Some(r);
         }
         for v in inst.op.operands() {
@@ -120,8 +156,8 @@ pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>
 }
 
 /// Masks of a tag.
-fn beta(tag: u32, width: usize, len: usize) -> Vec<Vec<u8>> {
-    let mut masks = Masks(0x2545_f491_4f6c_dd1d ^ (u64::from(tag) + 1) << 20);
+fn beta(seed: u64, tag: u32, width: usize, len: usize) -> Vec<Vec<u8>> {
+    let mut masks = Masks(0x2545_f491_4f6c_dd1d ^ seed ^ (u64::from(tag) + 1) << 20);
     (0..width).map(|_| (0..len).map(|_| (masks.next() >> 40) as u8 & 1).collect()).collect()
 }
 
@@ -203,7 +239,17 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             Domain::Ring(_) => ring(combine(*a, *b, u64::wrapping_sub)),
             Domain::Bits(_) => Plain::Bits(xor(a.0.bits(), b.0.bits())),
         },
-        Op::AddP { x, p } => ring(combine(*x, *p, u64::wrapping_add)),
+        Op::AddP { x, p } => match x.0 {
+            Plain::Ring(_) => ring(combine(*x, *p, u64::wrapping_add)),
+            Plain::Bits(planes) => {
+                let flips = shape::expand(p.0.ring(), &p.1.shape, &x.1.shape);
+                let one = |(i, plane): (usize, &Vec<u8>)| {
+                    plane.iter().zip(&flips).map(|(b, f)| b ^ (f >> i & 1) as u8).collect()
+                };
+                Plain::Bits(planes.iter().enumerate().map(one).collect())
+            }
+        },
+        Op::Raise { x, by } => each(*x, |v| v.checked_shl(u32::from(*by)).unwrap_or(0)),
         Op::SubP { x, p } => ring(combine(*x, *p, u64::wrapping_sub)),
         Op::SubPp { a, b } => ring(combine(*a, *b, u64::wrapping_sub)),
         Op::ThresholdPp { m, s, b, j } => {
@@ -217,10 +263,10 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         Op::OnehotH { x, chunk } => {
             let planes = x.0.bits();
             let len = x.1.len();
-            let number = |c: &std::ops::Range<usize>, e: usize| -> u8 {
-                planes[c.clone()].iter().enumerate().map(|(i, p)| p[e] << i).sum()
+            let number = |c: &std::ops::Range<usize>, e: usize| -> u16 {
+                planes[c.clone()].iter().enumerate().map(|(i, p)| u16::from(p[e]) << i).sum()
             };
-            let hot = |c: &std::ops::Range<usize>, j: u8| (0..len).map(|e| u8::from(number(c, e) == j)).collect();
+            let hot = |c: &std::ops::Range<usize>, j: u16| (0..len).map(|e| u8::from(number(c, e) == j)).collect();
             Plain::Bits(
                 chunks(planes.len() as u8, *chunk)
                     .flat_map(|c| (1..1 << c.len()).map(move |j| (c.clone(), j)))
@@ -302,6 +348,36 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         }
         Op::Pick { x, planes } => Plain::Bits(planes.0.iter().map(|p| x.0.bits()[*p as usize].clone()).collect()),
         Op::Stack { parts } => Plain::Bits(parts.iter().flat_map(|p| p.0.bits().iter().cloned()).collect()),
+        Op::MixP { x, table, width } => {
+            let (planes, table, len) = (x.0.bits(), table.0.ring(), x.1.len());
+            let result = |j: u8| {
+                let taken = planes.iter().zip(&table[1..]).filter(|(_, t)| **t >> j & 1 == 1);
+                let start = vec![(table[0] >> j & 1) as u8; len];
+                taken.fold(start, |y, (p, _)| y.iter().zip(p).map(|(a, b)| a ^ b).collect())
+            };
+            Plain::Bits((0..*width).map(result).collect())
+        }
+        Op::FoldP { x, to, width } => {
+            let (bits, to) = (&x.0.bits()[0], to.0.ring());
+            let mut planes = vec![vec![0u8; bits.len() / to.len()]; usize::from(*width)];
+            for (i, b) in bits.iter().enumerate() {
+                if let Some(plane) = planes.get_mut(to[i % to.len()] as usize) {
+                    plane[i / to.len()] ^= b;
+                }
+            }
+            Plain::Bits(planes)
+        }
+        Op::OnehotSh { hot, v } => {
+            let (hot, v_planes, len) = (hot.0.bits(), v.0.bits(), v.1.len());
+            let size = hot.len() + 1;
+            let number = |e: usize| v_planes.iter().enumerate().map(|(i, p)| usize::from(p[e]) << i).sum::<usize>();
+            let entry = |j: usize, e: usize| match j {
+                0 => hot.iter().fold(1, |a, h| a ^ h[e]),
+                j => hot[j - 1][e],
+            };
+            let plane = |d: usize| (0..len).map(|e| entry((number(e) + size - d) % size, e)).collect();
+            Plain::Bits((1..size).map(plane).collect())
+        }
         Op::MulSs { a, b } | Op::MulSh { a, h: b } | Op::MulHh { a, b } => match out.domain {
             Domain::Ring(_) => ring(a.0.ring().iter().zip(b.0.ring()).map(|(x, y)| x.wrapping_mul(*y)).collect()),
             Domain::Bits(_) => Plain::Bits(
@@ -361,9 +437,18 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             ring(y)
         }
         Op::Reshape { x, .. } => x.0.clone(),
-        Op::Expand { x, shape } => ring(shape::expand(x.0.ring(), &x.1.shape, &shape.0)),
+        Op::Expand { x, shape } => match x.0 {
+            Plain::Ring(data) => ring(shape::expand(data, &x.1.shape, &shape.0)),
+            Plain::Bits(planes) => Plain::Bits(planes.iter().map(|p| shape::expand(p, &x.1.shape, &shape.0)).collect()),
+        },
         Op::Pad { x, amounts } => ring(shape::pad(x.0.ring(), &x.1.shape, &amounts.0)),
         Op::Slice { x, part } => ring(shape::slice(x.0.ring(), &x.1.shape, part)),
+        Op::Concat { parts, axis } => {
+            let parts: Vec<(&[u64], &[u32])> = parts.iter().map(|p| (p.0.ring(), &p.1.shape[..])).collect();
+            ring(moves::concat(&parts, *axis))
+        }
+        Op::View { x, start, shape, strides } => ring(moves::view(x.0.ring(), *start, &shape.0, &strides.0)),
+        Op::Gather { x, index, axis } => ring(moves::gather(x.0.ring(), &x.1.shape, index.0.ring(), *axis)),
         Op::WindowSum { x, window } => {
             ring(shape::window_sum(x.0.ring(), &x.1.shape, window, |a: u64, b| a.wrapping_add(b)))
         }

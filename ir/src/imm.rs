@@ -89,6 +89,21 @@ macro_rules! list_imm {
         }
     };
 }
+impl Imm for i32 {
+    fn encode(&self, w: &mut Writer) {
+        w.signed(i64::from(*self));
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        i32::try_from(r.signed()?).map_err(|_| r.bad("immediate too large"))
+    }
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+    fn parse(words: &mut Words<'_>) -> Result<Self, TextError> {
+        words.number()
+    }
+}
+
 list_imm!(
     /// A shape.
     Dims, u32, 8
@@ -96,6 +111,10 @@ list_imm!(
 list_imm!(
     /// Axes of a tensor, ascending.
     Axes, u8, 8
+);
+list_imm!(
+    /// Distance between neighbours along each axis, in elements; negative where an axis runs backwards.
+    Strides, i32, 8
 );
 list_imm!(
     /// Plane numbers, in the order of the result.

@@ -1,5 +1,6 @@
 //! Type rule of each op: result types, or what is wrong.
 use crate::imm::{MAX_FACTORS, Terms, Window};
+use crate::moves;
 use crate::ops::Op;
 use crate::program::{Const, Interface};
 use crate::shape::broadcast;
@@ -70,7 +71,7 @@ pub(crate) fn checked_len(shape: &[u32]) -> Rule<u64> {
 
 /// Entries of the one-hot vectors of `width` planes in chunks, each without its entry 0.
 fn onehot_entries(width: u8, chunk: u8) -> Rule<u8> {
-    need((1..=4).contains(&chunk), || "chunks of 1 to 4 planes".into())?;
+    need((1..=8).contains(&chunk), || "chunks of 1 to 8 planes".into())?;
     let entries: u32 = chunks(width, chunk).map(|c| (1 << c.len()) - 1).sum();
     need(entries <= 255, || "more than 255 planes".into())?;
     Ok(entries as u8)
@@ -149,6 +150,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             public(a)?;
             public(b)?;
             let shape = broadcast(&a.shape, &b.shape).ok_or_else(|| format!("{a} and {b} do not broadcast"))?;
+            need(shape == a.shape || shape == b.shape, || "both sides would be repeated".into())?;
             Ok(vec![Type::public(&shape)])
         }
         Op::ThresholdPp { m, s, b, j } => {
@@ -175,7 +177,10 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             }
         }
         Op::AddP { x, p } | Op::SubP { x, p } | Op::MulP { x, p } => {
-            ring(x)?;
+            match (op, x.domain) {
+                (Op::AddP { .. }, Domain::Bits(n)) => width(n, 64)?,
+                _ => _ = ring(x)?,
+            }
             public(p)?;
             need(x.form != Form::Public, || "both operands are public".into())?;
             let shape = broadcast(&x.shape, &p.shape);
@@ -190,6 +195,12 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             need(*bits >= 1 && *bits <= ring(x)?, || format!("cast to {bits} bits does not shrink {x}"))?;
             need(matches!(x.form, Form::Shared | Form::Sum(_)), || format!("{x} is neither shared nor a sum"))?;
             one(Domain::Ring(*bits), x.form, &x.shape)
+        }
+        Op::Raise { x, by } => {
+            let k = ring(x)?;
+            need(matches!(x.form, Form::Shared | Form::Sum(_)), || format!("{x} is neither shared nor a sum"))?;
+            need(u32::from(k) + u32::from(*by) <= 64, || format!("{by} bits more do not fit 64"))?;
+            one(Domain::Ring(k + by), x.form, &x.shape)
         }
         Op::SextH { x, bits } => {
             ring(x)?;
@@ -256,6 +267,20 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             }
             need(total <= 255, || "more than 255 planes".into())?;
             one(Domain::Bits(total as u8), first.form, &first.shape)
+        }
+        Op::MixP { x, table, width: n } => {
+            let entries = u32::from(planes(x)?) + 1;
+            public(table)?;
+            width(*n, 64)?;
+            need(x.form != Form::Public && table.shape == [entries], || format!("{table} has not {entries} entries"))?;
+            one(Domain::Bits(*n), x.form, &x.shape)
+        }
+        Op::FoldP { x, to, width: n } => {
+            public(to)?;
+            width(*n, 255)?;
+            let (last, rows) = x.shape.split_last().ok_or_else(|| format!("{x} has no axis"))?;
+            need(planes(x)? == 1 && to.shape == [*last], || format!("{to} does not name a plane per entry of {x}"))?;
+            one(Domain::Bits(*n), x.form, rows)
         }
         Op::AsSum { x, at, bits } => {
             known(*at)?;
@@ -379,6 +404,15 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             need(both <= 255, || "more than 255 planes".into())?;
             one(Domain::Bits(both as u8), hot.form, &hot.shape)
         }
+        Op::OnehotSh { hot, v } => {
+            three()?;
+            let n = planes(v)?;
+            let at = held(v)?;
+            need(at.count() == 2 && hot.form == Form::Sum(at), || format!("{hot} has no summands at two holders"))?;
+            let entries = onehot_entries(n, n)?;
+            need(hot.len() == v.len() && planes(hot)? == entries, || format!("{hot} has not {entries} planes of {v}"))?;
+            Ok(vec![(*hot).clone()])
+        }
         Op::Unmask { t, x, products, of } => {
             three()?;
             let at = held(t)?;
@@ -396,7 +430,6 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             one(x.domain, x.form, &shape.0)
         }
         Op::Expand { x, shape } => {
-            ring(x)?;
             checked_len(&shape.0)?;
             need(broadcast(&x.shape, &shape.0).as_deref() == Some(&shape.0), || {
                 format!("{x} does not broadcast there")
@@ -425,6 +458,32 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
                 need(inside, || format!("part leaves {x} on axis {i}"))?;
             }
             one(x.domain, x.form, &part.size)
+        }
+        Op::Concat { parts, axis } => {
+            let first = parts.first().ok_or("joins nothing")?;
+            ring(first)?;
+            let same = |p: &&Type| p.domain == first.domain && p.form == first.form;
+            if let Some(other) = parts.iter().find(|p| !same(p)) {
+                return Err(format!("{other} and {first} differ in more than shape"));
+            }
+            let shapes: Vec<&[u32]> = parts.iter().map(|p| &p.shape[..]).collect();
+            one(first.domain, first.form, &moves::concat_shape(&shapes, *axis)?)
+        }
+        Op::View { x, start, shape, strides } => {
+            ring(x)?;
+            checked_len(&shape.0)?;
+            moves::check_view(x.len() as u64, *start, &shape.0, &strides.0)?;
+            one(x.domain, x.form, &shape.0)
+        }
+        Op::Gather { x, index, axis } => {
+            ring(x)?;
+            public(index)?;
+            need(x.form != Form::Public, || "both operands are public".into())?;
+            need(index.shape.len() == 1, || "the index is not one-dimensional".into())?;
+            need((*axis as usize) < x.shape.len(), || format!("{x} has no such axis"))?;
+            let mut shape = x.shape.clone();
+            shape[*axis as usize] = index.shape[0];
+            one(x.domain, x.form, &shape)
         }
         Op::WindowSum { x, window: w } => {
             ring(x)?;

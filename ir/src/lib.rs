@@ -1,11 +1,14 @@
 //! The program: types, op table, type rules, verifier, evaluator, text and bytecode.
 //!
-//! Knows no TFLite, no network and no protocol. Start reading at [`ops`].
+//! Knows no TFLite, no sockets and no protocol. Start reading at [`ops`].
 pub mod bytecode;
 pub mod eval;
 pub mod exit;
 pub mod imm;
 pub mod infer;
+pub mod memory;
+pub mod moves;
+pub mod network;
 pub mod ops;
 pub mod program;
 pub mod shape;
@@ -15,7 +18,7 @@ pub mod types;
 pub mod verify;
 pub mod weights;
 
-pub use imm::{Amounts, Axes, Dims, PlaneList, SoftmaxRule, Strided, Terms, Window};
+pub use imm::{Amounts, Axes, Dims, PlaneList, SoftmaxRule, Strided, Strides, Terms, Window};
 pub use ops::Op;
 pub use program::{Const, Inst, Interface, Layer, Messages, Port, Program, Round, Value};
 pub use types::{Domain, Form, Holders, Party, Type};

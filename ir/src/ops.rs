@@ -7,7 +7,7 @@
 //! Suffixes say what an operand is: `_p` public, `_h` held, `_ss` two shares. Ops without suffix take every form.
 //! Roles: rotation `rot` names A = rot, B = rot+1, C = rot+2 (mod 3).
 use crate::bytecode::{DecodeError, Reader, Writer};
-use crate::imm::{Amounts, Axes, Dims, Imm, PlaneList, SoftmaxRule, Strided, Terms, Window};
+use crate::imm::{Amounts, Axes, Dims, Imm, PlaneList, SoftmaxRule, Strided, Strides, Terms, Window};
 use crate::program::Value;
 use crate::text::TextError;
 use crate::text::lex::{Word, Words};
@@ -205,7 +205,7 @@ ops! {
     add = Add(a, b) {} Local;
     /// Difference; on bits the same as `add`.
     sub = Sub(a, b) {} Local;
-    /// Adds a public value, broadcast.
+    /// Adds a public value, broadcast; on bits, flips the planes whose bits are set in it.
     add_p = AddP(x, p) {} Local;
     /// Subtracts a public value, broadcast.
     sub_p = SubP(x, p) {} Local;
@@ -215,6 +215,8 @@ ops! {
     not = Not(x) {} Local;
     /// The same number in a smaller ring.
     cast = Cast(x) { bits: u8 } Local;
+    /// 2^by times the number, in a ring that is `by` bits wider.
+    raise = Raise(x) { by: u8 } Local;
 
     /// Reads held integers of `bits` bits as signed.
     sext_h = SextH(x) { bits: u8 } Local;
@@ -239,6 +241,10 @@ ops! {
     pick = Pick(x) { planes: PlaneList } Local;
     /// Stacks planes.
     stack = Stack()[parts] {} Local;
+    /// XORs planes: bit j of entry i of the public table says whether result j takes plane i − 1; entry 0 is the constant.
+    mix_p = MixP(x, table) { width: u8 } Local;
+    /// XORs elements of the last axis into planes: element i into plane `to[i]`, all public; nowhere if that is negative.
+    fold_p = FoldP(x, to) { width: u8 } Local;
 
     /// A share or held value as summands at `at`.
     as_sum = AsSum(x) { at: Holders, bits: u8 } Local;
@@ -266,6 +272,8 @@ ops! {
     mask = Mask(x) { tag: u32 } Local;
     /// Chunks of v against chunks whose one-hot vectors `hot` are summands: first [v < chunk] of each, then [v = chunk].
     leaves_sh = LeavesSh(hot, v) { chunk: u8 } Local;
+    /// One-hot vectors of v − u mod 2^n from those of u, summands, each without its entry 0.
+    onehot_sh = OnehotSh(hot, v) {} Local;
     /// The terms `of` as summands, from opened t = x xor β, summands of x, and summands of the products of β.
     unmask = Unmask(t, x, products) { of: Terms } Local;
 
@@ -277,6 +285,12 @@ ops! {
     pad = Pad(x) { amounts: Amounts } Local;
     /// A strided part.
     slice = Slice(x) { part: Strided } Local;
+    /// Joins `parts` along `axis`.
+    concat = Concat()[parts] { axis: u32 } Local;
+    /// The element at `start + Σ index·stride` for each index of a tensor of shape `shape`.
+    view = View(x) { start: u32, shape: Dims, strides: Strides } Local;
+    /// Slices of `axis` in the order of the public list `index`; zeros where there is no such slice.
+    gather = Gather(x, index) { axis: u32 } Local;
     /// Sums over windows.
     window_sum = WindowSum(x) { window: Window } Local;
     /// Sums over axes, kept with size 1.

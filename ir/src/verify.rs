@@ -8,15 +8,18 @@
 //! - V5 a join's summands come from a split or a mask, so that each is masked
 //! - V6 nothing is opened but what an output delivers; the bits opened are the bits declared
 //! - V7 each output is delivered once, after set-up
-//! - V8 set-up uses weights only
+//! - V8 set-up uses weights only, and nothing else reads weights
 //! - V9 the interface makes sense: parties exist, scales are positive numbers, tensors have a size; no message is longer
 //!   than 2^40 bytes or goes to its sender
 //! - V10 a tag names one mask and at most one beta, of equal width, length and roles; and no mask hides what was made
 //!   from its own beta, however indirectly. So messages can be numbered such that each depends on pads of earlier ones
 //!   only, where a beta counts as depending on its mask: dealt products of masks follow the masked bits in that order
+//! - V11 what is revealed is `output`, `logits`, `argmax` or `topk:N`, and the openings are as that word says: each has as
+//!   many elements as an output, a receiver finishes a softmax under `logits` only, and under `topk:N` rows hold N places
 use crate::infer::{Context, checked_len, infer};
 use crate::ops::{Class, Op};
-use crate::program::{Program, Value};
+use crate::program::{Port, Program, Value};
+use crate::text::escape;
 use crate::types::{Domain, Form, Holders, Party, Type};
 use std::collections::BTreeMap;
 
@@ -107,6 +110,7 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
 
     check_interface(p, &mut report);
     check_tags(p, &typed, &mut report);
+    check_reveal(p, &mut report);
     for (r, round) in p.rounds.iter().enumerate() {
         let parties = || (0..p.parties).map(Party);
         let pairs = parties().flat_map(|a| parties().map(move |b| (a, b)));
@@ -136,8 +140,15 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
             Op::Join { x } if !matches!(defines(*x), Op::Split { .. } | Op::Mask { .. }) => {
                 report(5, i, format!("{x} is not a masked summand"));
             }
+            Op::SoftmaxH { x, .. } if tainted[x.index()] && p.reveal != "logits" => {
+                report(11, i, format!("finishes a softmax, which `{}` does not reveal", escape(&p.reveal)));
+            }
             Op::Open { x, .. } => {
                 let t = &typed.types[x.index()];
+                let fits = |o: &Port| checked_len(&o.shape).is_ok_and(|n| n == t.len() as u64);
+                if !p.interface.outputs.iter().any(fits) {
+                    report(11, i, format!("{t} has the size of no output"));
+                }
                 opened += t.len() as u64
                     * u64::from(match t.domain {
                         Domain::Ring(k) | Domain::Bits(k) => k,
@@ -155,6 +166,7 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
                 }
             }
             Op::Input { .. } if i < setup_end => report(8, i, "an input during set-up".into()),
+            Op::Weight { .. } if i >= setup_end => report(8, i, "weights are read after set-up".into()),
             _ => {}
         }
     }
@@ -167,6 +179,19 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
         }
     }
     if bad.is_empty() { Ok(typed) } else { Err(bad) }
+}
+
+/// Rule V11 but for the openings.
+fn check_reveal(p: &Program, report: &mut impl FnMut(u8, usize, String)) {
+    let places = p.reveal.strip_prefix("topk:").and_then(|n| n.parse::<u32>().ok());
+    if !(matches!(p.reveal.as_str(), "output" | "logits" | "argmax") || places.is_some_and(|n| n > 0)) {
+        report(11, 0, format!("`{}` is no policy of what is revealed", escape(&p.reveal)));
+    }
+    for (i, port) in p.interface.outputs.iter().enumerate() {
+        if places.is_some_and(|n| port.shape.last() != Some(&n)) {
+            report(11, 0, format!("output {i} does not hold the places of `{}`", escape(&p.reveal)));
+        }
+    }
 }
 
 /// Rule V10.

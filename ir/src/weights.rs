@@ -28,6 +28,18 @@ impl Drop for Weights {
     }
 }
 
+/// Bytes per element of a tensor: the fewest that hold every value.
+fn width_of(data: &[i32]) -> usize {
+    let fits = |lo: i32, hi: i32| data.iter().all(|x| (lo..=hi).contains(x));
+    if fits(-128, 127) {
+        1
+    } else if fits(-32768, 32767) {
+        2
+    } else {
+        4
+    }
+}
+
 /// Bytes of a weights file.
 pub fn encode(w: &Weights) -> Vec<u8> {
     let mut out = Writer::default();
@@ -37,14 +49,7 @@ pub fn encode(w: &Weights) -> Vec<u8> {
     out.bytes.extend_from_slice(&w.program);
     out.varint(w.tensors.len() as u64);
     for t in &w.tensors {
-        let fits = |lo: i32, hi: i32| t.iter().all(|x| (lo..=hi).contains(x));
-        let bytes: usize = if fits(-128, 127) {
-            1
-        } else if fits(-32768, 32767) {
-            2
-        } else {
-            4
-        };
+        let bytes = width_of(t);
         out.varint(t.len() as u64);
         out.byte(bytes as u8);
         t.iter().for_each(|x| out.bytes.extend_from_slice(&x.to_le_bytes()[..bytes]));
@@ -61,7 +66,7 @@ pub fn decode(bytes: &[u8]) -> Result<Weights, DecodeError> {
         return Err(bad("not a weights file: it does not begin with `MPCW`"));
     }
     let body = bytes.len().checked_sub(32).filter(|n| *n >= 40).ok_or(DecodeError::Truncated { at: bytes.len() })?;
-    if bytes[4..6] != FORMAT.to_le_bytes() {
+    if bytes[4..6] != FORMAT.to_le_bytes() || bytes[6..8] != [0, 0] {
         return Err(bad("weights format of another version"));
     }
     if blake3::hash(&bytes[..body]).as_bytes()[..] != bytes[body..] {
@@ -84,7 +89,11 @@ pub fn decode(bytes: &[u8]) -> Result<Weights, DecodeError> {
                 x[..bytes].copy_from_slice(c);
                 i32::from_le_bytes(x)
             };
-            Ok(data.chunks_exact(bytes).map(value).collect())
+            let tensor: Vec<i32> = data.chunks_exact(bytes).map(value).collect();
+            if width_of(&tensor) != bytes {
+                return Err(r.bad("weights wider than needed"));
+            }
+            Ok(tensor)
         })
         .collect::<Result<_, _>>()?;
     if !r.done() {

@@ -1,21 +1,16 @@
-//! Runs `testdata/ir/*.qir`. `; test verify`: the errors stand on their lines as `; error: …`. `; test eval`: lines
-//! `; run: [inputs], … | [weights], … == [outputs], …` hold. `QNN_BLESS=1` rewrites both.
+//! Runs `testdata/{ir,exec}/*.qir`. `; test verify`: the errors stand on their lines as `; error: …`. `; test eval` and
+//! `; test exec`: lines `; run: [inputs], … | [weights], … == [outputs], …` hold. `QNN_BLESS=1` rewrites both. The VM
+//! executes the same files.
+#[path = "common/qir.rs"]
+mod qir;
 use ir::text::{Parsed, parse, parse_with_places, print};
 use ir::verify::{Typed, verify};
+use qir::{ERROR, RUN};
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::PathBuf;
 
-const ERROR: &str = " ; error: ";
-const RUN: &str = "; run: ";
-
 fn files() -> Vec<(PathBuf, String)> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata/ir");
-    let list = fs::read_dir(dir).expect("part of the repository");
-    let mut paths: Vec<PathBuf> = list.map(|e| e.expect("readable").path()).collect();
-    paths.retain(|p| p.extension().is_some_and(|e| e == "qir"));
-    paths.sort();
-    paths.into_iter().map(|p| (p.clone(), fs::read_to_string(&p).expect("UTF-8"))).collect()
+    ["ir", "exec"].into_iter().flat_map(qir::files).collect()
 }
 
 /// The program, or every error with its line, counted from 1.
@@ -42,35 +37,9 @@ fn with_errors(text: &str, errors: &[(u32, String)]) -> String {
     out
 }
 
-/// `[1 2], [3]`
-fn lists(text: &str) -> Vec<Vec<i64>> {
-    let list = |part: &str| {
-        part.trim().trim_start_matches('[').split_whitespace().map(|n| n.parse().expect("an integer")).collect()
-    };
-    let parts = text.trim().strip_suffix(']').map(|t| t.split(']').map(|p| p.trim_start_matches([',', ' '])));
-    parts.map_or_else(Vec::new, |parts| parts.map(list).collect())
-}
-
-fn shown(lists: &[Vec<i64>]) -> String {
-    let one = |l: &Vec<i64>| format!("[{}]", l.iter().map(i64::to_string).collect::<Vec<_>>().join(" "));
-    lists.iter().map(one).collect::<Vec<_>>().join(", ")
-}
-
 fn run(name: &str, line: &str, parsed: &Parsed, typed: &Typed) -> String {
-    let given = line.trim_start_matches(RUN).split("==").next().unwrap_or_default();
-    let (inputs, weights) = given.split_once('|').unwrap_or((given, ""));
-    let (inputs, weights) = (lists(inputs), lists(weights));
-    let interface = &parsed.program.interface;
-    let len = |shape: &[u32]| shape.iter().product::<u32>() as usize;
-    let lengths = |l: &[Vec<i64>]| l.iter().map(Vec::len).collect::<Vec<_>>();
-    let wanted: Vec<usize> = interface.inputs.iter().map(|p| len(&p.shape)).collect();
-    assert_eq!(lengths(&inputs), wanted, "{name}: inputs of `{line}`");
-    let wanted: Vec<usize> = interface.weights.iter().map(|s| len(s)).collect();
-    assert_eq!(lengths(&weights), wanted, "{name}: weights of `{line}`");
-    let small: Vec<Vec<i32>> =
-        weights.iter().map(|w| w.iter().map(|x| i32::try_from(*x).expect("32 bits")).collect()).collect();
-    let outputs = ir::eval::eval(&parsed.program, typed, &inputs, &small);
-    format!("{RUN}{} == {}", given.trim_start_matches(RUN).trim(), shown(&outputs))
+    let given = qir::given(name, line, &parsed.program);
+    qir::run_line(&given, &ir::eval::eval(&parsed.program, typed, &given.inputs, &given.weights))
 }
 
 fn expected(name: &str, text: &str) -> String {
@@ -78,8 +47,8 @@ fn expected(name: &str, text: &str) -> String {
     match (kind, load(text)) {
         ("; test verify", Err(errors)) => with_errors(text, &errors),
         ("; test verify", Ok(_)) => with_errors(text, &[]),
-        ("; test eval", Err(errors)) => panic!("{name}: {errors:?}"),
-        ("; test eval", Ok((parsed, typed))) => {
+        ("; test eval" | "; test exec", Err(errors)) => panic!("{name}: {errors:?}"),
+        ("; test eval" | "; test exec", Ok((parsed, typed))) => {
             let p = &parsed.program;
             let printed = print(p, false).expect("verified");
             assert!(parse(&printed).as_ref() == Ok(p), "{name}: printed and read, it differs");
@@ -87,29 +56,18 @@ fn expected(name: &str, text: &str) -> String {
             let line = |l: &str| if l.starts_with(RUN) { run(name, l, &parsed, &typed) } else { l.to_owned() };
             text.lines().map(|l| line(l) + "\n").collect()
         }
-        _ => panic!("{name}: the first line is neither `; test verify` nor `; test eval`"),
+        _ => panic!("{name}: the first line is none of `; test verify`, `; test eval`, `; test exec`"),
     }
 }
 
 #[test]
 fn files_hold_what_they_say() {
     let all = files();
-    assert!(all.len() >= 30, "{} files", all.len());
-    let mut wrong = Vec::new();
-    for (path, text) in &all {
-        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
-        let now = expected(&name, text);
-        if now == *text {
-            continue;
-        }
-        if std::env::var_os("QNN_BLESS").is_some() {
-            fs::write(path, &now).expect("writable");
-            continue;
-        }
-        let lines = now.lines().zip(text.lines()).filter(|(a, b)| a != b);
-        wrong.extend(lines.map(|(now, kept)| format!("{name}\n  kept {kept}\n  now  {now}")));
-    }
-    assert!(wrong.is_empty(), "QNN_BLESS=1 rewrites these, review the diff:\n{}", wrong.join("\n"));
+    assert!(all.len() >= 120, "{} files", all.len());
+    println!("{} files", all.len());
+    let name = |path: &std::path::Path| path.file_name().expect("a file").to_string_lossy().into_owned();
+    let now: Vec<String> = all.iter().map(|(path, text)| expected(&name(path), text)).collect();
+    qir::settle(&all, &now);
 }
 
 #[test]
@@ -120,7 +78,7 @@ fn every_op_is_evaluated_and_refused_somewhere() {
             if text.contains(&format!("V2 {}: ", entry.mnemonic)) {
                 refused.insert(entry.mnemonic);
             }
-            let Some(parsed) = parse(&text).ok().filter(|_| text.starts_with("; test eval")) else { continue };
+            let Some(parsed) = parse(&text).ok().filter(|_| !text.starts_with("; test verify")) else { continue };
             if parsed.insts.iter().any(|i| i.op.mnemonic() == entry.mnemonic) {
                 evaluated.insert(entry.mnemonic);
             }
@@ -136,5 +94,5 @@ fn every_op_is_evaluated_and_refused_somewhere() {
 #[test]
 fn every_rule_is_broken_somewhere() {
     let all: String = files().into_iter().map(|(_, text)| text).collect();
-    (1..=10).for_each(|rule| assert!(all.contains(&format!("{ERROR}V{rule} ")), "V{rule} is broken in no file"));
+    (1..=11).for_each(|rule| assert!(all.contains(&format!("{ERROR}V{rule} ")), "V{rule} is broken in no file"));
 }

@@ -67,6 +67,9 @@ pub trait Runtime: Send {
     /// This party.
     fn me(&self) -> Party;
 
+    /// Number of parties of the protocol.
+    fn parties(&self) -> u8;
+
     /// Number of pieces this party has of a value.
     fn pieces(&self, form: Form) -> usize;
 

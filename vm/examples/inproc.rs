@@ -1,4 +1,4 @@
-//! Times one model with three parties in one process: `cargo run --release -p vm --example inproc MODEL.tflite [boolean]`.
+//! Times one model with three parties in one process: `cargo run --release -p vm --example inproc MODEL.tflite [ROUTE [BATCH]]`.
 use compiler::pipeline::{Options, Route, compile_with};
 use ir::Party;
 use runtime_protocols::link::{Link, exchange_keys, memory::network};
@@ -11,7 +11,7 @@ fn main() {
         _ => Route::Dealer,
     };
     let model = std::fs::read(path).expect("file");
-    let c = compile_with(&model, Options { route }).expect("compiles");
+    let c = compile_with(&model, Options { route, ..Options::default() }).expect("compiles");
     println!(
         "compile {:.3} s, program {} bytes, rounds {}, bytes {:?}, peak {} MB, thresholds {}",
         t.elapsed().as_secs_f64(),
@@ -21,6 +21,7 @@ fn main() {
         c.program.peak_memory >> 20,
         c.program.thresholds
     );
+    let batch: usize = std::env::args().nth(3).map_or(1, |n| n.parse().expect("a number of samples"));
     let len: usize = c.program.interface.inputs[0].shape.iter().map(|d| *d as usize).product();
     std::thread::scope(|s| {
         for mut link in network(3) {
@@ -34,11 +35,13 @@ fn main() {
                         .expect("ok");
                 m.setup((me == Party(0)).then_some(&c.weights), &mut link).expect("setup");
                 for _ in 0..5 {
-                    let o = m.infer(&[(me == Party(1)).then(|| vec![3; len])], &mut link).expect("infer");
+                    let inputs = [(me == Party(1)).then(|| vec![3; len])];
+                    let o = m.infer_batch(&vec![&inputs[..]; batch], &mut link).expect("infer");
                     if me == Party(1) {
+                        let n = batch as f64;
                         let (cs, ws): (f64, f64) =
                             o.layers.iter().fold((0., 0.), |a, l| (a.0 + l.compute_s, a.1 + l.wait_s));
-                        println!("{:.3} s, compute {cs:.3}, wait {ws:.3}", o.seconds);
+                        println!("{:.3} s a sample, compute {:.3}, wait {:.3}", o.seconds / n, cs / n, ws / n);
                     }
                 }
                 link.close().expect("close");

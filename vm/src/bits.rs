@@ -33,8 +33,11 @@ fn not(a: &Block) -> Block {
     a.map(|w| !w)
 }
 
+/// Entries of a one-hot vector of the largest chunk.
+const ENTRIES: usize = 256;
+
 /// [v = j] for each j of a chunk.
-fn indicators(planes: &[Block], out: &mut [Block; 16]) -> usize {
+fn indicators(planes: &[Block], out: &mut [Block; ENTRIES]) -> usize {
     out[0] = [u64::MAX; LANES];
     let mut n = 1;
     for p in planes {
@@ -62,11 +65,11 @@ fn build(len: usize, planes: usize, mut f: impl FnMut(usize, &mut dyn FnMut(usiz
 pub fn onehot(x: &Data, width: u8, chunk: u8) -> Data {
     let (words, per) = (x.planes(), plane_words(x.len()));
     let total = chunks(width, chunk).map(|c| (1usize << c.len()) - 1).sum();
-    let mut hot = [[0; LANES]; 16];
+    let mut hot = [[0; LANES]; ENTRIES];
     build(x.len(), total, |at, put| {
         let mut next = 0;
         for c in chunks(width, chunk) {
-            let mut planes = [[0; LANES]; 4];
+            let mut planes = [[0; LANES]; 8];
             c.clone().enumerate().for_each(|(i, p)| planes[i] = load(words, p, per, at));
             let n = indicators(&planes[..c.len()], &mut hot);
             for entry in &hot[1..n] {
@@ -82,11 +85,11 @@ pub fn onehot(x: &Data, width: u8, chunk: u8) -> Data {
 pub fn leaves(hot: &Data, v: &Data, width: u8, chunk: u8, first: bool) -> Data {
     let (hot, words, per) = (hot.planes(), v.planes(), plane_words(v.len()));
     let count = chunks(width, chunk).count();
-    let mut same = [[0; LANES]; 16];
+    let mut same = [[0; LANES]; ENTRIES];
     build(v.len(), 2 * count, |at, put| {
         let mut next = 0;
         for (k, c) in chunks(width, chunk).enumerate() {
-            let mut planes = [[0; LANES]; 4];
+            let mut planes = [[0; LANES]; 8];
             c.clone().enumerate().for_each(|(i, p)| planes[i] = load(words, p, per, at));
             let n = indicators(&planes[..c.len()], &mut same);
             let (mut lt, mut eq, mut below) = ([0; LANES], [0; LANES], [0; LANES]);
@@ -104,6 +107,87 @@ pub fn leaves(hot: &Data, v: &Data, width: u8, chunk: u8, first: bool) -> Data {
             put(count + k, &eq);
         }
     })
+}
+
+/// Summands of the one-hot vector of v − u from those of the one-hot vector of u, each without its entry 0: entry d is
+/// entry v − d of the vector of u. That vector is read backwards, then turned by each bit of v in turn.
+pub fn turn(hot: &Data, v: &Data, width: u8, first: bool) -> Data {
+    let (hot, words, per, len) = (hot.planes(), v.planes(), plane_words(v.len()), v.len());
+    let size = 1usize << width;
+    let (mut now, mut next) = ([[0; LANES]; ENTRIES], [[0; LANES]; ENTRIES]);
+    build(len, size - 1, |at, put| {
+        now[0] = if first { [u64::MAX; LANES] } else { [0; LANES] };
+        for j in 1..size {
+            now[size - j] = load(hot, j - 1, per, at);
+            now[0] = xor(&now[0], &now[size - j]);
+        }
+        for i in 0..usize::from(width) {
+            let turned = load(words, i, per, at);
+            for d in 0..size {
+                let other = now[(d + size - (1 << i)) % size];
+                next[d] = xor(&now[d], &and(&turned, &xor(&now[d], &other)));
+            }
+            std::mem::swap(&mut now, &mut next);
+        }
+        (1..size).for_each(|d| put(d - 1, &now[d]));
+    })
+}
+
+/// XORs of planes: result j takes plane i where bit j of `table[i + 1]` is set, and, if `constant`, bit j of `table[0]`.
+pub fn mix(x: &Data, table: &[u64], width: u8, constant: bool) -> Data {
+    let (words, per) = (x.planes(), plane_words(x.len()));
+    let mut results = vec![[0; LANES]; usize::from(width)];
+    build(x.len(), results.len(), |at, put| {
+        for (j, r) in results.iter_mut().enumerate() {
+            *r = if constant && table[0] >> j & 1 == 1 { [u64::MAX; LANES] } else { [0; LANES] };
+        }
+        for (i, entry) in table[1..].iter().enumerate() {
+            let plane = load(words, i, per, at);
+            for (j, r) in results.iter_mut().enumerate() {
+                if entry >> j & 1 == 1 {
+                    *r = xor(r, &plane);
+                }
+            }
+        }
+        results.iter().enumerate().for_each(|(j, r)| put(j, r));
+    })
+}
+
+/// XORs element i of each row into plane `to[i]`, where there is such a plane.
+pub fn fold(x: &Data, to: &[usize], width: u8) -> Data {
+    let (words, rows) = (x.planes(), x.len() / to.len());
+    let (per, width) = (plane_words(rows), usize::from(width));
+    let mut planes = vec![0u64; width * per];
+    for r in 0..rows {
+        for (i, plane) in to.iter().enumerate().filter(|(_, p)| **p < width) {
+            let e = r * to.len() + i;
+            planes[plane * per + r / 64] ^= (words[e / 64] >> (e % 64) & 1) << (r % 64);
+        }
+    }
+    Data::Planes { words: planes, len: rows }
+}
+
+/// Element `from[i]` as element i.
+pub fn gather(x: &Data, from: &[usize]) -> Data {
+    let (words, per, to) = (x.planes(), plane_words(x.len()), plane_words(from.len()));
+    let mut planes = vec![0u64; words.len() / per * to];
+    for (plane, out) in words.chunks(per).zip(planes.chunks_mut(to)) {
+        for (i, e) in from.iter().enumerate() {
+            out[i / 64] |= (plane[e / 64] >> (e % 64) & 1) << (i % 64);
+        }
+    }
+    Data::Planes { words: planes, len: from.len() }
+}
+
+/// Flips plane i of each element where bit i of its entry is set.
+pub fn flip(x: &Data, flips: &[u64]) -> Data {
+    let mut words = x.planes().to_vec();
+    for (i, plane) in words.chunks_mut(plane_words(x.len())).enumerate() {
+        for (e, f) in flips.iter().enumerate() {
+            plane[e / 64] ^= (f >> i & 1) << (e % 64);
+        }
+    }
+    Data::Planes { words, len: x.len() }
 }
 
 /// Products of planes, every one that divides a term.
@@ -125,13 +209,16 @@ pub fn products(x: &Data, of: &Terms) -> Data {
     })
 }
 
+/// The planes of a term, and where the dealt product of each part of them is found.
+type Term = (Vec<usize>, Vec<Option<usize>>);
+
 /// Summands of the terms: Π (t_i xor β_i) over a term is the XOR over its parts R of Π_R β · Π_(rest) t, with the
 /// summands of Π_R β dealt, or x_i xor t_i for a single plane; `first` says who adds what is known.
 pub fn unmask(t: &Data, x: &Data, products: &Data, of: &Terms, first: bool) -> Data {
     let (t, x, dealt, per, len) = (t.planes(), x.planes(), products.planes(), plane_words(t.len()), t.len());
     let sets = of.subsets();
     // Per term: its planes, and where each part of it is found.
-    let terms: Vec<Vec<(Vec<usize>, Vec<Option<usize>>)>> =
+    let terms: Vec<Vec<Term>> =
         of.0.iter()
             .map(|result| {
                 result

@@ -3,7 +3,8 @@
 //! It orders work and moves values; what an op means is said by the op table, how shares behave by the runtime. No branch
 //! and no index here depends on a secret.
 use crate::local;
-use ir::verify::{Typed, Violation, last_uses, verify};
+use ir::memory;
+use ir::verify::{Typed, Violation, verify};
 use ir::weights::Weights;
 use ir::{Op, Party, Program};
 use runtime_protocols::data::{Data, Value};
@@ -17,6 +18,22 @@ pub enum LoadError {
     /// The verifier refuses it.
     #[error("the program breaks {} rules, first {}", .0.len(), .0[0])]
     Verify(Vec<Violation>),
+    /// The runtime is one of another number of parties.
+    #[error("the program is for {program} parties, the protocol has {runtime}; compile it for this protocol")]
+    Parties {
+        /// In the program.
+        program: u8,
+        /// In the runtime.
+        runtime: u8,
+    },
+    /// The values take more than the program says.
+    #[error("the program declares {declared} bytes of memory, a party needs {needed}; compile the model again")]
+    Memory {
+        /// In the program.
+        declared: u64,
+        /// Counted here.
+        needed: u64,
+    },
     /// The runtime's messages differ from those the program declares.
     #[error("round {round}: the program declares messages that the protocol does not send")]
     Messages {
@@ -41,8 +58,10 @@ pub struct LayerStats {
 /// Result of one inference.
 #[derive(Clone, Default)]
 pub struct Outcome {
-    /// Stored integers of each output, at its receiver.
+    /// Stored integers of each output, at its receiver; of a batch one sample after the other.
     pub outputs: Vec<Option<Vec<i64>>>,
+    /// Samples of the batch.
+    pub samples: u64,
     /// Per layer of the program.
     pub layers: Vec<LayerStats>,
     /// Counted by the link.
@@ -70,17 +89,26 @@ pub struct Machine {
     /// Values whose last use is each instruction.
     dead_after: Vec<Vec<u32>>,
     runtime: Box<dyn Runtime>,
-    values: Vec<Option<Value>>,
-    inference: u64,
+    /// Made in set-up, for every inference.
+    kept: Vec<Option<Value>>,
+    /// One list per sample of the batch.
+    lanes: Vec<Vec<Option<Value>>>,
+    /// Inferences so far, those of the present batch not counted. Set-up is 0, so the first has number 1.
+    inferences: u64,
+    needed: u64,
 }
 
-/// What an inference brings along.
-struct Inputs<'a> {
-    inputs: &'a [Option<Vec<i64>>],
+/// Stored integers of each input of the program that this party owns.
+pub type Inputs = [Option<Vec<i64>>];
+
+/// What set-up or a batch brings along.
+struct Given<'a> {
+    samples: &'a [&'a Inputs],
     weights: Option<&'a Weights>,
 }
 
-fn exchange_of(op: &Op<ir::Value>) -> Option<(ir::Value, Exchange)> {
+/// The exchange that an op is, with its operand.
+pub fn exchange_of(op: &Op<ir::Value>) -> Option<(ir::Value, Exchange)> {
     match op {
         Op::Reshare { x, bits } => Some((*x, Exchange::Reshare { bits: *bits })),
         Op::Join { x } => Some((*x, Exchange::Join)),
@@ -95,6 +123,9 @@ impl Machine {
     pub fn new(program: Program, runtime: Box<dyn Runtime>) -> Result<Machine, LoadError> {
         let typed = verify(&program).map_err(LoadError::Verify)?;
         let n = program.parties;
+        if n != runtime.parties() {
+            return Err(LoadError::Parties { program: n, runtime: runtime.parties() });
+        }
         let mut at = 0usize;
         for (r, round) in program.rounds.iter().enumerate() {
             let mut sent = ir::Messages::none(n);
@@ -110,14 +141,15 @@ impl Machine {
             }
             at = round.exchange_end as usize;
         }
-        let mut dead_after = vec![vec![]; program.insts.len()];
-        for (v, i) in last_uses(&program, &typed).into_iter().enumerate() {
-            if i != u32::MAX {
-                dead_after[i as usize].push(v as u32);
-            }
+        // A program that declares no memory is one that somebody wrote by hand.
+        let (declared, needed) =
+            (program.peak_memory, memory::peak(&program, &typed, runtime.me(), |form| runtime.pieces(form) as u64));
+        if declared != 0 && needed > declared {
+            return Err(LoadError::Memory { declared, needed });
         }
-        let values = vec![None; typed.types.len()];
-        Ok(Machine { program, typed, dead_after, runtime, values, inference: 0 })
+        let dead_after = memory::dead_after(&program, &typed);
+        let kept = vec![None; typed.types.len()];
+        Ok(Machine { program, typed, dead_after, runtime, kept, lanes: Vec::new(), inferences: 0, needed })
     }
 
     /// The program.
@@ -125,22 +157,45 @@ impl Machine {
         &self.program
     }
 
+    /// Bytes of values and messages alive at once in this party, at most.
+    pub fn memory(&self) -> u64 {
+        self.needed
+    }
+
     /// Shares the weights, once per session. Only their owner has them.
     pub fn setup(&mut self, weights: Option<&Weights>, link: &mut dyn Link) -> Result<(), LinkError> {
         link.begin();
         let mut outcome = self.fresh_outcome();
         let rounds = self.program.setup_rounds as usize;
-        self.run(Inputs { inputs: &[], weights }, link, 0..rounds, &mut outcome)
+        self.lanes = vec![vec![None; self.typed.types.len()]];
+        self.run(&Given { samples: &[], weights }, link, 0..rounds, &mut outcome)?;
+        self.kept = self.lanes.pop().expect("one lane was made");
+        Ok(())
     }
 
     /// Runs one inference. `inputs` has the stored integers of each input that this party owns.
-    pub fn infer(&mut self, inputs: &[Option<Vec<i64>>], link: &mut dyn Link) -> Result<Outcome, LinkError> {
-        self.inference += 1;
+    pub fn infer(&mut self, inputs: &Inputs, link: &mut dyn Link) -> Result<Outcome, LinkError> {
+        self.infer_batch(&[inputs], link)
+    }
+
+    /// Runs several inferences in the rounds of one. All parties give as many samples; who owns no input gives lists of
+    /// `None`.
+    pub fn infer_batch(&mut self, samples: &[&Inputs], link: &mut dyn Link) -> Result<Outcome, LinkError> {
         link.begin();
         let start = Instant::now();
-        let mut outcome = self.fresh_outcome();
+        let mut outcome = Outcome { samples: samples.len() as u64, ..self.fresh_outcome() };
         let rounds = self.program.setup_rounds as usize..self.program.rounds.len();
-        self.run(Inputs { inputs, weights: None }, link, rounds, &mut outcome)?;
+        self.lanes = vec![vec![None; self.typed.types.len()]; samples.len()];
+        self.inferences += 1;
+        let given = Given { samples, weights: None };
+        let result = self.run(&given, link, rounds, &mut outcome).map(|at| {
+            // What follows the last round.
+            self.steps(at..self.program.insts.len(), &given, &mut outcome);
+        });
+        // Pads of a batch that failed are not used again.
+        self.inferences += (samples.len() as u64).saturating_sub(1);
+        self.lanes.clear();
+        result?;
         let stats = link.stats();
         outcome.rounds = stats.level;
         outcome.payload_sent = stats.payload_sent.iter().sum();
@@ -157,17 +212,17 @@ impl Machine {
         }
     }
 
+    /// Returns the first instruction after the rounds.
     fn run(
         &mut self,
-        given: Inputs<'_>,
+        given: &Given<'_>,
         link: &mut dyn Link,
         rounds: std::ops::Range<usize>,
         outcome: &mut Outcome,
-    ) -> Result<(), LinkError> {
+    ) -> Result<usize, LinkError> {
         let parties = usize::from(self.program.parties);
         let mut out = vec![Vec::new(); parties];
         let mut incoming = vec![Vec::new(); parties];
-        let whole = rounds.end == self.program.rounds.len() && rounds.end > self.program.setup_rounds as usize;
         let mut at = match rounds.start {
             0 => 0,
             r => self.program.rounds[r - 1].exchange_end as usize,
@@ -175,76 +230,84 @@ impl Machine {
         for r in rounds {
             let (local, end) =
                 (self.program.rounds[r].local_end as usize, self.program.rounds[r].exchange_end as usize);
-            (at..local).for_each(|i| self.step(i, &given, outcome));
+            self.steps(at..local, given, outcome);
             self.exchange(r, local..end, link, &mut out, &mut incoming, outcome)?;
             at = end;
         }
-        // What follows the last round belongs to the inference.
-        if whole {
-            (at..self.program.insts.len()).for_each(|i| self.step(i, &given, outcome));
-        }
-        Ok(())
+        Ok(at)
     }
 
-    fn value(&self, v: ir::Value) -> &Value {
-        self.values[v.index()].as_ref().expect("verified: defined before use, alive until its last use")
+    fn value(&self, lane: usize, v: ir::Value) -> &Value {
+        let here = self.lanes[lane][v.index()].as_ref().or(self.kept[v.index()].as_ref());
+        here.expect("verified: defined before use, alive until its last use")
     }
 
-    fn set(&mut self, i: usize, results: impl IntoIterator<Item = Value>) {
+    fn set(&mut self, lane: usize, i: usize, results: impl IntoIterator<Item = Value>) {
         for (v, x) in self.typed.results(i).zip(results) {
-            self.values[v] = Some(x);
+            self.lanes[lane][v] = Some(x);
         }
     }
 
-    fn drop_dead(&mut self, i: usize) {
+    fn drop_dead(&mut self, lane: usize, i: usize) {
         for v in &self.dead_after[i] {
-            self.values[*v as usize] = None;
+            self.lanes[lane][*v as usize] = None;
+        }
+    }
+
+    /// Local instructions, sample after sample.
+    fn steps(&mut self, insts: std::ops::Range<usize>, given: &Given<'_>, outcome: &mut Outcome) {
+        for lane in 0..self.lanes.len() {
+            insts.clone().for_each(|i| self.step(lane, i, given, outcome));
         }
     }
 
     /// A local instruction.
-    fn step(&mut self, i: usize, given: &Inputs<'_>, outcome: &mut Outcome) {
+    fn step(&mut self, lane: usize, i: usize, given: &Given<'_>, outcome: &mut Outcome) {
         let start = Instant::now();
         let inst = &self.program.insts[i];
         let layer = inst.layer as usize;
         let results: Vec<Value> = match &inst.op {
             Op::Input { index } => {
-                vec![self.owned(i, given.inputs.get(*index as usize).and_then(Option::as_ref), |x| *x)]
+                let input = given.samples.get(lane).and_then(|s| s.get(*index as usize)?.as_ref());
+                vec![self.owned(i, input, |x| *x)]
             }
             Op::Weight { index } => {
                 let tensor = given.weights.and_then(|w| w.tensors.get(*index as usize));
                 vec![self.owned(i, tensor, |x| i64::from(*x))]
             }
             Op::Output { x, index } => {
-                if let Some(part) = self.value(*x).parts.first() {
-                    outcome.outputs[*index as usize] = Some(part.w64().iter().map(|v| *v as i64).collect());
+                if let Some(part) = self.value(lane, *x).parts.first() {
+                    let output = outcome.outputs[*index as usize].get_or_insert_default();
+                    output.extend(part.w64().iter().map(|v| *v as i64));
                 }
                 vec![]
             }
             Op::Split { x, rot } => {
-                let (x, ty, rot) = (self.value(*x).clone(), flat(&self.typed, *x), *rot);
-                let pad = self.pad(i);
+                let (x, ty, rot) = (self.value(lane, *x).clone(), flat(&self.typed, *x), *rot);
+                let pad = self.pad(lane, i);
                 self.runtime.split(pad, &x, ty, rot).into()
             }
-            Op::SplitShared { x, rot } => self.runtime.split_shared(self.value(*x), flat(&self.typed, *x), *rot).into(),
+            Op::SplitShared { x, rot } => {
+                self.runtime.split_shared(self.value(lane, *x), flat(&self.typed, *x), *rot).into()
+            }
             Op::Beta { tag, rot, .. } => {
                 let ty = &self.typed.types[self.typed.results(i).start];
-                let (pad, domain, len) = (Pad { inference: self.inference, instruction: *tag }, ty.domain, ty.len());
+                let (pad, domain, len) = (self.pad(lane, *tag as usize), ty.domain, ty.len());
                 vec![self.runtime.beta(pad, domain, len, *rot)]
             }
             Op::Mask { x, tag } => {
-                let (x, ty) = (self.value(*x).clone(), flat(&self.typed, *x));
-                let pad = Pad { inference: self.inference, instruction: *tag };
+                let (x, ty) = (self.value(lane, *x).clone(), flat(&self.typed, *x));
+                let pad = self.pad(lane, *tag as usize);
                 vec![self.runtime.mask(pad, &x, ty)]
             }
             op => {
-                let typed = op.map(|v| (self.value(v), &self.typed.types[v.index()]));
+                let typed = op.map(|v| (self.value(lane, v), &self.typed.types[v.index()]));
                 let ty = &self.typed.types[self.typed.results(i).start];
                 vec![local::run(&typed, ty, &self.program, self.runtime.as_ref())]
             }
         };
-        self.set(i, results);
-        self.drop_dead(i);
+        self.set(lane, i, results);
+        self.drop_dead(lane, i);
         if let Some(l) = outcome.layers.get_mut(layer) {
             l.compute_s += start.elapsed().as_secs_f64();
         }
@@ -264,8 +327,9 @@ impl Machine {
         Value::one(Data::W64(words))
     }
 
-    fn pad(&self, i: usize) -> Pad {
-        Pad { inference: self.inference, instruction: i as u32 }
+    /// The pad of an instruction, or of a tag.
+    fn pad(&self, lane: usize, i: usize) -> Pad {
+        Pad { inference: self.inferences + lane as u64, instruction: i as u32 }
     }
 
     /// The exchanges of one round: all messages to a party travel together.
@@ -281,14 +345,16 @@ impl Machine {
         let me = self.runtime.me();
         let n = self.program.parties;
         out.iter_mut().for_each(Vec::clear);
-        let mut kept = Vec::with_capacity(insts.len());
+        let lanes = self.lanes.len();
+        let order = || (0..lanes).flat_map(|lane| insts.clone().map(move |i| (lane, i)));
+        let mut kept = Vec::with_capacity(lanes * insts.len());
         let mut seen = Vec::new();
-        for i in insts.clone() {
+        for (lane, i) in order() {
             let start = Instant::now();
             let before: usize = out.iter().map(Vec::len).sum();
             let layer = self.program.insts[i].layer as usize;
             let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
-            let (value, ty, pad) = (self.value(x).clone(), flat(&self.typed, x), self.pad(i));
+            let (value, ty, pad) = (self.value(lane, x).clone(), flat(&self.typed, x), self.pad(lane, i));
             if let Exchange::Open { .. } = what {
                 outcome.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
             }
@@ -303,7 +369,7 @@ impl Machine {
             }
         }
         let expect: Vec<usize> =
-            (0..n).map(|p| self.program.rounds[r].messages.get(n, Party(p), me) as usize).collect();
+            (0..n).map(|p| lanes * self.program.rounds[r].messages.get(n, Party(p), me) as usize).collect();
         let layer = self.program.insts[insts.start].layer as usize;
         let name = self.program.layers.get(layer).map_or("", |l| l.name.as_str());
         let start = Instant::now();
@@ -314,19 +380,19 @@ impl Machine {
             outcome.layers[l].wait_s += share;
         }
         let mut readers: Vec<&[u8]> = incoming.iter().map(Vec::as_slice).collect();
-        for (i, kept) in insts.clone().zip(kept) {
+        for ((lane, i), kept) in order().zip(kept) {
             let start = Instant::now();
             let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
             let ty = flat(&self.typed, x);
             let result = self.runtime.receive(what, kept, ty, &mut readers);
-            self.set(i, [result]);
+            self.set(lane, i, [result]);
             let layer = self.program.insts[i].layer as usize;
             if let Some(l) = outcome.layers.get_mut(layer) {
                 l.compute_s += start.elapsed().as_secs_f64();
             }
         }
         debug_assert!(readers.iter().all(|r| r.is_empty()), "message lengths were compared at load");
-        insts.for_each(|i| self.drop_dead(i));
+        order().for_each(|(lane, i)| self.drop_dead(lane, i));
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Local instructions on this party's pieces.
 use crate::bits;
 use ir::eval::{align, threshold};
+use ir::moves;
 use ir::shape::{self, Broadcast, zip_broadcast};
 use ir::{Domain, Form, Op, Program, Type, Window};
 use runtime_protocols::data::{Data, Value, Zip, plane_words};
@@ -44,6 +45,22 @@ fn with_public(x: Arg<'_>, p: Arg<'_>, how: Zip, rt: &dyn Runtime) -> Value {
     Value { parts: parts.collect() }
 }
 
+/// What changes by a public constant changes at the piece that the protocol names.
+fn on_constant_piece(x: Arg<'_>, rt: &dyn Runtime, f: impl Fn(&Data) -> Data) -> Value {
+    let piece = rt.constant_piece(x.1.form);
+    let one = |(i, d): (usize, &Arc<Data>)| if piece == Some(i) { Arc::new(f(d)) } else { d.clone() };
+    Value { parts: x.0.parts.iter().enumerate().map(one).collect() }
+}
+
+/// 2^by times the number.
+fn raise(x: &Data, bits: u8, by: u8) -> Data {
+    match x.to_ring(bits + by) {
+        Data::W32(v) => Data::W32(v.iter().map(|v| v.checked_shl(by.into()).unwrap_or(0)).collect()),
+        Data::W64(v) => Data::W64(v.iter().map(|v| v.checked_shl(by.into()).unwrap_or(0)).collect()),
+        Data::Planes { .. } => unreachable!("verified: a ring value"),
+    }
+}
+
 /// Held 64-bit integers with a public tensor.
 fn held_public(x: Arg<'_>, p: Arg<'_>, f: impl Fn(u64, u64) -> u64) -> Value {
     let along = Broadcast::new(&p.1.shape, &x.1.shape);
@@ -56,6 +73,12 @@ fn elements(x: &Value, f: impl Fn(&[u32]) -> Vec<u32>, g: impl Fn(&[u64]) -> Vec
         Data::W64(v) => Data::W64(g(v)),
         Data::Planes { .. } => unreachable!("verified: a ring value"),
     })
+}
+
+/// One piece of each part, joined.
+fn joined<'a, T: Copy + 'a>(parts: &[Arg<'a>], piece: impl Fn(&'a Value) -> &'a [T], axis: u32) -> Vec<T> {
+    let parts: Vec<(&[T], &[u32])> = parts.iter().map(|p| (piece(p.0), &p.1.shape[..])).collect();
+    moves::concat(&parts, axis)
 }
 
 fn public(data: Vec<u64>) -> Value {
@@ -136,21 +159,21 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         }
         Op::Add { a, b } => combine(*a, *b, Zip::Add, out),
         Op::Sub { a, b } => combine(*a, *b, Zip::Sub, out),
-        Op::AddP { x, p } => with_public(*x, *p, Zip::Add, rt),
+        Op::AddP { x, p } => match x.1.domain {
+            Domain::Ring(_) => with_public(*x, *p, Zip::Add, rt),
+            Domain::Bits(_) => {
+                let flips = shape::expand(p.0.parts[0].w64(), &p.1.shape, &x.1.shape);
+                on_constant_piece(*x, rt, |d| bits::flip(d, &flips))
+            }
+        },
+        Op::Raise { x, by } => x.0.map(|d| raise(d, x.1.domain.width(), *by)),
         Op::SubP { x, p } => with_public(*x, *p, Zip::Sub, rt),
         Op::MulP { x, p } => with_public(*x, *p, Zip::Mul, rt),
-        Op::Not { x } => {
-            let piece = rt.constant_piece(x.1.form);
-            let parts = x.0.parts.iter().enumerate().map(|(i, d)| {
-                if piece != Some(i) {
-                    return d.clone();
-                }
-                let mut flipped = d.as_ref().clone();
-                flipped.invert();
-                Arc::new(flipped)
-            });
-            Value { parts: parts.collect() }
-        }
+        Op::Not { x } => on_constant_piece(*x, rt, |d| {
+            let mut flipped = d.clone();
+            flipped.invert();
+            flipped
+        }),
         Op::Cast { x, bits } => x.0.map(|d| d.to_ring(*bits)),
         Op::SextH { x, bits } => {
             let shift = 64 - u32::from(*bits);
@@ -194,6 +217,20 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
                 len: out.len(),
             }))
         }
+        Op::MixP { x, table, width } => {
+            let (table, piece) = (table.0.parts[0].w64(), rt.constant_piece(x.1.form));
+            let parts = x.0.parts.iter().enumerate();
+            Value::of(parts.map(|(i, d)| bits::mix(d, table, *width, piece == Some(i))))
+        }
+        Op::FoldP { x, to, width } => {
+            let to: Vec<usize> = to.0.parts[0].w64().iter().map(|p| *p as usize).collect();
+            x.0.map(|d| bits::fold(d, &to, *width))
+        }
+        Op::OnehotSh { hot, v } => {
+            let first = rt.constant_piece(hot.1.form) == Some(0);
+            let pieces = hot.0.parts.iter().zip(&v.0.parts);
+            Value::of(pieces.map(|(hot, v_)| bits::turn(hot, v_, v.1.domain.width(), first)))
+        }
         Op::AsSum { x, at, bits } => rt.as_sum(x.0, flat(x.1), *at, *bits),
         Op::Embed { x, bits } => rt.embed(x.0, flat(x.1), *bits),
         Op::MulSs { a, b } => rt.bilinear(a.0, b.0, &|pairs| {
@@ -221,6 +258,11 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
             })
         }
         Op::Reshape { x, .. } => x.0.clone(),
+        Op::Expand { x, shape: to } if matches!(x.1.domain, Domain::Bits(_)) => {
+            let places: Vec<usize> = (0..x.1.len()).collect();
+            let from = shape::expand(&places, &x.1.shape, &to.0);
+            x.0.map(|d| bits::gather(d, &from))
+        }
         Op::Expand { x, shape: to } => {
             elements(x.0, |v| shape::expand(v, &x.1.shape, &to.0), |v| shape::expand(v, &x.1.shape, &to.0))
         }
@@ -229,6 +271,27 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         }
         Op::Slice { x, part } => {
             elements(x.0, |v| shape::slice(v, &x.1.shape, part), |v| shape::slice(v, &x.1.shape, part))
+        }
+        Op::Concat { parts, axis } => {
+            let pieces = parts[0].0.parts.len();
+            Value::of((0..pieces).map(|i| match &*parts[0].0.parts[i] {
+                Data::W32(_) => Data::W32(joined(parts, |p| p.parts[i].w32(), *axis)),
+                Data::W64(_) => Data::W64(joined(parts, |p| p.parts[i].w64(), *axis)),
+                Data::Planes { .. } => unreachable!("verified: a ring value"),
+            }))
+        }
+        Op::View { x, start, shape, strides } => elements(
+            x.0,
+            |v| moves::view(v, *start, &shape.0, &strides.0),
+            |v| moves::view(v, *start, &shape.0, &strides.0),
+        ),
+        Op::Gather { x, index, axis } => {
+            let index = index.0.parts[0].w64();
+            elements(
+                x.0,
+                |v| moves::gather(v, &x.1.shape, index, *axis),
+                |v| moves::gather(v, &x.1.shape, index, *axis),
+            )
         }
         Op::WindowSum { x, window } => elements(
             x.0,

@@ -113,6 +113,9 @@ fn the_json_object_has_the_agreed_shape() {
         "peak_memory_bytes",
         "layers",
         "result",
+        "samples",
+        "batch",
+        "inferences",
     ];
     agreed.sort_unstable();
     assert_eq!(keys, agreed);
@@ -123,7 +126,7 @@ fn the_json_object_has_the_agreed_shape() {
         let list = report[list].as_array().expect("one entry per party");
         assert!(list.len() == 3 && list.iter().all(|n| n.as_u64() > Some(0)));
     }
-    for key in ["setup", "offline", "inference"] {
+    for key in ["setup", "offline", "inference", "sample"] {
         assert!(report["seconds"][key].is_number());
     }
     for key in ["op", "name", "rounds", "payload_bytes", "compute_s", "wait_s"] {

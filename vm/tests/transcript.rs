@@ -71,7 +71,7 @@ fn fresh_keys_change_every_long_message() {
     let input = npy("digits_mlp.input_0.npy");
     let ((a, x), (b, y)) = (fixed(&c, &input, 1), fixed(&c, &input, 9));
     assert_eq!(x, y);
-    // Openings show logits and nothing else, so two parts of three stay random there as well.
+    // Openings show the output and nothing else, so two parts of three stay random there as well.
     for (r, s) in a.iter().zip(&b).filter(|(r, _)| r.payload.len() >= 8) {
         assert_ne!(r.payload, s.payload, "message {} from {} to {}", r.sequence, r.from, r.to);
     }

@@ -2,7 +2,7 @@
 use super::failure::{Failure, MODEL, NO_CONSTANTS, NOT_LOWERED};
 use super::{files, print, print_json, program, say};
 use compiler::lower::LowerError;
-use compiler::pipeline::{CompileError, Compiled, compile};
+use compiler::pipeline::{CompileError, Compiled, Options, compile_with};
 use compiler::tflite::{Category, Problem, import};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -53,14 +53,18 @@ fn category(c: Category) -> &'static str {
 }
 
 /// Compiles a model or says everything that is wrong with it.
-pub fn build(model: &[u8]) -> Result<Compiled, Refusal> {
-    compile(model).map_err(|e| {
-        let exit = e.exit_code();
-        match e {
-            CompileError::Import(report) => Refusal { exit, problems: report.problems },
-            CompileError::Lower(e) => Refusal { exit, problems: vec![lowering_problem(model, &e)] },
-        }
-    })
+pub fn build(model: &[u8], options: Options) -> Result<Compiled, Refusal> {
+    compile_with(model, options).map_err(|e| refusal(model, e))
+}
+
+/// Everything that a failed compilation found.
+pub fn refusal(model: &[u8], e: CompileError) -> Refusal {
+    let exit = e.exit_code();
+    match e {
+        CompileError::Import(report) => Refusal { exit, problems: report.problems },
+        CompileError::Lower(e) => Refusal { exit, problems: vec![lowering_problem(model, &e)] },
+        e @ (CompileError::Broken { .. } | CompileError::Unfinished) => panic!("{e}"),
+    }
 }
 
 fn lowering_problem(model: &[u8], e: &LowerError) -> Problem {
@@ -94,7 +98,7 @@ fn lowering_problem(model: &[u8], e: &LowerError) -> Problem {
 /// Lists all problems of a model.
 pub fn check(path: &Path, json: bool) -> Result<u8, Failure> {
     let model = files::read(path, MAX_MODEL)?;
-    match build(&model) {
+    match build(&model, Options::default()) {
         Ok(compiled) => {
             if json {
                 let mut object = program::summary_json(&compiled.program, &compiled.bytes);

@@ -1,44 +1,86 @@
 //! `qnnc MODEL.tflite -o MODEL.mpcb`: writes the program and the private weights.
-use super::check::{MAX_MODEL, build};
+use super::check::{MAX_MODEL, build, refusal};
 use super::failure::Failure;
 use super::files::{self, Access};
-use super::{CompileArgs, print_json, program, say};
+use super::instruments::Watch;
+use super::{CompileArgs, print, print_json, program, remarks, say};
+use compiler::passes::text::Shown;
+use compiler::pipeline::{Options, PASSES, finish, run};
+use std::path::{Path, PathBuf};
 
-/// Compiles and writes both files, or neither.
+/// Compiles and writes both files, or neither; without an output only shows what was asked for.
 pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
-    let weights_path = args.weights.clone().unwrap_or_else(|| args.output.with_extension("mpcw"));
-    for (a, b) in [(&args.output, &weights_path), (&args.output, &args.model), (&weights_path, &args.model)] {
-        if a == b || files::same(a, b) {
-            let what = format!("`{}` is named for two of model, program and weights", a.display());
-            return Err(Failure::usage(&what, "name a separate file for each"));
+    let weights_path = args.output.as_ref().map(|o| args.weights.clone().unwrap_or_else(|| o.with_extension("mpcw")));
+    if let (Some(output), Some(weights)) = (&args.output, &weights_path) {
+        for (a, b) in [(output, weights), (output, &args.model), (weights, &args.model)] {
+            if a == b || files::same(a, b) {
+                let what = format!("`{}` is named for two of model, program and weights", a.display());
+                return Err(Failure::usage(&what, "name a separate file for each"));
+            }
         }
     }
     let model = files::read(&args.model, MAX_MODEL)?;
-    let compiled = match build(&model) {
-        Ok(compiled) => compiled,
-        Err(refusal) => {
+    let options = Options { reveal: args.reveal, ..Options::default() };
+    let mut watch = Watch::new(&args.instruments);
+    let ran = run(&model, options, PASSES, |pass, unit, took| watch.seen(pass, unit, took));
+    let unit = match ran {
+        Ok(unit) => unit,
+        Err(e) => {
+            watch.done()?;
+            let refusal = refusal(&model, e);
             if args.json {
                 print_json(&refusal.json())?;
             }
             return Err(refusal.failure());
         }
     };
+    watch.done()?;
+    if args.instruments.stop_after.is_some() {
+        return Ok(0);
+    }
+    if !args.remarks.is_empty() {
+        let shown = Shown { elide: true, layers: args.instruments.filter.clone() };
+        let list = remarks::remarks(&unit, &args.remarks, &shown);
+        print(&list.iter().map(|r| format!("{r}\n")).collect::<String>())?;
+    }
+    let compiled = finish(unit).map_err(|e| refusal(&model, e).failure())?;
     let weights = ir::weights::encode(&compiled.weights);
-    let program_file = files::stage(&args.output, &compiled.bytes, Access::Ordinary)?;
-    let weights_file = files::stage(&weights_path, &weights, Access::Private)?;
-    weights_file.place()?;
-    program_file.place()?;
+    if let (Some(output), Some(weights_path)) = (&args.output, &weights_path) {
+        let program_file = files::stage(output, &compiled.bytes, Access::Ordinary)?;
+        let weights_file = files::stage(weights_path, &weights, Access::Private)?;
+        weights_file.place()?;
+        program_file.place()?;
+    }
 
+    let name = |path: &Option<PathBuf>| path.as_deref().map(Path::display).map(|d| d.to_string());
     if args.json {
         let mut object = program::summary_json(&compiled.program, &compiled.bytes);
-        object["program_file"] = args.output.display().to_string().into();
-        object["weights_file"] = weights_path.display().to_string().into();
+        object["program_file"] = name(&args.output).into();
+        object["weights_file"] = name(&weights_path).into();
         object["weights_bytes"] = weights.len().into();
         return print_json(&object).map(|()| 0);
     }
-    say(&format!("program: {}, {} bytes, no weights", args.output.display(), compiled.bytes.len()));
-    say(&format!("weights: {}, {} bytes, private to party 0", weights_path.display(), weights.len()));
+    if let (Some(output), Some(weights_path)) = (name(&args.output), name(&weights_path)) {
+        say(&format!("program: {output}, {} bytes, no weights", compiled.bytes.len()));
+        say(&format!("weights: {weights_path}, {} bytes, private to party 0", weights.len()));
+    }
     say(&format!("cost: {}", program::cost_line(&compiled.program)));
     say(&program::security_line(&compiled.program));
+    if compiled.program.reveal == "logits" {
+        say(&saving(&model, &compiled.program));
+    }
     Ok(0)
+}
+
+/// What it saves that the receiver finishes the softmax.
+fn saving(model: &[u8], logits: &ir::Program) -> String {
+    let Ok(whole) = build(model, Options::default()) else {
+        return "logits: `--reveal=output` cannot be had for this model; `qnnc check` says why".into();
+    };
+    let bytes = |p: &ir::Program| p.predicted_bytes().iter().sum::<u64>();
+    format!(
+        "logits: saves {} rounds and {} payload bytes per inference against `--reveal=output`, and opens the operand of the softmax",
+        whole.program.predicted_rounds().saturating_sub(logits.predicted_rounds()),
+        bytes(&whole.program).saturating_sub(bytes(logits)),
+    )
 }

@@ -12,7 +12,8 @@ const TOPICS: &[(&str, &str)] = &[
         "Three parties compute on replicated secret shares; any one of them may be curious (semi-honest) and learns \
          nothing from what it receives. Secret: weights, biases, inputs, intermediate values. Public, and part of the \
          program: architecture, shapes, operators, scales and zero points (per-channel scales tell each channel's \
-         largest weight). The receiver learns the output, or the logits where it finishes a last SOFTMAX by itself. A \
+         largest weight). The receiver learns the output, or what `--reveal` says: places of the largest entries only, or \
+         the logits, where it finishes a last SOFTMAX by itself. A \
          party that deviates from the protocol, or two that collude, are outside of this model. The code has not been \
          audited. `qnnc inspect --leakage` shows the table of one program.",
     ),
@@ -22,8 +23,8 @@ const TOPICS: &[(&str, &str)] = &[
          before r only. On a slow network each round costs one latency, whatever its size, so rounds often decide the \
          time. A linear layer with its requantization takes a few: one for the product, the others for the comparison \
          inside. Independent work (branches of a residual block) shares rounds. Weights are shared once per session, in \
-         set-up rounds that are not counted. `qnnc inspect` shows which layer talks in which rounds, `qnnc dis` every \
-         message.",
+         set-up rounds that are not counted. `qnnc stats` shows which layer talks in which rounds and for what, \
+         `--remarks=rounds` what each waits for, `qnnc dis` every message.",
     ),
 ];
 

@@ -2,13 +2,12 @@
 use super::failure::Failure;
 use super::program::{cost_line, security_line, summary_json};
 use super::{files, print, print_json};
-use compiler::profile::REP3;
+use compiler::costs::{Costs, analyse, profile_of, spans};
 use ir::ops::Class;
 use ir::text::escape;
 use ir::verify::{Typed, Violation, verify};
 use ir::{Op, Port, Program, Type};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -17,10 +16,16 @@ const MAX_PROGRAM: u64 = 64 << 20;
 /// Broken rules that are shown.
 const SHOWN: usize = 20;
 
-fn load(path: &Path) -> Result<(Vec<u8>, Program), Failure> {
+/// Reads a program, unchecked.
+pub fn load(path: &Path) -> Result<(Vec<u8>, Program), Failure> {
     let bytes = files::read(path, MAX_PROGRAM)?;
     let program = ir::bytecode::decode(&bytes).map_err(|e| Failure::program(path, &e))?;
     Ok((bytes, program))
+}
+
+/// Checks a program.
+pub fn load_verified(path: &Path, p: &Program) -> Result<Typed, Failure> {
+    verify(p).map_err(|bad| invalid(path, &bad))
 }
 
 fn invalid(path: &Path, bad: &[Violation]) -> Failure {
@@ -36,70 +41,6 @@ pub fn disassemble(path: &Path, elide: bool) -> Result<u8, Failure> {
     let (_, program) = load(path)?;
     print(&ir::text::print(&program, elide).map_err(|bad| invalid(path, &bad))?)?;
     Ok(0)
-}
-
-/// What one operator of the model costs.
-struct LayerCost {
-    operator: u32,
-    name: String,
-    /// Rounds of the inference in which it talks, counted from 1.
-    rounds: BTreeSet<u32>,
-    /// Of all parties together, in one inference.
-    bytes: u64,
-    setup_bytes: u64,
-}
-
-/// Costs per layer, in order; `None` for a protocol whose messages this release does not know.
-fn layer_costs(p: &Program, typed: &Typed) -> Option<Vec<LayerCost>> {
-    if p.protocol != REP3.name || p.parties != REP3.parties {
-        return None;
-    }
-    let mut costs: Vec<LayerCost> = p
-        .layers
-        .iter()
-        .map(|l| LayerCost {
-            operator: l.operator,
-            name: escape(&l.name),
-            rounds: BTreeSet::new(),
-            bytes: 0,
-            setup_bytes: 0,
-        })
-        .collect();
-    // Level of the latest message that each party has received, as `Program::predicted_rounds` counts.
-    let mut level = [0u32; REP3.parties as usize];
-    for (r, round) in p.rounds.iter().enumerate() {
-        let before = level;
-        for inst in &p.insts[round.local_end as usize..round.exchange_end as usize] {
-            let (Some(cost), Some(x)) = (costs.get_mut(inst.layer as usize), inst.op.operands().first().copied())
-            else {
-                continue;
-            };
-            for (from, to, bytes) in REP3.messages(&inst.op, &typed.types[x.index()]) {
-                if r < p.setup_rounds as usize {
-                    cost.setup_bytes += bytes;
-                    continue;
-                }
-                let sent = before[from.index()] + 1;
-                level[to.index()] = level[to.index()].max(sent);
-                cost.rounds.insert(sent);
-                cost.bytes += bytes;
-            }
-        }
-    }
-    Some(costs)
-}
-
-/// `1-5 7` for the rounds 1, 2, 3, 4, 5, 7.
-fn ranges(rounds: &BTreeSet<u32>) -> String {
-    let mut spans: Vec<(u32, u32)> = Vec::new();
-    for &r in rounds {
-        match spans.last_mut() {
-            Some((_, end)) if *end + 1 == r => *end = r,
-            _ => spans.push((r, r)),
-        }
-    }
-    let text = |(a, b): &(u32, u32)| if a == b { a.to_string() } else { format!("{a}-{b}") };
-    if spans.is_empty() { "-".into() } else { spans.iter().map(text).collect::<Vec<_>>().join(" ") }
 }
 
 fn dims(shape: &[u32]) -> String {
@@ -148,7 +89,7 @@ fn openings(p: &Program, typed: &Typed) -> Vec<Opening> {
 /// Prints interface, layers and totals, or with `leakage` who learns what.
 pub fn inspect(path: &Path, leakage: bool, as_json: bool) -> Result<u8, Failure> {
     let (bytes, p) = load(path)?;
-    let typed = verify(&p).map_err(|bad| invalid(path, &bad))?;
+    let typed = load_verified(path, &p)?;
     if as_json {
         print_json(&inspect_json(&p, &typed, &bytes))?;
     } else if leakage {
@@ -157,6 +98,11 @@ pub fn inspect(path: &Path, leakage: bool, as_json: bool) -> Result<u8, Failure>
         print(&overview(&p, &typed, &bytes))?;
     }
     Ok(0)
+}
+
+/// `None` for a protocol whose messages this release does not know.
+fn costs(p: &Program, typed: &Typed) -> Option<Costs> {
+    Some(analyse(p, typed, profile_of(p)?))
 }
 
 fn overview(p: &Program, typed: &Typed, bytes: &[u8]) -> String {
@@ -174,20 +120,14 @@ fn overview(p: &Program, typed: &Typed, bytes: &[u8]) -> String {
     p.interface.inputs.iter().enumerate().for_each(|(i, port)| s += &port_line("input", "owned by", i, port));
     p.interface.outputs.iter().enumerate().for_each(|(i, port)| s += &port_line("output", "received by", i, port));
     let _ = writeln!(s, "weights: {} tensors, owned by {}", p.interface.weights.len(), p.interface.weight_owner);
-    match layer_costs(p, typed) {
+    match costs(p, typed) {
         None => s += "layers: not known for this protocol\n",
         Some(costs) => {
             let _ = writeln!(s, "{:>8}  {:<20} {:>14} {:>14}  rounds", "operator", "name", "bytes", "set-up bytes");
-            for c in &costs {
-                let _ = writeln!(
-                    s,
-                    "{:>8}  {:<20} {:>14} {:>14}  {}",
-                    c.operator,
-                    c.name,
-                    c.bytes,
-                    c.setup_bytes,
-                    ranges(&c.rounds)
-                );
+            for (i, l) in p.layers.iter().enumerate() {
+                let t = costs.total(|e| e.layer == i);
+                let (name, bytes, rounds) = (escape(&l.name), t.payload(), spans(&t.rounds));
+                let _ = writeln!(s, "{:>8}  {name:<20} {bytes:>14} {:>14}  {rounds}", l.operator, t.setup_bytes);
             }
         }
     }
@@ -196,35 +136,38 @@ fn overview(p: &Program, typed: &Typed, bytes: &[u8]) -> String {
     s
 }
 
-fn leakage_table(p: &Program, typed: &Typed) -> String {
-    let mut s = String::new();
-    s += "public    architecture, shapes, operators, scales, zero points (per-channel scales tell each channel's largest weight)\n";
-    let _ = writeln!(
-        s,
-        "secret    weights and biases ({} tensors): known to their owner, {}, alone",
-        p.interface.weights.len(),
-        p.interface.weight_owner
-    );
+/// What is public, secret, revealed.
+pub fn leakage_rows(p: &Program, typed: &Typed) -> Vec<[String; 2]> {
+    let scales = "per-channel scales tell each channel's largest weight";
+    let (tensors, owner) = (p.interface.weights.len(), p.interface.weight_owner);
+    let mut rows = vec![
+        ["public".into(), format!("architecture, shapes, operators, scales, zero points ({scales})")],
+        ["secret".into(), format!("weights and biases ({tensors} tensors): known to their owner, {owner}, alone")],
+    ];
     for port in &p.interface.inputs {
-        let name = escape(&port.name);
-        let _ =
-            writeln!(s, "secret    input \"{name}\" {}: known to its owner, {}, alone", dims(&port.shape), port.party);
+        let (name, shape) = (escape(&port.name), dims(&port.shape));
+        let owner = port.party;
+        rows.push(["secret".into(), format!("input \"{name}\" {shape}: known to its owner, {owner}, alone")]);
     }
-    s += "secret    every intermediate value: known to nobody\n";
+    rows.push(["secret".into(), "every intermediate value: known to nobody".into()]);
     for o in openings(p, typed) {
         let to: Vec<String> = o.to.iter().map(|p| format!("party {p}")).collect();
-        let _ = writeln!(
-            s,
-            "revealed  {} ({} of {}): {} elements, {} bits, to {}",
-            escape(&p.reveal),
-            if p.reveal == "logits" { "operand" } else { "result" },
-            o.layer,
-            o.elements,
-            o.bits,
-            to.join(" and ")
-        );
+        let part = match p.reveal.as_str() {
+            "output" => "result",
+            "logits" => "operand",
+            _ => "places of the largest entries",
+        };
+        let (policy, layer, to) = (escape(&p.reveal), o.layer, to.join(" and "));
+        let what = format!("{policy} ({part} of {layer}): {} elements, {} bits, to {to}", o.elements, o.bits);
+        rows.push(["revealed".into(), what]);
     }
-    let _ = writeln!(s, "total     {} bits opened per inference", p.opened_bits);
+    rows.push(["total".into(), format!("{} bits opened per inference", p.opened_bits)]);
+    rows
+}
+
+fn leakage_table(p: &Program, typed: &Typed) -> String {
+    let rows = leakage_rows(p, typed);
+    let mut s: String = rows.iter().map(|[kind, what]| format!("{kind:<9} {what}\n")).collect();
     let _ = writeln!(s, "{}", security_line(p));
     s
 }
@@ -234,14 +177,15 @@ fn inspect_json(p: &Program, typed: &Typed, bytes: &[u8]) -> Value {
     object["inputs"] = p.interface.inputs.iter().map(port_json).collect();
     object["outputs"] = p.interface.outputs.iter().map(port_json).collect();
     object["weights"] = json!({ "tensors": p.interface.weights, "party": p.interface.weight_owner.0 });
-    object["layers"] = layer_costs(p, typed).map_or(Value::Null, |costs| {
-        let one = |c: &LayerCost| {
+    object["layers"] = costs(p, typed).map_or(Value::Null, |costs| {
+        let one = |(i, l): (usize, &ir::Layer)| {
+            let t = costs.total(|e| e.layer == i);
             json!({
-                "op": c.operator, "name": c.name, "rounds": c.rounds, "payload_bytes": c.bytes,
-                "setup_bytes": c.setup_bytes,
+                "op": l.operator, "name": escape(&l.name), "rounds": t.rounds, "payload_bytes": t.payload(),
+                "setup_bytes": t.setup_bytes,
             })
         };
-        costs.iter().map(one).collect()
+        p.layers.iter().enumerate().map(one).collect()
     });
     object["revealed"] = openings(p, typed)
         .iter()

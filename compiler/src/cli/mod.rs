@@ -1,15 +1,23 @@
 //! The commands. Each prints its own data and returns an exit code, or a [`Failure`] that `main` prints.
 mod assemble;
 mod check;
+mod compare;
 mod compile;
+mod diff;
+mod estimate;
 mod explain;
 mod failure;
 mod files;
 mod inspect;
+mod instruments;
 mod program;
+mod remarks;
+mod report;
 mod simulate;
+mod stats;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use compiler::pipeline::Reveal;
 use failure::Failure;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -29,8 +37,23 @@ pub const USAGE: u8 = 2;
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    // Read apart: the parser does not see whether nested options were given.
     #[command(flatten)]
+    _compile: Option<CompileArgs>,
+    #[arg(skip)]
     compile: Option<CompileArgs>,
+}
+
+impl Cli {
+    /// Reads the command line.
+    pub fn read() -> Result<Cli, clap::Error> {
+        let matches = Cli::command().try_get_matches()?;
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        if cli.command.is_none() {
+            cli.compile = Some(CompileArgs::from_arg_matches(&matches)?);
+        }
+        Ok(cli)
+    }
 }
 
 // The version above names the format.
@@ -42,14 +65,32 @@ struct CompileArgs {
     #[arg(value_name = "MODEL.tflite", required = true)]
     model: PathBuf,
     /// Program to write; holds no weights
-    #[arg(short, long, value_name = "MODEL.mpcb", required = true)]
-    output: PathBuf,
+    #[arg(short, long, value_name = "MODEL.mpcb", required_unless_present_any = SHOWING)]
+    output: Option<PathBuf>,
     /// Private weights to write, mode 0600 [default: beside the program, `.mpcw`]
-    #[arg(short, long, value_name = "MODEL.mpcw")]
+    #[arg(short, long, value_name = "MODEL.mpcw", requires = "output")]
     weights: Option<PathBuf>,
+    /// What the receiver learns: `output`, `logits` (finishes a last SOFTMAX itself), `argmax`, or `topk:N` (places of the
+    /// N largest, and no value)
+    #[arg(long, value_name = "POLICY", default_value = "output", value_parser = reveal)]
+    reveal: Reveal,
     /// Print one JSON object on stdout
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["print_ir_after", "print_ir_changed", "stop_after", "remarks"])]
     json: bool,
+    /// Say for each layer which rounds it takes and why, which ranges were proved, or what was not merged
+    #[arg(long, value_enum, value_name = "KIND", value_delimiter = ',')]
+    remarks: Vec<remarks::Kind>,
+    #[command(flatten)]
+    instruments: instruments::Instruments,
+}
+
+/// With one of these, a program need not be written.
+const SHOWING: [&str; 6] =
+    ["print_ir_after", "print_ir_changed", "dump_ir_dir", "stop_after", "time_passes", "remarks"];
+
+/// Reads `--reveal`.
+fn reveal(text: &str) -> Result<Reveal, String> {
+    Reveal::from_name(text).ok_or_else(|| "`output`, `logits`, `argmax` or `topk:N` with N from 1 to 64".to_owned())
 }
 
 #[derive(Subcommand)]
@@ -95,6 +136,61 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List the passes of the compiler, in order
+    Passes,
+    /// Show what a program costs, and why
+    Stats {
+        /// Program to show
+        #[arg(value_name = "MODEL.mpcb")]
+        program: PathBuf,
+        /// Rows of the table
+        #[arg(long, value_enum, default_value = "layer")]
+        by: stats::By,
+        /// Print one JSON object with every table on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say how long a run will take, and what it needs, before running it
+    Estimate {
+        /// Program to run
+        #[arg(value_name = "MODEL.mpcb")]
+        program: PathBuf,
+        /// Network between the parties: `lan` (0.2 ms, 10 Gbit), `wan` (40 ms, 100 Mbit) or both numbers
+        #[arg(long, value_name = "lan|wan|rtt=MS,bw=RATE", default_value = "lan")]
+        net: ir::network::Network,
+        /// Local work that one party does in a second
+        #[arg(long, value_name = "N", default_value_t = estimate::OPS_PER_SECOND, value_parser = estimate::rate)]
+        ops_per_second: f64,
+        /// Print one JSON object on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what changed between two programs, and where
+    Diff {
+        /// First program
+        #[arg(value_name = "A.mpcb")]
+        first: PathBuf,
+        /// Second program
+        #[arg(value_name = "B.mpcb")]
+        second: PathBuf,
+        /// Print one JSON object on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Find the first layer where the program and the oracle differ on an input
+    Compare(compare::CompareArgs),
+    /// Write a page about a program, and about a run of it, for a browser
+    Report {
+        /// Program to show
+        #[arg(value_name = "MODEL.mpcb")]
+        program: PathBuf,
+        /// Statistics of a run, as `qnnvm local --json` prints them
+        #[arg(long, value_name = "STATS.json")]
+        run: Option<PathBuf>,
+        /// Page to write
+        #[arg(short, long, value_name = "REPORT.html")]
+        output: PathBuf,
+    },
     /// List the TFLite operators that compile
     Ops {
         /// Print one JSON object on stdout
@@ -116,6 +212,14 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         (Some(Command::Dis { program, elide }), _) => inspect::disassemble(&program, elide),
         (Some(Command::As { text, output }), _) => assemble::assemble(&text, &output),
         (Some(Command::Inspect { program, leakage, json }), _) => inspect::inspect(&program, leakage, json),
+        (Some(Command::Passes), _) => instruments::passes(),
+        (Some(Command::Stats { program, by, json }), _) => stats::stats(&program, by, json),
+        (Some(Command::Estimate { program, net, ops_per_second, json }), _) => {
+            estimate::estimate(&program, net, ops_per_second, json)
+        }
+        (Some(Command::Diff { first, second, json }), _) => diff::diff(&first, &second, json),
+        (Some(Command::Compare(args)), _) => compare::compare(&args),
+        (Some(Command::Report { program, run, output }), _) => report::report(&program, run.as_deref(), &output),
         (Some(Command::Ops { json }), _) => explain::operators(json),
         (Some(Command::Explain { topic }), _) => explain::explain(&topic),
         (None, Some(args)) => compile::compile(&args),
@@ -137,9 +241,16 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// A JSON object on a line of stdout.
+/// A JSON object on a line of stdout, in ASCII, so that names from a model cannot steer a terminal.
 fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
-    print(&format!("{value}\n"))
+    let mut line = String::new();
+    for c in value.to_string().chars() {
+        match c {
+            ' '..='~' => line.push(c),
+            _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line += &format!("\\u{unit:04x}")),
+        }
+    }
+    print(&(line + "\n"))
 }
 
 /// Makes a panic in any thread end the process with exit code 1 and a request to report it.

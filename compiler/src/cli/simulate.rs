@@ -17,9 +17,8 @@ pub struct SimulateArgs {
     /// Model to run
     #[arg(value_name = "MODEL.tflite")]
     model: PathBuf,
-    /// Input array: in the order of the model's inputs, or by name; floats are quantized
-    #[arg(short, long, value_name = "[NAME=]X.npy")]
-    input: Vec<String>,
+    #[command(flatten)]
+    sources: Sources,
     /// Where to write an output, in the order of the model's outputs or by name [default: print the values]
     #[arg(short, long, value_name = "[NAME=]Y.npy")]
     output: Vec<String>,
@@ -28,13 +27,17 @@ pub struct SimulateArgs {
     json: bool,
 }
 
-/// Runs the model on the given inputs.
-pub fn simulate(args: &SimulateArgs) -> Result<u8, Failure> {
-    let model = files::read(&args.model, MAX_MODEL)?;
-    let graph =
-        import(&model).map_err(|report| Refusal { exit: report.exit_code(), problems: report.problems }.failure())?;
-    let targets = assign(&graph, &graph.outputs, &args.output, "output")?;
-    let sources = assign(&graph, &graph.inputs, &args.input, "input")?;
+/// The inputs of a model.
+#[derive(clap::Args)]
+pub struct Sources {
+    /// Input array: in the order of the model's inputs, or by name; floats are quantized
+    #[arg(short, long, value_name = "[NAME=]X.npy")]
+    input: Vec<String>,
+}
+
+/// Reads one array for each input of the model.
+pub fn inputs(graph: &Graph, given: &Sources) -> Result<Vec<TensorData>, Failure> {
+    let sources = assign(graph, &graph.inputs, &given.input, "input")?;
     let mut inputs = Vec::with_capacity(sources.len());
     for (id, source) in graph.inputs.iter().zip(sources) {
         let tensor = graph.tensor(*id);
@@ -44,6 +47,16 @@ pub fn simulate(args: &SimulateArgs) -> Result<u8, Failure> {
         })?;
         inputs.push(load(tensor, &path)?);
     }
+    Ok(inputs)
+}
+
+/// Runs the model on the given inputs.
+pub fn simulate(args: &SimulateArgs) -> Result<u8, Failure> {
+    let model = files::read(&args.model, MAX_MODEL)?;
+    let graph =
+        import(&model).map_err(|report| Refusal { exit: report.exit_code(), problems: report.problems }.failure())?;
+    let targets = assign(&graph, &graph.outputs, &args.output, "output")?;
+    let inputs = inputs(&graph, &args.sources)?;
     let values = eval(&graph, &inputs).map_err(|e| Failure::input(&e.to_string(), "check the inputs"))?;
     let results = outputs(&graph, &values).map_err(|e| Failure::input(&e.to_string(), "check the model"))?;
 

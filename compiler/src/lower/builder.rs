@@ -19,6 +19,7 @@ pub struct Builder {
     pub layer: u32,
     /// Number of parties.
     pub parties: u8,
+    origin: Vec<usize>,
     tags: u32,
     known: HashMap<Const, u32>,
     loaded: HashMap<(u32, u32), Value>,
@@ -35,10 +36,17 @@ impl Builder {
             layers: vec![],
             layer: 0,
             parties,
+            origin: vec![],
             tags: 0,
             known: HashMap::new(),
             loaded: HashMap::new(),
         }
+    }
+
+    /// Goes on with the constants of a program that is being rewritten.
+    pub fn resume(interface: Interface, parties: u8, consts: Vec<Const>) -> Self {
+        let known = consts.iter().enumerate().map(|(i, c)| (c.clone(), i as u32)).collect();
+        Builder { consts, known, ..Builder::new(interface, parties) }
     }
 
     /// Everyone.
@@ -51,6 +59,11 @@ impl Builder {
         &self.types[v.index()]
     }
 
+    /// The op that makes a value.
+    pub fn op_of(&self, v: Value) -> &Op<Value> {
+        &self.insts[self.origin[v.index()]].op
+    }
+
     /// Appends an op and returns its results.
     pub fn emit(&mut self, op: Op<Value>) -> Vec<Value> {
         let cx = Context { parties: self.parties, interface: &self.interface, consts: &self.consts };
@@ -61,6 +74,7 @@ impl Builder {
         };
         let first = self.types.len() as u32;
         let values = (first..first + results.len() as u32).map(Value).collect();
+        self.origin.extend(results.iter().map(|_| self.insts.len()));
         self.types.extend(results);
         self.insts.push(Inst { op, layer: self.layer });
         values

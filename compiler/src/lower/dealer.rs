@@ -146,7 +146,7 @@ impl Vars {
 }
 
 /// B and C see x xor β; A knows β.
-fn open_masked(b: &mut Builder, x: Value, rot: u8) -> (Value, Value) {
+pub(super) fn open_masked(b: &mut Builder, x: Value, rot: u8) -> (Value, Value) {
     let tag = b.tag();
     let (width, shape) = (b.ty(x).domain.width(), b.ty(x).shape.clone());
     let beta = b.one(Op::Beta { tag, width, shape: ir::Dims(shape), rot });
@@ -244,6 +244,35 @@ fn chain(lt: &[Poly], eq: &[Poly]) -> (Poly, Poly) {
         equal = equal.mul(e);
     }
     (less, equal)
+}
+
+/// A number that A holds, dealt to be compared with numbers that B and C hold.
+pub(super) struct Comparison(Hot);
+
+impl Comparison {
+    /// Deals the one-hot vectors of the chunks of the held planes.
+    pub(super) fn new(b: &mut Builder, u: Value) -> Comparison {
+        let width = b.ty(u).domain.width();
+        Comparison(deal_hot(b, u, u, width))
+    }
+
+    /// The same for another shape, as broadcasting repeats elements.
+    pub(super) fn expand(&self, b: &mut Builder, shape: &[u32]) -> Comparison {
+        let base = b.one(Op::Expand { x: self.0.base, shape: ir::Dims(shape.to_vec()) });
+        Comparison(Hot { width: self.0.width, base, other: None })
+    }
+
+    /// [v < u] for held planes v, as one plane of summands: one exchange, two where there are several groups.
+    pub(super) fn less(&self, b: &mut Builder, v: Value, rot: u8) -> Value {
+        let l = leaves(b, &self.0, v, v);
+        let parts = groups(b, &l, 1, false, rot);
+        let mut vars = Vars::default();
+        let lt: Vec<Poly> = parts.iter().map(|p| vars.var(p.0)).collect();
+        let eq: Vec<Poly> = parts.iter().map(|p| p.1.map_or_else(Poly::default, |e| vars.var(e))).collect();
+        let (less, _) = chain(&lt, &eq);
+        let plane = vars.evaluate(b, &[&less], rot)[0];
+        gather(b, &[plane])
+    }
 }
 
 /// Emits the gadget; the result is shared in a ring of `k` bits.
@@ -402,7 +431,7 @@ pub fn requantize(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u8) 
 }
 
 /// t xor β as a ring value, from summands of β.
-fn reveal(b: &mut Builder, beta: Value, t: Value) -> Value {
+pub(super) fn reveal(b: &mut Builder, beta: Value, t: Value) -> Value {
     let minus = b.scalar(-1);
     let flipped = b.one(Op::MulP { x: beta, p: minus });
     let flipped = b.add_scalar(flipped, 1);
@@ -410,7 +439,7 @@ fn reveal(b: &mut Builder, beta: Value, t: Value) -> Value {
 }
 
 /// `x` where the held bit is clear, `y` where it is set.
-fn choose_ring(b: &mut Builder, x: Value, y: Value, bit: Value) -> Value {
+pub(super) fn choose_ring(b: &mut Builder, x: Value, y: Value, bit: Value) -> Value {
     let difference = b.one(Op::Sub { a: y, b: x });
     let change = b.one(Op::KeepH { x: difference, bit });
     b.one(Op::Add { a: x, b: change })

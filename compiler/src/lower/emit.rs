@@ -1,10 +1,12 @@
 //! Emits the instructions of planned operators.
 use super::builder::Builder;
-use super::compare::carry_trees;
+use super::choose::Unary;
+use super::groups::Costs;
+use super::masked::Opened;
 use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
-use super::requant::{Formula, Source, bit_to_ring, requantize};
-use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Route, dealer, shape32};
-use crate::qgraph::{Graph, Kind, Linear, Op as QOp, Window};
+use super::requant::{Formula, Source, requantize};
+use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Reveal, Route, dealer, maximum, shape32, softmax, table, top};
+use crate::qgraph::{Graph, Kind, Linear, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
 /// A window with its output size.
@@ -26,20 +28,42 @@ enum Operand {
     Public(Vec<u32>, Vec<i64>),
 }
 
-struct Emitter<'a> {
-    g: &'a Graph,
-    plans: &'a Plans,
-    b: Builder,
+pub(super) struct Emitter<'a> {
+    pub(super) g: &'a Graph,
+    pub(super) plans: &'a Plans,
+    pub(super) b: Builder,
     weights: Vec<Vec<i32>>,
     /// Centred sharing of each tensor, or stored integers at the receiver where opened.
     values: Vec<Option<Value>>,
-    reveal: &'static str,
+    logits: bool,
     route: Route,
+    /// Rotation of each part with roles of its own, 0 where there is none.
+    rotations: &'a [u8],
+    parts: Vec<usize>,
+    costs: Costs,
 }
 
-/// Emits everything.
-pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route) -> Result<Lowered, LowerError> {
-    let mut e = Emitter { g, plans, b, weights: vec![], values: vec![None; g.tensors.len()], reveal: "output", route };
+/// Emits everything; `rotations` says which party plays which role in each part, in order.
+pub fn emit(
+    g: &Graph,
+    plans: &Plans,
+    b: Builder,
+    route: Route,
+    reveal: Reveal,
+    rotations: &[u8],
+) -> Result<Lowered, LowerError> {
+    let mut e = Emitter {
+        g,
+        plans,
+        b,
+        weights: vec![],
+        values: vec![None; g.tensors.len()],
+        logits: false,
+        route,
+        rotations,
+        parts: vec![],
+        costs: Costs::default(),
+    };
     e.b.layers.push(Layer { operator: 0, name: "input".into() });
     for (i, id) in g.inputs.iter().enumerate() {
         let t = g.tensor(*id);
@@ -47,6 +71,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route) -> Result<Lowere
         let x = e.b.add_scalar(x, -zero_point(t));
         e.values[id.index()] = Some(e.b.one(Op::Reshare { x, bits: plans.rings[id.index()] }));
     }
+    let mut results = vec![None];
     for (op, plan) in g.ops.iter().zip(&plans.ops) {
         if matches!(plan, Plan::Dead) {
             continue;
@@ -55,17 +80,76 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, route: Route) -> Result<Lowere
         e.b.layers.push(Layer { operator: op.index as u32, name: op.name.into() });
         let y = e.op(op, plan)?;
         e.values[op.output.index()] = Some(y);
+        results.push(Some(y));
     }
+    results.push(None);
     e.b.layer = e.b.layers.len() as u32;
     e.b.layers.push(Layer { operator: g.ops.len() as u32, name: "output".into() });
     for (i, id) in g.outputs.iter().enumerate() {
-        let Some(x) = e.values[id.index()] else {
-            return Err(LowerError::Model(format!("output {i} is a constant of the model")));
+        let id = super::revealed(g, *id, reveal);
+        let Some(x) = e.tensor(id) else {
+            return Err(LowerError::Model(format!("output {i} has no value")));
         };
-        let held = if plans.opened[id.index()] { x } else { e.open(x, zero_point(g.tensor(*id))) };
+        let held = match reveal {
+            Reveal::Places { count, .. } => e.places(x, id, i, count),
+            _ if plans.opened[id.index()] => x,
+            _ => e.open(x, zero_point(g.tensor(id))),
+        };
         e.b.emit(Op::Output { x: held, index: i as u32 });
     }
-    Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal: e.reveal })
+    // The word says what happens: without a last SOFTMAX nothing is left to the receiver.
+    let reveal = if reveal == Reveal::Logits && !e.logits { Reveal::Output.name() } else { reveal.name() };
+    Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal, parts: e.parts, results })
+}
+
+/// Public tensors of a formula with classes along the last axis, or picked by an index tensor.
+fn formula(b: &mut Builder, f: &Formulas, index: Option<Value>) -> Formula {
+    let get = |b: &mut Builder, of: &dyn Fn(&Class) -> i64| {
+        let data: Vec<i64> = f.classes.iter().map(of).collect();
+        match index {
+            None => b.channels(data),
+            Some(index) => {
+                let table = b.constant(&[data.len() as u32], data);
+                b.one(Op::TakePp { table, index })
+            }
+        }
+    };
+    let above = get(b, &|c| c.above);
+    Formula {
+        m: get(b, &|c| c.m),
+        s: get(b, &|c| c.s.into()),
+        b: [Some(above), f.two.then(|| get(b, &|c| c.below))],
+        split: get(b, &|c| c.split),
+        below: f.two.then(|| get(b, &|c| c.first_below)),
+        lo: get(b, &|c| c.lo),
+        hi: get(b, &|c| c.hi),
+        width: f.width,
+        n: f.n,
+        a: f.a,
+        h: f.h,
+    }
+}
+
+/// Requantizes; relative to the base, shared in a ring of `k` bits.
+pub fn staircase(
+    b: &mut Builder,
+    source: Source,
+    f: &Formulas,
+    index: Option<Value>,
+    k: u8,
+    route: Route,
+    rot: u8,
+) -> Value {
+    match route {
+        Route::Boolean => {
+            let formula = formula(b, f, index);
+            requantize(b, source, &formula, k, rot)
+        }
+        Route::Dealer => {
+            let formula = formula(b, &f.for_dealer(), index);
+            dealer::requantize(b, source, &formula, k, rot)
+        }
+    }
 }
 
 impl Emitter<'_> {
@@ -76,17 +160,43 @@ impl Emitter<'_> {
         self.b.add_scalar(x, zero_point)
     }
 
-    fn input(&self, op: &QOp, i: usize) -> Result<Value, LowerError> {
-        let id = op.inputs[i];
-        self.values[id.index()].ok_or_else(|| LowerError::Unsupported {
+    /// Opens to the receiver the places of the largest entries of output `i`.
+    fn places(&mut self, x: Value, id: TensorId, i: usize, count: u32) -> Value {
+        let (t, shape) = (self.g.tensor(id), self.b.interface.outputs[i].shape.clone());
+        let n = t.shape.last().map_or(1, |n| *n as u32);
+        let rows = self.b.ty(x).len() as u32 / n;
+        let x = self.b.reshape(x, &[rows, n]);
+        let rot = self.rot();
+        let places = top::open_places(&mut self.b, x, t.dtype.range().0 - zero_point(t), count, rot);
+        self.b.reshape(places, &shape)
+    }
+
+    /// A sharing of an operand.
+    pub(super) fn input(&mut self, op: &QOp, i: usize) -> Result<Value, LowerError> {
+        self.tensor(op.inputs[i]).ok_or_else(|| LowerError::Unsupported {
             index: op.index,
             name: op.name,
-            reason: format!("operand {i} is a constant; this version takes constants in ADD only"),
+            reason: format!("operand {i} has no value"),
         })
     }
 
-    fn rot(&self) -> u8 {
-        (self.b.layer % 3) as u8
+    /// A tensor's centred sharing; a constant of the model comes from the weights file when first asked for.
+    fn tensor(&mut self, id: TensorId) -> Option<Value> {
+        if let Some(x) = self.values[id.index()] {
+            return Some(x);
+        }
+        let t = self.g.tensor(id);
+        let (stored, z) = (t.constant.as_ref()?, zero_point(t));
+        let data = stored.iter().map(|q| (i64::from(*q) - z) as i32).collect();
+        let x = self.shared_weight(&shape32(&t.shape), data, self.plans.rings[id.index()]);
+        self.values[id.index()] = Some(x);
+        Some(x)
+    }
+
+    /// Begins a part with roles of its own.
+    fn rot(&mut self) -> u8 {
+        self.parts.push(self.b.insts.len());
+        self.rotations.get(self.parts.len() - 1).copied().unwrap_or(0)
     }
 
     fn weight(&mut self, shape: &[u32], data: Vec<i32>) -> Value {
@@ -101,49 +211,64 @@ impl Emitter<'_> {
         self.b.one(Op::Reshare { x, bits })
     }
 
-    /// Public tensors of a formula with classes along the last axis, or picked by an index tensor.
-    fn formula(&mut self, f: &Formulas, index: Option<Value>) -> Formula {
-        let get = |e: &mut Self, of: &dyn Fn(&Class) -> i64| {
-            let data: Vec<i64> = f.classes.iter().map(of).collect();
-            match index {
-                None => e.b.channels(data),
-                Some(index) => {
-                    let table = e.b.constant(&[data.len() as u32], data);
-                    e.b.one(Op::TakePp { table, index })
-                }
-            }
-        };
-        let above = get(self, &|c| c.above);
-        Formula {
-            m: get(self, &|c| c.m),
-            s: get(self, &|c| c.s.into()),
-            b: [Some(above), f.two.then(|| get(self, &|c| c.below))],
-            split: get(self, &|c| c.split),
-            below: f.two.then(|| get(self, &|c| c.first_below)),
-            lo: get(self, &|c| c.lo),
-            hi: get(self, &|c| c.hi),
-            width: f.width,
-            n: f.n,
-            a: f.a,
-            h: f.h,
-        }
-    }
-
     /// Requantizes and centres on the output's zero point.
-    fn finish(&mut self, op: &QOp, source: Source, f: &Formulas, index: Option<Value>) -> Value {
+    pub(super) fn finish(&mut self, op: &QOp, source: Source, f: &Formulas, index: Option<Value>) -> Value {
         let k = self.plans.rings[op.output.index()];
-        let rot = self.rot();
         let y = match self.route {
             Route::Boolean => {
-                let formula = self.formula(f, index);
+                let (formula, rot) = (formula(&mut self.b, f, index), self.rot());
                 requantize(&mut self.b, source, &formula, k, rot)
             }
-            Route::Dealer => {
-                let formula = self.formula(&f.for_dealer(), index);
-                dealer::requantize(&mut self.b, source, &formula, k, rot)
-            }
+            Route::Dealer => self.deal(source, f, index, k),
         };
         self.b.add_scalar(y, f.base - zero_point(self.g.tensor(op.output)))
+    }
+
+    /// The dealer route, channels of one layout at a time, all side by side.
+    fn deal(&mut self, source: Source, f: &Formulas, index: Option<Value>, k: u8) -> Value {
+        let (Source::Sum(x) | Source::Shared(x)) = source;
+        let elements = self.b.ty(x).len();
+        let groups = match index {
+            None if f.classes.len() > 1 => self.costs.groups(f, elements / f.classes.len(), k),
+            _ => vec![],
+        };
+        if groups.len() < 2 {
+            let (formula, rot) = (formula(&mut self.b, &f.for_dealer(), index), self.rot());
+            return dealer::requantize(&mut self.b, source, &formula, k, rot);
+        }
+        let axis = self.b.ty(x).shape.len() as u32 - 1;
+        let mut parts = Vec::new();
+        for group in &groups {
+            let index = self.b.constant(&[group.len() as u32], group.iter().map(|c| i64::from(*c)).collect());
+            let part = self.b.one(Op::Gather { x, index, axis });
+            let part = match source {
+                Source::Sum(_) => Source::Sum(part),
+                Source::Shared(_) => Source::Shared(part),
+            };
+            let (formula, rot) = (formula(&mut self.b, &f.of(group).for_dealer(), None), self.rot());
+            parts.push(dealer::requantize(&mut self.b, part, &formula, k, rot));
+        }
+        let mut order = vec![0; f.classes.len()];
+        groups.iter().flatten().enumerate().for_each(|(at, c)| order[*c as usize] = at as i64);
+        let joined = self.b.one(Op::Concat { parts, axis });
+        let index = self.b.constant(&[order.len() as u32], order);
+        self.b.one(Op::Gather { x: joined, index, axis })
+    }
+
+    /// A function of each element of a centred sharing.
+    fn unary(&mut self, op: &QOp, x: Value, how: &Unary) -> Value {
+        let k = self.plans.rings[op.output.index()];
+        match how {
+            Unary::Same => self.b.cast(x, k),
+            Unary::Stairs(f) => {
+                let x = self.b.cast(x, f.n);
+                self.finish(op, Source::Shared(x), f, None)
+            }
+            Unary::Table(entries) => {
+                let rot = self.rot();
+                table::table(&mut self.b, x, entries, k, rot)
+            }
+        }
     }
 
     fn op(&mut self, op: &QOp, plan: &Plan) -> Result<Value, LowerError> {
@@ -178,7 +303,11 @@ impl Emitter<'_> {
                 let y = self.linear(op, y, linear, p)?;
                 Ok(self.b.reshape(y, &out32))
             }
-            (Kind::Add { .. }, Plan::Add { m, formulas }) => {
+            (Kind::Interpolate { interpolation }, Plan::Interpolate(formulas)) => {
+                self.interpolated(op, interpolation, formulas.as_ref())
+            }
+            (Kind::Move { movement }, Plan::Move) => self.moved(op, movement),
+            (Kind::Add { .. } | Kind::Sub { .. }, Plan::Add { m, formulas }) => {
                 let sum = self.sum(op, *m, formulas.n)?;
                 Ok(self.finish(op, Source::Shared(sum), formulas, None))
             }
@@ -189,7 +318,8 @@ impl Emitter<'_> {
             (Kind::Extremum { largest }, Plan::Extremum) => {
                 let ring = self.plans.rings[op.output.index()];
                 let sides = [self.stored(op, 0, ring)?, self.stored(op, 1, ring)?];
-                let most = self.maximum(sides[0], sides[1]);
+                let rot = self.rot();
+                let most = maximum::maximum(&mut self.b, sides[0], sides[1], self.route, rot);
                 let y = if *largest {
                     most
                 } else {
@@ -214,13 +344,10 @@ impl Emitter<'_> {
                 let y = self.finish(op, Source::Shared(sum), formulas, None);
                 Ok(self.b.reshape(y, &out32))
             }
-            (Kind::MaxPool2d { window: w, .. }, Plan::Max { clamp }) => {
-                let ring = clamp.as_ref().map_or(self.plans.rings[op.output.index()], |f| f.n);
+            (Kind::MaxPool2d { window: w, .. }, Plan::Max(how)) => {
+                let ring = how.ring(self.plans.rings[op.output.index()]);
                 let y = self.max_pool(x?, op, w, ring);
-                Ok(match clamp {
-                    None => y,
-                    Some(f) => self.finish(op, Source::Shared(y), f, None),
-                })
+                Ok(self.unary(op, y, how))
             }
             (Kind::Pad { amounts, value }, Plan::Pad) => {
                 let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
@@ -235,13 +362,25 @@ impl Emitter<'_> {
                 let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
                 Ok(self.b.reshape(x, &out32))
             }
-            (Kind::Quantize { .. }, Plan::Quantize(None)) => Ok(self.b.cast(x?, self.plans.rings[op.output.index()])),
-            (Kind::Quantize { .. }, Plan::Quantize(Some(f))) => {
-                let x = self.b.cast(x?, f.n);
-                Ok(self.finish(op, Source::Shared(x), f, None))
+            (Kind::Quantize { .. } | Kind::Table { .. }, Plan::Unary(how)) => {
+                let x = x?;
+                Ok(self.unary(op, x, how))
             }
-            (Kind::Softmax { multiplier, dmin, lo, bits }, Plan::Softmax) => {
-                self.reveal = "logits";
+            (Kind::Softmax { lo, .. }, Plan::Softmax(table)) => {
+                let (x, k, rot) = (x?, self.plans.rings[op.output.index()], self.rot());
+                let n = out32.last().copied().unwrap_or(1);
+                let rows = self.b.ty(x).len() as u32 / n;
+                let x = self.b.reshape(x, &[rows, n]);
+                let t = self.g.tensor(op.inputs[0]);
+                let least = t.dtype.range().0 - zero_point(t);
+                let bits = softmax::softmax(&mut self.b, x, least, table, self.route, rot);
+                let y = Opened::new(&mut self.b, bits, rot).numbers(&mut self.b, k);
+                let y = self.b.one(Op::Reshare { x: y, bits: k });
+                let y = self.b.add_scalar(y, i64::from(*lo) - zero_point(self.g.tensor(op.output)));
+                Ok(self.b.reshape(y, &out32))
+            }
+            (Kind::Softmax { multiplier, dmin, lo, bits }, Plan::Logits) => {
+                self.logits = true;
                 let logits = self.open(x?, zero_point(self.g.tensor(op.inputs[0])));
                 let rule = SoftmaxRule { m: multiplier.m, e: multiplier.e, dmin: *dmin, lo: *lo, bits: *bits };
                 Ok(self.b.one(Op::SoftmaxH { x: logits, rule }))
@@ -412,46 +551,9 @@ impl Emitter<'_> {
                 parts.push(self.b.one(Op::Slice { x, part }));
             }
         }
-        while parts.len() > 1 {
-            let pairs: Vec<Vec<Value>> = parts.chunks(2).map(<[Value]>::to_vec).collect();
-            parts = pairs.into_iter().map(|p| if let [a, b] = p[..] { self.maximum(a, b) } else { p[0] }).collect();
-        }
-        let y = self.b.add_scalar(parts[0], least);
-        self.b.cast(y, ring)
-    }
-
-    /// max(a, c) of bytes: `a + [a < c]·(c − a)`, the sign of a 9-bit difference.
-    fn maximum(&mut self, a: Value, c: Value) -> Value {
         let rot = self.rot();
-        let k = self.b.ty(a).domain.width();
-        let everyone = self.b.all();
-        let b = &mut self.b;
-        let difference = b.one(Op::Sub { a, b: c });
-        let small = b.cast(difference, BYTE_RING);
-        let shifted = b.add_scalar(small, 1 << (BYTE_RING - 2));
-        let (u, v) = b.two(Op::SplitShared { x: shifted, rot });
-        let v = b.add_scalar(v, -(1 << (BYTE_RING - 2)));
-        const A: u8 = 8;
-        let bits = b.one(Op::PlanesH { x: u, lo: 0, width: A + 1 });
-        let bits = b.one(Op::Reshare { x: bits, bits: 1 });
-        let low = super::compare::pick(b, bits, (0..u32::from(A)).collect());
-        let low_v = b.one(Op::PlanesH { x: v, lo: 0, width: A });
-        let not_v = b.one(Op::Not { x: low_v });
-        let lt = b.one(Op::MulSh { a: low, h: not_v });
-        let lt = b.one(Op::Reshare { x: lt, bits: 1 });
-        let same = b.one(Op::Embed { x: not_v, bits: 1 });
-        let eq = b.one(Op::Add { a: low, b: same });
-        let borrow = carry_trees(b, lt, eq, &[u32::from(A)]);
-        let top_u = super::compare::pick(b, bits, vec![u32::from(A)]);
-        let top_v = b.one(Op::PlanesH { x: v, lo: A, width: 1 });
-        let top_v = b.one(Op::Embed { x: top_v, bits: 1 });
-        let sign = b.one(Op::Add { a: borrow, b: top_u });
-        let sign = b.one(Op::Add { a: sign, b: top_v });
-        let less = bit_to_ring(b, sign, k, rot);
-        let less = b.one(Op::Reshare { x: less, bits: k });
-        let gain = b.one(Op::MulSs { a: less, b: difference });
-        let own = b.one(Op::AsSum { x: a, at: everyone, bits: k });
-        let sum = b.one(Op::Sub { a: own, b: gain });
-        b.one(Op::Reshare { x: sum, bits: k })
+        let most = maximum::largest(&mut self.b, parts, self.route, rot);
+        let y = self.b.add_scalar(most, least);
+        self.b.cast(y, ring)
     }
 }

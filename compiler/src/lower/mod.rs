@@ -3,17 +3,30 @@
 //! Activations are shared *centred* (stored integer minus zero point), so padding is zero. Each tensor lives in the
 //! widest ring that a consumer asks for. First every operator is planned (constants, accumulator width), from the last to
 //! the first so that ring widths are known, then the instructions are emitted in order.
+mod balance;
 pub mod builder;
+mod choose;
 pub mod compare;
-mod dealer;
+mod cost;
+pub mod dealer;
 mod emit;
-mod plan;
+mod groups;
+mod masked;
+pub mod maximum;
+mod movement;
+pub(crate) mod plan;
 pub mod requant;
+mod resize;
+mod softmax;
+mod softmax_table;
+pub mod table;
+mod top;
 
-use crate::qgraph::{DType, Graph, TensorId};
+use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
 use ir::{Interface, Party, Port};
+use plan::Plans;
 
 /// Why a model that was read cannot be lowered.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -50,14 +63,18 @@ pub enum LowerError {
 
 /// A lowered model: instructions to schedule, and the private weights in the order of the interface.
 pub struct Lowered {
+    /// Where each part with roles of its own begins: it lasts until the next one begins.
+    pub parts: Vec<usize>,
     /// Instructions.
     pub builder: Builder,
     /// Private tensors.
     pub weights: Vec<Vec<i32>>,
     /// Thresholds proved.
     pub thresholds: u64,
-    /// `output`, or `logits` where the receiver finishes a softmax.
-    pub reveal: &'static str,
+    /// `output`, `logits` where the receiver finishes a softmax, `argmax` or `topk:N`.
+    pub reveal: String,
+    /// The result of each layer.
+    pub results: Vec<Option<ir::Value>>,
 }
 
 /// Party that owns the model.
@@ -80,7 +97,12 @@ fn port(g: &Graph, id: TensorId) -> Result<Port, LowerError> {
     let dtype = match t.dtype {
         DType::I8 => ir::program::DType::I8,
         DType::U8 => ir::program::DType::U8,
-        _ => return Err(LowerError::Model(format!("tensor {} is neither int8 nor uint8", ir::text::escape(&t.name)))),
+        _ => {
+            return Err(LowerError::Model(format!(
+                "tensor {} is neither int8 nor uint8; this version computes it in `simulate` only",
+                ir::text::escape(&t.name)
+            )));
+        }
     };
     let quant = t.quant.unwrap_or(crate::qgraph::Quant { scale: 1.0, zero_point: 0 });
     // A program carries only so much of a name.
@@ -105,14 +127,97 @@ pub enum Route {
     Dealer,
 }
 
-/// Lowers `g`.
-pub fn lower(g: &Graph, route: Route) -> Result<Lowered, LowerError> {
+/// What the receiver learns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reveal {
+    /// The outputs of the model.
+    #[default]
+    Output,
+    /// The operand of a last SOFTMAX, which the receiver finishes in the clear.
+    Logits,
+    /// Places of the largest entries along the last axis of each output, in order, and no value. Behind a SOFTMAX its
+    /// operand is compared, which has the order of the result and fewer ties.
+    Places {
+        /// How many.
+        count: u32,
+        /// Whether the axis stays: for one place it need not.
+        axis: bool,
+    },
+}
+
+impl Reveal {
+    /// Reads `output`, `logits`, `argmax` or `topk:N`.
+    pub fn from_name(name: &str) -> Option<Reveal> {
+        match (name, name.strip_prefix("topk:")) {
+            ("output", _) => Some(Reveal::Output),
+            ("logits", _) => Some(Reveal::Logits),
+            ("argmax", _) => Some(Reveal::Places { count: 1, axis: false }),
+            (_, Some(n)) => {
+                let count = n.parse().ok().filter(|n| (1..=64).contains(n))?;
+                Some(Reveal::Places { count, axis: true })
+            }
+            _ => None,
+        }
+    }
+
+    /// As in programs.
+    fn name(self) -> String {
+        match self {
+            Reveal::Output => "output".into(),
+            Reveal::Logits => "logits".into(),
+            Reveal::Places { axis: false, .. } => "argmax".into(),
+            Reveal::Places { count, .. } => format!("topk:{count}"),
+        }
+    }
+}
+
+/// The tensor whose entries are compared in place of those of output `id`: of the same order, before rescaling steps
+/// that can only make ties.
+fn ranked(g: &Graph, id: TensorId) -> TensorId {
+    let made = g.ops.iter().find(|op| op.output == id);
+    match made.map(|op| (&op.kind, op.inputs[0])) {
+        Some((Kind::Softmax { .. } | Kind::Quantize { .. }, x)) => ranked(g, x),
+        Some((Kind::Reshape, x)) if g.tensor(x).shape.last() == g.tensor(id).shape.last() => ranked(g, x),
+        _ => id,
+    }
+}
+
+/// What is opened of output `id`.
+fn revealed(g: &Graph, id: TensorId, reveal: Reveal) -> TensorId {
+    if matches!(reveal, Reveal::Places { .. }) { ranked(g, id) } else { id }
+}
+
+/// The port of an output of which places are opened.
+fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, LowerError> {
+    let whole = port(g, id)?;
+    let (row, rows) = whole.shape.split_last().ok_or_else(|| LowerError::Model("an output has no axis".into()))?;
+    if count > *row {
+        let name = ir::text::escape(&whole.name);
+        return Err(LowerError::Model(format!("output {name} has {row} entries, {count} places are asked for")));
+    }
+    let mut shape = rows.to_vec();
+    if axis || shape.is_empty() {
+        shape.push(count);
+    }
+    Ok(Port { dtype: ir::program::DType::I32, shape, scale: 1.0, zero_point: 0, ..whole })
+}
+
+/// Plans every operator of `g`: constants and ring widths.
+pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError> {
     if g.ops.len() > MAX_OPERATORS {
         return Err(LowerError::Operators(g.ops.len()));
     }
-    let plans = plan::plan(g)?;
+    plan::plan(g, route, reveal)
+}
+
+/// Emits the instructions of a planned graph.
+pub fn lower(g: &Graph, plans: &Plans, route: Route, reveal: Reveal) -> Result<Lowered, LowerError> {
     let inputs = g.inputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
-    let outputs = g.outputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
+    let output = |t: &TensorId| match reveal {
+        Reveal::Places { count, axis } => places_port(g, *t, count, axis),
+        _ => port(g, *t),
+    };
+    let outputs = g.outputs.iter().map(output).collect::<Result<_, _>>()?;
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    emit::emit(g, &plans, Builder::new(interface, 3), route)
+    balance::balanced(|rotations| emit::emit(g, plans, Builder::new(interface.clone(), 3), route, reveal, rotations))
 }

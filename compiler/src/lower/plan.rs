@@ -1,9 +1,11 @@
 //! What each operator becomes: proved constants, accumulator widths, ring of each tensor. Looks at no weight.
-use super::{BYTE_RING, LowerError};
+use super::choose::{self, Unary};
+use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
+use super::{BYTE_RING, LowerError, Reveal, Route};
 use crate::qgraph::{DType, Graph, Kind, Linear, Op, Output, Tensor, TensorId, Window};
 use crate::staircase::{
     AddFit, Channel, ChannelKind, Constants, Fit, Rule, Staircase, StaircaseError, Thresholds, dead_channel, fit,
-    fit_thresholds, linear_channel, search_add,
+    fit_thresholds, linear_channel, search_add, search_sub,
 };
 use rayon::prelude::*;
 
@@ -80,22 +82,42 @@ pub enum Plan {
         formulas: Formulas,
         per_count: bool,
     },
-    Max {
-        clamp: Option<Formulas>,
-    },
+    /// Maximum over windows, then the clamp.
+    Max(Unary),
     Mean {
         formulas: Formulas,
     },
     Pad,
     Reshape,
-    /// Requantization of single values, or none where only the zero point moves.
-    Quantize(Option<Formulas>),
+    /// Elements are copied.
+    Move,
+    /// Weighted means; no rounding where every weight is whole.
+    Interpolate(Option<Formulas>),
+    /// A function of each element.
+    Unary(Unary),
     /// The receiver finishes.
-    Softmax,
+    Logits,
+    /// Inside the computation.
+    Softmax(Box<SoftmaxTable>),
     /// On a value that the receiver holds already: moves the zero point.
     Finish,
     /// No output depends on it.
     Dead,
+}
+
+impl Plan {
+    /// Constants of its requantization, if it has one.
+    pub fn formulas(&self) -> Option<&Formulas> {
+        match self {
+            Plan::Linear(p) => Some(&p.formulas),
+            Plan::Add { formulas, .. } | Plan::Mul { formulas } | Plan::Mean { formulas } => Some(formulas),
+            Plan::Average { formulas, .. } => Some(formulas),
+            Plan::Interpolate(f) => f.as_ref(),
+            Plan::Unary(Unary::Stairs(f)) | Plan::Max(Unary::Stairs(f)) => Some(f),
+            Plan::Unary(_) | Plan::Max(_) | Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Move => None,
+            Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => None,
+        }
+    }
 }
 
 /// Plans and rings.
@@ -161,6 +183,11 @@ impl Class {
         Class { m: 1, s: 0, above: 1, below: 1, lo: 0, hi: 1, split: 0, first_below: 0, kind, bound: 0 }
     }
 
+    /// Whether a second piece lies below the split.
+    fn two(&self) -> bool {
+        self.first_below < self.split || self.split > self.lo
+    }
+
     /// The same function with floors that stay close to the clamp, where shifts are up to `width`.
     fn for_dealer(&self, width: u32) -> Class {
         match self.kind {
@@ -198,9 +225,16 @@ impl Formulas {
         let furthest = classes.iter().flat_map(|c| c.thresholds()).map(i64::abs).max().unwrap_or(0);
         let n = (bits_for(bound) + 2).max(bits_for(bound + furthest + 1) + 1).max(4);
         let width = classes.iter().map(|c| c.s).max().unwrap_or(1).max(1) as u8;
-        let two = classes.iter().any(|c| c.first_below < c.split || c.split > c.lo);
+        let two = classes.iter().any(Class::two);
         let classes = classes.into_iter().map(|c| Class { bound: if c.bound == 0 { bound } else { c.bound }, ..c });
         Formulas { classes: classes.collect(), base, n, a: bits_for(bound + furthest + 1), width, h: 0, two }
+    }
+
+    /// Those of some channels.
+    pub fn of(&self, channels: &[u32]) -> Formulas {
+        let classes: Vec<Class> = channels.iter().map(|c| self.classes[*c as usize]).collect();
+        let two = classes.iter().any(Class::two);
+        Formulas { classes, two, ..self.clone() }
     }
 
     /// The same with constants for the dealer route.
@@ -213,18 +247,50 @@ impl Formulas {
     }
 }
 
+impl Formulas {
+    /// Ring, bounds, shifts and pieces in a line.
+    pub fn summary(&self) -> String {
+        let stairs = || self.classes.iter().filter(|c| c.kind == ClassKind::Stairs);
+        let bound = self.classes.iter().map(|c| c.bound).max().unwrap_or(0);
+        let dealer = self.for_dealer();
+        let range = |least: Option<u32>, most: Option<u32>| match (least, most) {
+            (Some(a), Some(b)) if a != b => format!("{a} to {b}"),
+            (Some(a), _) => a.to_string(),
+            _ => "none".into(),
+        };
+        let other = self.classes.len() - stairs().count();
+        format!(
+            "accumulator |acc| <= {bound} in ring {}; thresholds within 2^{}; {} staircases in {} {}, {other} with one step or none; \
+             shift {}; floor within 2^{} of the clamp",
+            self.n,
+            self.a,
+            stairs().count(),
+            if self.two { "two" } else { "one" },
+            if self.two { "pieces" } else { "piece" },
+            range(stairs().map(|c| c.s).min(), stairs().map(|c| c.s).max()),
+            dealer.h.saturating_sub(1),
+        )
+    }
+}
+
 fn window_taps(w: &Window) -> i64 {
     (w.kernel[0] * w.kernel[1]) as i64
 }
 
 struct Planner<'a> {
     g: &'a Graph,
+    route: Route,
+    reveal: Reveal,
     thresholds: u64,
 }
 
 impl Planner<'_> {
     fn constants(op: &Op, channel: usize, source: StaircaseError) -> LowerError {
         LowerError::Constants { index: op.index, name: op.name, channel, source }
+    }
+
+    fn no_multiplier(&self, op: &Op, channel: usize) -> LowerError {
+        LowerError::Model(format!("operator {}: channel {channel} has no multiplier", op.index))
     }
 
     fn fits(&self, op: &Op, f: Formulas) -> Result<Formulas, LowerError> {
@@ -243,9 +309,7 @@ impl Planner<'_> {
         let per_channel: Vec<Channel> = (0..channels)
             .into_par_iter()
             .map(|c| {
-                let rule = Rule::of_channel(&linear.rescale, c).ok_or_else(|| {
-                    LowerError::Model(format!("operator {}: channel {c} has no multiplier", op.index))
-                })?;
+                let rule = Rule::of_channel(&linear.rescale, c).ok_or_else(|| self.no_multiplier(op, c))?;
                 // A dead channel costs one comparison only, so it is preferred.
                 match dead_channel(products, rule, linear.out, MAX_ACC) {
                     Ok(Some(dead)) => Ok(dead),
@@ -317,7 +381,8 @@ impl Planner<'_> {
         Ok(Plan::Average { formulas, per_count })
     }
 
-    fn op(&mut self, op: &Op) -> Result<Plan, LowerError> {
+    /// The result goes into a ring of `ring` bits.
+    fn op(&mut self, op: &Op, ring: u8) -> Result<Plan, LowerError> {
         let x = self.g.tensor(op.inputs[0]);
         let y = self.g.tensor(op.output);
         let (from, to) = centred(x);
@@ -332,86 +397,150 @@ impl Planner<'_> {
                 self.linear(op, linear, (linear.weights.len() / channels.max(1)) as i64, channels)
             }
             Kind::AveragePool2d { window, lo, hi } => self.average(op, window, *lo, *hi),
-            Kind::MaxPool2d { lo, hi, .. } => {
+            Kind::MaxPool2d { window, lo, hi } => {
                 let (least, most) = y.dtype.range();
                 if i64::from(*lo) <= least && i64::from(*hi) >= most {
-                    return Ok(Plan::Max { clamp: None });
+                    let count = window.kernel[0] * window.kernel[1];
+                    return Ok(Plan::Max(choose::after_maximum(from, to, count, ring, self.route)));
                 }
                 let z = zero_point(x);
                 let out = Output { zero_point: z as i32, lo: *lo, hi: *hi };
-                Ok(Plan::Max { clamp: Some(self.clamp(op, out, from, to)?) })
+                let stairs = self.clamp(op, out, from, to)?;
+                let clamped = |x: i64| (x + z).max(i64::from(*lo)).min(i64::from(*hi)) - z;
+                Ok(Plan::Max(choose::unary(from, to, clamped, Some(stairs), ring, self.route)))
             }
-            Kind::Mean { axes, multiplier, out, .. } => {
+            Kind::Mean { axes, rescale, out, .. } => {
                 let count: i64 = axes.iter().map(|a| x.shape[*a] as i64).product();
-                let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
+                let rule = Rule::of_channel(rescale, 0).ok_or_else(|| self.no_multiplier(op, 0))?;
+                let staircase = Staircase::new(rule, *out);
                 let (from, to) = (count * from, count * to);
                 Ok(Plan::Mean { formulas: self.single(op, fit(&staircase, from, to), from, to)? })
             }
             Kind::Add { left_shift, operands, multiplier, out } => {
-                let ranges = [op.inputs[0], op.inputs[1]].map(|t| {
-                    let (lo, hi) = self.g.tensor(t).dtype.range();
-                    (lo as i32, hi as i32)
-                });
-                let found = search_add(*left_shift, *operands, *multiplier, *out, ranges)
-                    .map_err(|e| Self::constants(op, 0, e))?;
-                let base = base_of(y);
-                let (m, class, bound) = match found {
-                    AddFit::Constant(v) => ([0, 0], Class::constant(i64::from(v) - base, 1), 1),
-                    AddFit::Affine(c) => {
-                        self.thresholds += c.checked() as u64;
-                        let reach = |i: usize| {
-                            let (lo, hi) = centred(self.g.tensor(op.inputs[i]));
-                            lo.abs().max(hi.abs())
-                        };
-                        let bound = c.m1() * reach(0) + c.m2() * reach(1);
-                        let two = c.two_pieces();
-                        let (lo, hi) = (i64::from(c.lo()) - base, i64::from(c.hi()) - base);
-                        let shift = base << c.s();
-                        let class = Class {
-                            m: 1,
-                            s: c.s(),
-                            above: c.b_above() - shift,
-                            below: if two { c.b_below() } else { c.b_above() } - shift,
-                            lo,
-                            hi,
-                            split: if two { i64::from(c.split()) - base } else { lo },
-                            first_below: if two { lo + 1 } else { lo },
-                            kind: ClassKind::Stairs,
-                            bound,
-                        };
-                        ([c.m1(), c.m2()], class, bound)
-                    }
-                };
-                let formulas = self.fits(op, Formulas::new(vec![class], base, bound))?;
-                Ok(Plan::Add { m, formulas })
+                let ranges = self.stored_ranges(op);
+                self.sum(op, search_add(*left_shift, *operands, *multiplier, *out, ranges), 1)
+            }
+            Kind::Sub { left_shift, operands, multiplier, out } => {
+                let ranges = self.stored_ranges(op);
+                self.sum(op, search_sub(*left_shift, *operands, *multiplier, *out, ranges), -1)
             }
             Kind::Pad { .. } => Ok(Plan::Pad),
             Kind::Reshape => Ok(Plan::Reshape),
             Kind::Quantize { multiplier, out, .. } => {
                 let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
-                let moved = (from..=to).all(|a| i64::from(staircase.eval(a)) - i64::from(out.zero_point) == a);
-                if moved {
-                    return Ok(Plan::Quantize(None));
-                }
-                Ok(Plan::Quantize(Some(self.single(op, fit(&staircase, from, to), from, to)?)))
+                let f = |a: i64| i64::from(staircase.eval(a)) - i64::from(out.zero_point);
+                let stairs = self.single(op, fit(&staircase, from, to), from, to).ok();
+                Ok(Plan::Unary(choose::unary(from, to, f, stairs, ring, self.route)))
             }
-            Kind::Softmax { .. } => Ok(Plan::Softmax),
-            Kind::Mul { multiplier, out, .. } => {
+            Kind::Table { table } => {
+                let (z_x, z_y) = (zero_point(x), zero_point(y));
+                let least = x.dtype.range().0;
+                let f = |a: i64| i64::from(table[(a + z_x - least) as usize]) - z_y;
+                Ok(Plan::Unary(choose::unary(from, to, f, None, ring, self.route)))
+            }
+            Kind::Softmax { .. } if self.reveal == Reveal::Logits => Ok(Plan::Logits),
+            Kind::Softmax { multiplier, dmin, bits, .. } => {
+                let row = x.shape.last().copied().unwrap_or(1);
+                let refuse = |reason: String| LowerError::Unsupported {
+                    index: op.index,
+                    name: op.name,
+                    reason: format!("{reason}; compile with `--reveal=logits` to let the receiver finish it"),
+                };
+                if *bits != 8 {
+                    return Err(refuse(format!("results of {bits} bits are not computed inside")));
+                }
+                let table = SoftmaxTable::new(*multiplier, *dmin, row).map_err(|why| match why {
+                    NoTable::Long => refuse(format!("rows of {row} elements, at most {MAX_ROW} are computed inside")),
+                    NoTable::Rises => refuse("a threshold on the sum of exponentials does not hold".into()),
+                })?;
+                self.thresholds += table.count() as u64;
+                Ok(Plan::Softmax(Box::new(table)))
+            }
+            Kind::Mul { rescale, out, .. } => {
                 let largest = |t: TensorId| {
                     let (lo, hi) = centred(self.g.tensor(t));
                     lo.abs().max(hi.abs())
                 };
                 let bound = largest(op.inputs[0]) * largest(op.inputs[1]);
-                let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
+                let rule = Rule::of_channel(rescale, 0).ok_or_else(|| self.no_multiplier(op, 0))?;
+                let staircase = Staircase::new(rule, *out);
                 Ok(Plan::Mul { formulas: self.single(op, fit(&staircase, -bound, bound), -bound, bound)? })
             }
             Kind::Extremum { .. } => Ok(Plan::Extremum),
-            Kind::Sub { .. } | Kind::Move { .. } | Kind::Table { .. } => Err(LowerError::Unsupported {
+            Kind::Move { .. } => Ok(Plan::Move),
+            Kind::Interpolate { interpolation } => {
+                if !interpolation.exact() {
+                    let reason = "TFLite computes it in float32, and ties depend on how that rounds; this version \
+                                  computes it in `simulate` only"
+                        .into();
+                    return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
+                }
+                let unit = interpolation.unit();
+                if unit == 1 {
+                    return Ok(Plan::Interpolate(None));
+                }
+                let ((lo, hi), z) = (y.dtype.range(), zero_point(x) as i32);
+                let staircase = Staircase::average(unit as u64, x.dtype != DType::U8, z, lo as i32, hi as i32);
+                let (from, to) = (unit * from, unit * to);
+                Ok(Plan::Interpolate(Some(self.single(op, fit(&staircase, from, to), from, to)?)))
+            }
+            Kind::Softmax16 { .. }
+            | Kind::LogSoftmax { .. }
+            | Kind::L2Normalize { .. }
+            | Kind::MatMul { .. }
+            | Kind::Div { .. }
+            | Kind::FloorDiv { .. }
+            | Kind::Compare { .. }
+            | Kind::Select
+            | Kind::ReduceExtremum { .. }
+            | Kind::ReduceProduct { .. }
+            | Kind::Top { .. } => Err(LowerError::Unsupported {
                 index: op.index,
                 name: op.name,
                 reason: "this version computes it in `simulate` only".into(),
             }),
         }
+    }
+
+    fn stored_ranges(&self, op: &Op) -> [(i32, i32); 2] {
+        [op.inputs[0], op.inputs[1]].map(|t| {
+            let (lo, hi) = self.g.tensor(t).dtype.range();
+            (lo as i32, hi as i32)
+        })
+    }
+
+    /// Sum of the first operand and `sign` times the second.
+    fn sum(&mut self, op: &Op, found: Result<AddFit, StaircaseError>, sign: i64) -> Result<Plan, LowerError> {
+        let base = base_of(self.g.tensor(op.output));
+        let (m, class, bound) = match found.map_err(|e| Self::constants(op, 0, e))? {
+            AddFit::Constant(v) => ([0, 0], Class::constant(i64::from(v) - base, 1), 1),
+            AddFit::Affine(c) => {
+                self.thresholds += c.checked() as u64;
+                let reach = |i: usize| {
+                    let (lo, hi) = centred(self.g.tensor(op.inputs[i]));
+                    lo.abs().max(hi.abs())
+                };
+                let bound = c.m1() * reach(0) + c.m2() * reach(1);
+                let two = c.two_pieces();
+                let (lo, hi) = (i64::from(c.lo()) - base, i64::from(c.hi()) - base);
+                let shift = base << c.s();
+                let class = Class {
+                    m: 1,
+                    s: c.s(),
+                    above: c.b_above() - shift,
+                    below: if two { c.b_below() } else { c.b_above() } - shift,
+                    lo,
+                    hi,
+                    split: if two { i64::from(c.split()) - base } else { lo },
+                    first_below: if two { lo + 1 } else { lo },
+                    kind: ClassKind::Stairs,
+                    bound,
+                };
+                ([c.m1(), sign * c.m2()], class, bound)
+            }
+        };
+        let formulas = self.fits(op, Formulas::new(vec![class], base, bound))?;
+        Ok(Plan::Add { m, formulas })
     }
 
     /// `clamp(x)` of stored integers, on centred input.
@@ -429,19 +558,31 @@ impl Planner<'_> {
 }
 
 /// Plans every operator of `g`.
-pub fn plan(g: &Graph) -> Result<Plans, LowerError> {
+pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError> {
+    if !g.states.is_empty() {
+        let reason = "the model keeps state between calls, which this version computes in `simulate` only";
+        return Err(LowerError::Model(reason.to_owned()));
+    }
+    for op in &g.ops {
+        let byte = |t: &TensorId| matches!(g.tensor(*t).dtype, DType::I8 | DType::U8);
+        if !op.inputs.iter().chain([&op.output]).all(byte) {
+            let reason = "it has values other than 8-bit ones, which this version computes in `simulate` only".into();
+            return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
+        }
+    }
     let mut rings = vec![0u8; g.tensors.len()];
     let mut opened = vec![false; g.tensors.len()];
     for op in &g.ops {
         opened[op.output.index()] = match op.kind {
-            Kind::Softmax { .. } => true,
+            Kind::Softmax { .. } if reveal == Reveal::Logits => true,
             _ => op.inputs.first().is_some_and(|t| opened[t.index()]),
         };
     }
     for id in &g.outputs {
+        let id = super::revealed(g, *id, reveal);
         rings[id.index()] = BYTE_RING;
     }
-    let mut planner = Planner { g, thresholds: 0 };
+    let mut planner = Planner { g, route, reveal, thresholds: 0 };
     let mut ops = vec![Plan::Dead; g.ops.len()];
     for (i, op) in g.ops.iter().enumerate().rev() {
         let out = rings[op.output.index()];
@@ -453,22 +594,21 @@ pub fn plan(g: &Graph) -> Result<Plans, LowerError> {
             rings[op.inputs[0].index()] = BYTE_RING;
             continue;
         }
-        ops[i] = planner.op(op)?;
+        ops[i] = planner.op(op, out)?;
         let need = match &ops[i] {
             Plan::Linear(p) => p.formulas.n,
             Plan::Add { formulas, .. } | Plan::Average { formulas, .. } | Plan::Mean { formulas } => formulas.n,
-            Plan::Quantize(Some(f)) | Plan::Mul { formulas: f } => f.n,
-            Plan::Max { clamp } => out.max(clamp.as_ref().map_or(BYTE_RING, |f| f.n)),
-            Plan::Pad | Plan::Reshape | Plan::Extremum | Plan::Quantize(None) => out,
-            Plan::Softmax | Plan::Finish | Plan::Dead => BYTE_RING,
+            Plan::Mul { formulas } | Plan::Interpolate(Some(formulas)) => formulas.n,
+            Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),
+            Plan::Interpolate(None) | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum => out,
+            Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => BYTE_RING,
         };
         for t in &op.inputs {
             let ring = &mut rings[t.index()];
             *ring = (*ring).max(need);
         }
     }
-    for id in g.inputs.iter().chain(&g.outputs) {
-        let t: TensorId = *id;
+    for t in &g.inputs {
         rings[t.index()] = rings[t.index()].max(BYTE_RING);
     }
     Ok(Plans { ops, rings, thresholds: planner.thresholds, opened })

@@ -5,11 +5,15 @@
 //! made by the importer never gives [`EvalError::Malformed`]; a graph put together by hand may.
 use super::{DType, Graph, Kind, Op, Tensor, TensorId};
 
+mod choice;
 mod linear;
 mod pointwise;
 mod pool;
+mod reduce;
+mod resize;
+mod rows;
 
-pub use pointwise::softmax_row;
+pub use rows::{SoftmaxInverse, softmax_exponential, softmax_row, softmax_term};
 
 /// The value of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +81,40 @@ pub enum EvalError {
 
 /// Every tensor's value (`None` for tensors no operator writes and that are not inputs or constants).
 ///
-/// Inputs are checked for shape and range.
+/// Inputs are checked for shape and range. States are as at the first call.
 pub fn eval(g: &Graph, inputs: &[TensorData]) -> Result<Vec<Option<TensorData>>, EvalError> {
+    Session::new(g).run(inputs)
+}
+
+/// Successive calls of a model that keeps state between them.
+pub struct Session<'a> {
+    g: &'a Graph,
+    states: Vec<TensorData>,
+}
+
+impl<'a> Session<'a> {
+    /// Before the first call.
+    pub fn new(g: &'a Graph) -> Session<'a> {
+        let initial = |state: &super::State| TensorData {
+            shape: g.tensor(state.tensor).shape.clone(),
+            data: state.initial.clone(),
+        };
+        Session { g, states: g.states.iter().map(initial).collect() }
+    }
+
+    /// The next call: every tensor's value, as [`eval`].
+    pub fn run(&mut self, inputs: &[TensorData]) -> Result<Vec<Option<TensorData>>, EvalError> {
+        let values = eval_from(self.g, inputs, &self.states)?;
+        for (state, kept) in self.g.states.iter().zip(&mut self.states) {
+            if let Some(value) = &values[state.next.index()] {
+                kept.data.clone_from(&value.data);
+            }
+        }
+        Ok(values)
+    }
+}
+
+fn eval_from(g: &Graph, inputs: &[TensorData], states: &[TensorData]) -> Result<Vec<Option<TensorData>>, EvalError> {
     if inputs.len() != g.inputs.len() {
         return Err(EvalError::InputCount { expected: g.inputs.len(), got: inputs.len() });
     }
@@ -91,6 +127,9 @@ pub fn eval(g: &Graph, inputs: &[TensorData]) -> Result<Vec<Option<TensorData>>,
         check_input(position, g.tensor(id), given)?;
         values[id.index()] = Some(given.clone());
     }
+    for (state, kept) in g.states.iter().zip(states) {
+        values[state.tensor.index()] = Some(kept.clone());
+    }
     for op in &g.ops {
         let operands = op.inputs.iter().map(|&id| operand(g, &values, op, id)).collect::<Result<Vec<_>, _>>()?;
         let tensor = g.tensor(op.output);
@@ -101,6 +140,17 @@ pub fn eval(g: &Graph, inputs: &[TensorData]) -> Result<Vec<Option<TensorData>>,
         values[op.output.index()] = Some(TensorData { shape: tensor.shape.clone(), data });
     }
     Ok(values)
+}
+
+/// The value of an op whose operands are all constants; `None` where there is none.
+pub(crate) fn constant(tensors: &[Tensor], op: &Op) -> Option<Vec<i32>> {
+    let operand = |id: &TensorId| {
+        let t = &tensors[id.index()];
+        Some(Operand { dtype: t.dtype, shape: &t.shape, data: t.constant.as_deref()? })
+    };
+    let operands = op.inputs.iter().map(operand).collect::<Option<Vec<_>>>()?;
+    let tensor = &tensors[op.output.index()];
+    eval_op(&op.kind, &operands, tensor).ok().filter(|data| data.len() == tensor.len())
 }
 
 /// The model's outputs among the values of [`eval`].
@@ -150,28 +200,42 @@ fn check_input(input: usize, tensor: &Tensor, given: &TensorData) -> Result<(), 
 }
 
 fn eval_op(kind: &Kind, operands: &[Operand<'_>], out: &Tensor) -> Evaluated<Vec<i32>> {
-    if let Kind::Add { left_shift, operands: sides, multiplier, out: output } = kind {
-        let [a, b] = operands else { return Err("takes two operands") };
-        return pointwise::add(*left_shift, sides, *multiplier, output, [a, b], &out.shape);
-    }
-    if let Kind::Sub { left_shift, operands: sides, multiplier, out: output } = kind {
-        let [a, b] = operands else { return Err("takes two operands") };
-        return pointwise::sub(*left_shift, sides, *multiplier, output, [a, b], &out.shape);
-    }
-    if let Kind::Mul { zero_points, multiplier, out: output } = kind {
-        let [a, b] = operands else { return Err("takes two operands") };
-        return pointwise::mul(*zero_points, *multiplier, output, [a, b], &out.shape);
-    }
-    if let Kind::Extremum { largest } = kind {
-        let [a, b] = operands else { return Err("takes two operands") };
-        return pointwise::pairs([a, b], &out.shape, |a, b| if *largest { a.max(b) } else { a.min(b) });
-    }
     if let Kind::Move { movement } = kind {
-        let lengths: Vec<usize> = operands.iter().map(|x| x.data.len()).collect();
-        let sources = movement.sources(&lengths).ok_or("the operands do not fit the movement")?;
-        return Ok(sources.into_iter().map(|(operand, at)| operands[operand].data[at]).collect());
+        let data: Vec<&[i32]> = operands.iter().map(|x| x.data).collect();
+        return movement.apply(&data, &|value| value).ok_or("the operands do not fit the movement");
     }
-    let [x] = operands else { return Err("takes one operand") };
+    match operands {
+        [x] => eval_one(kind, x, out),
+        [a, b] => eval_two(kind, [a, b], &out.shape),
+        [condition, a, b] if matches!(kind, Kind::Select) => choice::select([condition, a, b], &out.shape),
+        _ => Err("has another number of operands"),
+    }
+}
+
+/// Operators of two operands.
+fn eval_two(kind: &Kind, sides: [&Operand<'_>; 2], shape: &[usize]) -> Evaluated<Vec<i32>> {
+    match kind {
+        Kind::Add { left_shift, operands, multiplier, out } => {
+            pointwise::add(*left_shift, operands, *multiplier, out, sides, shape)
+        }
+        Kind::Sub { left_shift, operands, multiplier, out } => {
+            pointwise::sub(*left_shift, operands, *multiplier, out, sides, shape)
+        }
+        Kind::Mul { zero_points, rescale, out } => pointwise::mul(*zero_points, rescale, out, sides, shape),
+        Kind::Extremum { largest: true } => pointwise::pairs(sides, shape, i32::max),
+        Kind::Extremum { largest: false } => pointwise::pairs(sides, shape, i32::min),
+        Kind::MatMul { zero_points, rescale, out } => linear::mat_mul(*zero_points, rescale, out, sides, shape),
+        Kind::Div { zero_points, multiplier, out } => choice::div(*zero_points, *multiplier, out, sides, shape),
+        Kind::FloorDiv { remainder } => choice::floor_div(*remainder, sides, shape),
+        Kind::Compare { relation, left_shift, operands } => {
+            choice::compare(*relation, *left_shift, operands, sides, shape)
+        }
+        _ => Err("does not take two operands"),
+    }
+}
+
+/// Operators of one operand.
+fn eval_one(kind: &Kind, x: &Operand<'_>, out: &Tensor) -> Evaluated<Vec<i32>> {
     match kind {
         Kind::Conv2d { window, groups, linear } => linear::conv_2d(window, *groups, linear, x, &out.shape),
         Kind::DepthwiseConv2d { window, multiplier, linear } => {
@@ -180,19 +244,26 @@ fn eval_op(kind: &Kind, operands: &[Operand<'_>], out: &Tensor) -> Evaluated<Vec
         Kind::FullyConnected { linear } => linear::fully_connected(linear, x),
         Kind::AveragePool2d { window, lo, hi } => pool::average(window, *lo, *hi, x, &out.shape),
         Kind::MaxPool2d { window, lo, hi } => pool::max(window, *lo, *hi, x, &out.shape),
-        Kind::Mean { axes, input_zero_point, multiplier, out } => {
-            pool::mean(axes, *input_zero_point, *multiplier, out, x)
+        Kind::Mean { axes, input_zero_point, rescale, out } => reduce::mean(axes, *input_zero_point, rescale, out, x),
+        Kind::ReduceExtremum { axes, largest } => reduce::extremum(axes, *largest, x),
+        Kind::ReduceProduct { axes, input_zero_point, multiplier, out } => {
+            reduce::product(axes, *input_zero_point, *multiplier, out, x)
         }
-        Kind::Add { .. } | Kind::Sub { .. } | Kind::Mul { .. } | Kind::Extremum { .. } | Kind::Move { .. } => {
-            unreachable!("handled above")
-        }
+        Kind::Top { axis, k, largest, indices } => reduce::top(*axis, *k, *largest, *indices, x),
         Kind::Table { table } => pointwise::look_up(table, x),
         Kind::Pad { amounts, value } => pointwise::pad(amounts, *value, x, &out.shape),
         Kind::Reshape => Ok(x.data.to_vec()),
+        Kind::Interpolate { interpolation } => resize::interpolate(interpolation, x),
         Kind::Quantize { input_zero_point, multiplier, out } => {
             Ok(pointwise::quantize(*input_zero_point, *multiplier, out, x.data))
         }
-        Kind::Softmax { multiplier, dmin, lo, bits } => pointwise::softmax(*multiplier, *dmin, *lo, *bits, x),
+        Kind::Softmax { multiplier, dmin, lo, bits } => rows::softmax(*multiplier, *dmin, *lo, *bits, x),
+        Kind::Softmax16 { multiplier, exponential, inverse } => rows::softmax_16(*multiplier, exponential, inverse, x),
+        Kind::LogSoftmax { multiplier, dmin, reverse, out } => rows::log_softmax(*multiplier, *dmin, *reverse, out, x),
+        Kind::L2Normalize { input_zero_point, left_shift, gain, out } => {
+            rows::l2_normalize(*input_zero_point, *left_shift, *gain, out, x)
+        }
+        _ => Err("does not take one operand"),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Names follow the kernels: a "high product" is `SaturatingRoundingDoublingHighMul`, a "rounding shift" is
 //! `RoundingDivideByPOT`. *Away* and *up* name what happens to halves. A fixed-point number with `i` integer bits is
 //! `raw / 2^(31-i)`. Where the kernels overflow int32 (undefined in C++) these functions wrap, as the machine does.
-use super::Multiplier;
+use super::{Multiplier, Rescale};
 
 /// High product `(a·b + 2^30) >> 31`, halves up; the one product that does not fit saturates.
 pub fn hp(a: i32, b: i32) -> i32 {
@@ -49,6 +49,83 @@ fn rs32(x: i32, n: u32) -> i32 {
 pub fn rescale(x: i32, m: Multiplier) -> i32 {
     let (left, right) = if m.e > 0 { (m.e.unsigned_abs(), 0) } else { (0, m.e.unsigned_abs()) };
     rs32(hp(shl(x, left), m.m), right)
+}
+
+/// `R64(x, m)`: one rounding, halves up, with the multiplier cut to 15 bits. Wraps in int64.
+pub fn rescale64(x: i64, m: Multiplier) -> i64 {
+    let cut = if m.m < 0x7fff_0000 { (i64::from(m.m) + (1 << 15)) >> 16 } else { 0x7fff };
+    let shift = (15 - m.e).unsigned_abs().min(62);
+    x.wrapping_mul(cut).wrapping_add(1 << shift >> 1) >> shift
+}
+
+/// Result of a requantization of channel `c`, before zero point and clamp. Sums that the kernels keep in int32 wrap.
+pub fn requantize(rescale_by: &Rescale, c: usize, acc: i64) -> i64 {
+    fn pick<T: Copy>(all: &[T], c: usize) -> T {
+        if all.len() == 1 { all[0] } else { all[c] }
+    }
+    match rescale_by {
+        Rescale::Twice(all) => rescale(wrap(acc), pick(all, c)).into(),
+        Rescale::Once(all) => round_product(acc, pick(all, c)),
+        Rescale::Wide(all) => rescale64(acc, pick(all, c)),
+        Rescale::Shift(n) => rs(wrap(acc).into(), *n),
+    }
+}
+
+/// The lower 32 bits.
+pub fn wrap(x: i64) -> i32 {
+    x as i32
+}
+
+/// `1/sqrt(v)` as `M · 2^(e−31)`, `v` not negative.
+pub fn inverse_sqrt(v: i32) -> Multiplier {
+    if v <= 1 {
+        return Multiplier { m: i32::MAX, e: 0 };
+    }
+    let (mut v, mut shift) = (v, 11);
+    while v >= 1 << 29 {
+        v /= 4;
+        shift += 1;
+    }
+    let pairs = (v.leading_zeros() - 1) / 2 - 1;
+    shift -= pairs.cast_signed();
+    v <<= 2 * pairs;
+    // With three integer bits: Newton steps for 1/sqrt.
+    const THREE_HALVES: i32 = (1 << 28) + (1 << 27);
+    let half = rs32(v >> 1, 1);
+    let mut x = 1 << 28;
+    for _ in 0..5 {
+        let cube = shl_saturating(hp(hp(x, x), x), 6);
+        x = shl_saturating(hp(THREE_HALVES, x).wrapping_sub(hp(half, cube)), 3);
+    }
+    let m = hp(x, SQRT_HALF);
+    if shift < 0 { Multiplier { m: shl(m, shift.unsigned_abs()), e: 0 } } else { Multiplier { m, e: -shift } }
+}
+
+/// Square root of one half, no integer bits.
+const SQRT_HALF: i32 = 1518500250;
+
+/// Logarithm of `z ≥ 1`, given with twelve integer bits; the result has five.
+pub fn log(z: i32) -> i32 {
+    const LOG_2: i32 = 1488522236;
+    const MIDDLE: i32 = 1805811301;
+    const QUARTER: i32 = 1 << 23;
+    let left = |v: i32, n: i32| if n < 0 { rs32(v, n.unsigned_abs()) } else { shl_saturating(v, n.unsigned_abs()) };
+    let zeros = |v: i32| v.leading_zeros().cast_signed();
+    let first = shl_saturating(hp(left(z, zeros(z) - 1), SQRT_HALF), 1);
+    let first_power = left(12 - zeros(z), 25).saturating_add(QUARTER);
+    let headroom = zeros(hp(z, SQRT_HALF)) - 1;
+    let second = left(z, headroom);
+    let second_power = left(12 - headroom, 25).saturating_sub(QUARTER);
+    let (r, power) = (first.min(second), first_power.max(second_power));
+    let sum = i64::from(r) + i64::from(MIDDLE);
+    let p = saturate(if sum >= 0 { (sum + 1) / 2 } else { (sum - 1) / 2 });
+    let q = r.wrapping_sub(MIDDLE).wrapping_mul(2);
+    let square = hp(q, q);
+    let numerator = hp(q, r).wrapping_add(hp(hp(q, square), 117049297));
+    let inner = q.wrapping_add(1057819769).wrapping_add(hp(127690142, square));
+    let denominator = hp(p, inner).wrapping_add(hp(638450708, q));
+    let fraction = hp(rs32(numerator, 6), recip(denominator.max(0)));
+    shl_saturating(hp(power, LOG_2).wrapping_add(fraction), 1)
 }
 
 /// `round(x · k)` as C computes it in double: the product is rounded to 53 bits, halves to even, and the result to an
@@ -247,6 +324,29 @@ mod tests {
         }
         assert!((f64::from(exp(i32::MIN, 0)) / unit - (-1f64).exp()).abs() < 3e-7);
         assert_eq!((exp(i32::MIN, 6), recip(0)), (0, i32::MAX));
+    }
+
+    #[test]
+    fn roots_and_logarithms_are_close_to_the_real_functions() {
+        for v in [2, 3, 4, 5, 100, 4095, 4096, 65_535, 1 << 20, (1 << 29) - 1, 1 << 29, i32::MAX] {
+            let Multiplier { m, e } = inverse_sqrt(v);
+            let got = f64::from(m) * 2f64.powi(e - 31);
+            assert!((got * f64::from(v).sqrt() - 1.0).abs() < 1e-5, "1/sqrt {v}: {got}");
+        }
+        assert_eq!(inverse_sqrt(1), Multiplier { m: i32::MAX, e: 0 });
+        for i in 1..1000 {
+            let z = (1 << 19) + i * 1_000_003;
+            let real = (f64::from(z) / 2f64.powi(19)).ln();
+            assert!((f64::from(log(z)) / 2f64.powi(26) - real).abs() < 1e-6, "log {z}");
+        }
+    }
+
+    #[test]
+    fn the_wide_rescale_rounds_once_halves_up() {
+        let half = Multiplier { m: 1 << 30, e: 0 };
+        assert_eq!([3, -3, 1, -1].map(|x| rescale64(x, half)), [2, -1, 1, 0]);
+        assert_eq!(rescale64(1 << 40, Multiplier { m: i32::MAX, e: 1 }), 0x7fff << 26);
+        assert_eq!(requantize(&Rescale::Shift(1), 0, -3), -2);
     }
 
     #[test]

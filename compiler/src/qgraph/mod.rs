@@ -4,14 +4,20 @@
 //! reference kernel keeps a real number, the double itself). Shapes are static, operators stand in topological order.
 //! `tflite` builds it, [`eval`] is the oracle, `lower` turns it into `ir`.
 #[cfg(test)]
-mod draw;
+pub(crate) mod draw;
 pub mod eval;
 pub mod fixed;
+pub mod fixed16;
+mod interpolation;
 mod movement;
 
-pub use movement::Movement;
+use std::sync::Arc;
 
-/// Index of a tensor in [`Graph::tensors`]; equals the index in the model's subgraph 0.
+pub use interpolation::{Interpolation, Tap};
+pub use movement::{Movement, joined};
+
+/// Index of a tensor in [`Graph::tensors`]; equals the index in the model's subgraph 0. Values inside an operator that
+/// is made of several ops come after those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TensorId(pub u32);
 
@@ -115,6 +121,21 @@ pub enum Rescale {
     Twice(Vec<Multiplier>),
     /// `round(acc · k)` with the product in double and halves away from zero (FULLY_CONNECTED).
     Once(Vec<f64>),
+    /// `R64`: one rounding, halves up, of a 64-bit sum times a 15-bit multiplier (int16 activations).
+    Wide(Vec<Multiplier>),
+    /// Rounding shift, halves away from zero (LSTM).
+    Shift(u32),
+}
+
+impl Rescale {
+    /// How many output channels it tells apart, if that is fixed.
+    pub fn channels(&self) -> Option<usize> {
+        match self {
+            Rescale::Twice(all) | Rescale::Wide(all) => Some(all.len()),
+            Rescale::Once(all) => Some(all.len()),
+            Rescale::Shift(_) => None,
+        }
+    }
 }
 
 /// Output side of a requantizing operator: add `zero_point`, then `max(lo)`, then `min(hi)`.
@@ -132,7 +153,7 @@ pub struct Output {
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// `q_w − z_w`, in the layout named at the operator.
-    pub weights: Vec<i16>,
+    pub weights: Arc<[i16]>,
     /// Smallest and largest centred weight that the stored type allows: public, unlike the weights.
     pub weight_range: (i32, i32),
     /// One per output channel; zeros where the model has none.
@@ -167,6 +188,23 @@ pub struct AddOperand {
     pub multiplier: Multiplier,
 }
 
+/// A comparison of two rescaled numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// `=`
+    Equal,
+    /// `≠`
+    NotEqual,
+    /// `<`
+    Less,
+    /// `≤`
+    LessEqual,
+    /// `>`
+    Greater,
+    /// `≥`
+    GreaterEqual,
+}
+
 /// What an operator computes. Formulas: TFLite's reference kernels.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "fields are explained at their variant")]
@@ -181,8 +219,8 @@ pub enum Kind {
     AveragePool2d { window: Window, lo: i32, hi: i32 },
     /// Maximum over the positions inside the input, then clamp.
     MaxPool2d { window: Window, lo: i32, hi: i32 },
-    /// `R(Σ(q − input_zero_point), multiplier)`; the multiplier already has the count divided in.
-    Mean { axes: Vec<usize>, input_zero_point: i32, multiplier: Multiplier, out: Output },
+    /// `Σ(q − input_zero_point)`, rescaled, for MEAN (the multiplier already has the count divided in) and SUM.
+    Mean { axes: Vec<usize>, input_zero_point: i32, rescale: Rescale, out: Output },
     /// Both operands brought to one scale, added, rescaled; NumPy broadcasting.
     Add { left_shift: u32, operands: [AddOperand; 2], multiplier: Multiplier, out: Output },
     /// Pads each axis (before, after) with a stored integer.
@@ -193,16 +231,42 @@ pub enum Kind {
     Quantize { input_zero_point: i32, multiplier: Multiplier, out: Output },
     /// As `Add`, with the difference.
     Sub { left_shift: u32, operands: [AddOperand; 2], multiplier: Multiplier, out: Output },
-    /// `R((q1 − z1)·(q2 − z2), multiplier)`; NumPy broadcasting.
-    Mul { zero_points: [i32; 2], multiplier: Multiplier, out: Output },
+    /// `(q1 − z1)·(q2 − z2)`, rescaled; NumPy broadcasting.
+    Mul { zero_points: [i32; 2], rescale: Rescale, out: Output },
     /// The larger (or smaller) of two stored integers; NumPy broadcasting.
     Extremum { largest: bool },
     /// Stored integers are copied.
     Move { movement: Movement },
+    /// Weighted means of up to four elements, height and width (axes 1 and 2).
+    Interpolate { interpolation: Box<Interpolation> },
     /// One result for each stored value, from the smallest of the input's type on.
-    Table { table: Vec<i32> },
+    Table { table: Arc<[i32]> },
     /// Rows of the last axis; differences below `dmin` give `lo`; output counts from `lo` in `bits` bits.
     Softmax { multiplier: Multiplier, dmin: i32, lo: i32, bits: u32 },
+    /// SOFTMAX of 16-bit integers, by interpolation in two tables of 513 entries: `e^x` for x in [−10, 0], `1/(1+x)` for
+    /// x in [0, 1].
+    Softmax16 { multiplier: Multiplier, exponential: Arc<[i32]>, inverse: Arc<[i32]> },
+    /// Rows of the last axis; `multiplier` and `dmin` as in `Softmax`, `reverse` takes a logarithm back to differences.
+    LogSoftmax { multiplier: Multiplier, dmin: i32, reverse: Multiplier, out: Output },
+    /// Rows of the last axis: `R((q − input_zero_point) << left_shift, 2^gain / sqrt(Σ (q − input_zero_point)²))`.
+    L2Normalize { input_zero_point: i32, left_shift: u32, gain: i32, out: Output },
+    /// `Σ (a − z1)·(b − z2)`, rescaled: matrices `a` `[…, m, k]` and `b` `[…, k, n]` with equal dimensions before.
+    MatMul { zero_points: [i32; 2], rescale: Rescale, out: Output },
+    /// `R((q1 − z1) / (q2 − z2), multiplier)` with the quotient to 31 bits; the second operand has no zero in it.
+    Div { zero_points: [i32; 2], multiplier: Multiplier, out: Output },
+    /// Quotient of two stored integers, rounded down, or its remainder; the second operand has no zero in it.
+    FloorDiv { remainder: bool },
+    /// 1 where `relation` holds between `R((q − z) << left_shift, multiplier)` of both operands; NumPy broadcasting.
+    Compare { relation: Relation, left_shift: u32, operands: [AddOperand; 2] },
+    /// The second operand where the first is not 0, else the third; NumPy broadcasting.
+    Select,
+    /// Largest or smallest stored integer along `axes`.
+    ReduceExtremum { axes: Vec<usize>, largest: bool },
+    /// Product of `q − input_zero_point` along `axes`, `R64` after each factor but the first and once more at the end.
+    ReduceProduct { axes: Vec<usize>, input_zero_point: i32, multiplier: Multiplier, out: Output },
+    /// The `k` largest (or smallest) stored integers along `axis` in order, or their positions; the first of equals
+    /// comes first.
+    Top { axis: usize, k: usize, largest: bool, indices: bool },
 }
 
 /// One operator. `inputs` are data operands only (weights and biases are inside [`Kind`]).
@@ -220,10 +284,21 @@ pub struct Op {
     pub output: TensorId,
 }
 
+/// A tensor whose value outlives a call.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Holds the value at the beginning of a call.
+    pub tensor: TensorId,
+    /// Holds what the next call begins with.
+    pub next: TensorId,
+    /// Stored integers that the first call begins with.
+    pub initial: Vec<i32>,
+}
+
 /// The model.
 #[derive(Clone, Debug)]
 pub struct Graph {
-    /// Every tensor of subgraph 0.
+    /// Every tensor of subgraph 0, then values inside operators.
     pub tensors: Vec<Tensor>,
     /// Topological order.
     pub ops: Vec<Op>,
@@ -231,6 +306,8 @@ pub struct Graph {
     pub inputs: Vec<TensorId>,
     /// Outputs of the model; may be intermediates or inputs as well.
     pub outputs: Vec<TensorId>,
+    /// What is kept between calls.
+    pub states: Vec<State>,
 }
 
 impl Graph {

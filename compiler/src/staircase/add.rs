@@ -23,19 +23,28 @@ pub struct AddReference {
     left_shift: u32,
     operands: [Multiplier; 2],
     sum: Staircase,
+    subtracts: bool,
 }
 
 impl AddReference {
     /// The ADD of the reference kernels.
     pub fn new(left_shift: u32, operands: [AddOperand; 2], multiplier: Multiplier, out: Output) -> AddReference {
         let sum = Staircase::new(Rule::Twice(multiplier), out);
-        AddReference { left_shift, operands: operands.map(|operand| operand.multiplier), sum }
+        AddReference { left_shift, operands: operands.map(|operand| operand.multiplier), sum, subtracts: false }
     }
 
-    /// The output for centred inputs.
+    /// The SUB of the reference kernels, as a sum of the first operand and the second one negated.
+    pub fn difference(left_shift: u32, operands: [AddOperand; 2], multiplier: Multiplier, out: Output) -> AddReference {
+        AddReference { subtracts: true, ..AddReference::new(left_shift, operands, multiplier, out) }
+    }
+
+    /// The output for centred inputs; a difference takes the second one negated.
     pub fn eval(&self, x1: i32, x2: i32) -> i32 {
         let side = |x: i32, m| twice(i64::from(x) << self.left_shift, m);
-        self.sum.eval(side(x1, self.operands[0]) + side(x2, self.operands[1]))
+        let second = self.operands[1];
+        // Rounding is not symmetric: what is negated is the rounded operand.
+        let other = if self.subtracts { -side(-x2, second) } else { side(x2, second) };
+        self.sum.eval(side(x1, self.operands[0]) + other)
     }
 }
 
@@ -154,17 +163,39 @@ pub fn search_add(
     out: Output,
     ranges: [(i32, i32); 2],
 ) -> Result<AddFit, StaircaseError> {
+    find(AddReference::new(left_shift, operands, multiplier, out), operands, out, ranges)
+}
+
+/// Constants of a SUB; the result takes the second centred input negated.
+pub fn search_sub(
+    left_shift: u32,
+    operands: [AddOperand; 2],
+    multiplier: Multiplier,
+    out: Output,
+    ranges: [(i32, i32); 2],
+) -> Result<AddFit, StaircaseError> {
+    find(AddReference::difference(left_shift, operands, multiplier, out), operands, out, ranges)
+}
+
+fn find(
+    reference: AddReference,
+    operands: [AddOperand; 2],
+    out: Output,
+    ranges: [(i32, i32); 2],
+) -> Result<AddFit, StaircaseError> {
     let mut centred = [(0, 0); 2];
     for ((range, operand), centred) in ranges.iter().zip(operands).zip(&mut centred) {
         Staircase::new(Rule::Twice(operand.multiplier), out).thresholds()?;
         let zero_point = i64::from(operand.zero_point);
         let (from, to) = (i64::from(range.0) - zero_point, i64::from(range.1) - zero_point);
-        if from > to || to - from > 511 || from.abs() > 1 << 16 || left_shift > 30 {
+        if from > to || to - from > 511 || from.abs() > 1 << 16 || reference.left_shift > 30 {
             return Err(StaircaseError::Range { from, to });
         }
         *centred = (from as i32, to as i32);
     }
-    let reference = AddReference::new(left_shift, operands, multiplier, out);
+    if reference.subtracts {
+        centred[1] = (-centred[1].1, -centred[1].0);
+    }
     let thresholds = reference.sum.thresholds()?; // refuses bad multipliers and ranges
     let [first, second] = centred;
     let (lo, hi) = (reference.eval(first.0, second.0), reference.eval(first.1, second.1));

@@ -21,7 +21,7 @@ pub mod rule;
 #[cfg(test)]
 mod tests;
 
-pub use add::{AddFit, AddReference, Constants2, search_add};
+pub use add::{AddFit, AddReference, Constants2, search_add, search_sub};
 pub use affine::{Constants, Fit, fit, fit_thresholds, sign};
 pub use linear::{Channel, ChannelKind, PlacedBias, dead_channel, linear_channel};
 pub use proof::{ProofError, prove, prove_add};

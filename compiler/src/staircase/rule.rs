@@ -15,6 +15,10 @@ pub enum Rule {
     Twice(Multiplier),
     /// `round(a · k)`, product in double, halves away from zero.
     Once(f64),
+    /// `R64`: a 15-bit multiplier, one rounding, halves up.
+    Wide(Multiplier),
+    /// Rounding shift, halves away from zero.
+    Shift(u32),
     /// Mean of `count` stored integers, given their sum: halves away from zero.
     AverageSigned {
         /// How many.
@@ -36,6 +40,8 @@ impl Rule {
         match rescale {
             Rescale::Twice(all) => pick(all, channel).map(Rule::Twice),
             Rescale::Once(all) => pick(all, channel).map(Rule::Once),
+            Rescale::Wide(all) => pick(all, channel).map(Rule::Wide),
+            Rescale::Shift(n) => Some(Rule::Shift(*n)),
         }
     }
 
@@ -45,6 +51,10 @@ impl Rule {
             Rule::Twice(Multiplier { m, e }) if m <= 0 || !(-31..=30).contains(&e) => {
                 Err(StaircaseError::Multiplier { m, e })
             }
+            Rule::Wide(Multiplier { m, e }) if m < 0 || !(-31..=14).contains(&e) => {
+                Err(StaircaseError::Multiplier { m, e })
+            }
+            Rule::Shift(n) if n > 60 => Err(StaircaseError::Multiplier { m: 0, e: n.cast_signed() }),
             Rule::Once(k) if !k.is_finite() || k < 0.0 => Err(StaircaseError::Real { k }),
             Rule::AverageSigned { count } | Rule::AverageUnsigned { count } if count == 0 || count > 1 << 31 => {
                 Err(StaircaseError::Count { count })
@@ -55,7 +65,8 @@ impl Rule {
 
     /// True if the result does not depend on the accumulator.
     fn is_constant(self) -> bool {
-        matches!(self, Rule::Twice(Multiplier { m: 0, .. })) || self == Rule::Once(0.0)
+        matches!(self, Rule::Twice(Multiplier { m: 0, .. }) | Rule::Wide(Multiplier { m: 0, .. }))
+            || self == Rule::Once(0.0)
     }
 
     /// The reference result for `a`, `|a| < 2^62`.
@@ -63,6 +74,16 @@ impl Rule {
         match self {
             Rule::Twice(m) => twice(a, m),
             Rule::Once(k) => (a as f64 * k).round() as i64,
+            Rule::Wide(m) => {
+                let (cut, shift) = wide(m);
+                let rounded = (i128::from(a) * i128::from(cut) + (1 << shift >> 1)) >> shift;
+                rounded.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+            }
+            Rule::Shift(0) => a,
+            Rule::Shift(n) => {
+                let magnitude = (a.abs() + (1 << (n - 1))) >> n;
+                if a < 0 { -magnitude } else { magnitude }
+            }
             Rule::AverageSigned { count } => {
                 let n = count as i64;
                 if a > 0 { (a + n / 2) / n } else { (a - n / 2) / n }
@@ -79,6 +100,16 @@ impl Rule {
         match self {
             Rule::Twice(Multiplier { m, e }) => threshold_twice(m.into(), e, x),
             Rule::Once(k) => threshold_once(k, x),
+            Rule::Wide(m) => {
+                let (cut, shift) = wide(m);
+                let numerator = (i128::from(x) << shift) - (1 << shift >> 1);
+                // Rounded up.
+                let at = -(-numerator).div_euclid(cut.into());
+                at.clamp((-NEVER).into(), NEVER.into()) as i64
+            }
+            Rule::Shift(0) => x,
+            Rule::Shift(n) if x >= 1 => (x << n) - (1 << (n - 1)),
+            Rule::Shift(n) => (x << n) - (1 << (n - 1)) + 1,
             Rule::AverageSigned { count } => {
                 let n = count as i64;
                 if x >= 1 { x * n - n / 2 } else { (x - 1) * n + n / 2 + 1 }
@@ -89,6 +120,12 @@ impl Rule {
             }
         }
     }
+}
+
+/// The 15-bit multiplier and the shift of `R64`.
+fn wide(Multiplier { m, e }: Multiplier) -> (i64, i32) {
+    let cut = if m < 0x7fff_0000 { (i64::from(m) + (1 << 15)) >> 16 } else { 0x7fff };
+    (cut, 15 - e)
 }
 
 /// `R(a, m)` of the reference kernels over unbounded integers (the kernel's left shift wraps where this does not).

@@ -46,13 +46,6 @@ pub(super) fn elements(shape: &[usize]) -> Result<usize, Fault> {
 
 /// Stored type of a tensor, if it has one of ours.
 pub(super) fn element_type(tensor: &RawTensor<'_>) -> Result<DType, Fault> {
-    if tensor.is_variable {
-        return Err(unsupported(
-            codes::STORAGE,
-            "it keeps state between runs",
-            "make the state an input and an output of the model",
-        ));
-    }
     match tensor.type_code {
         2 => Ok(DType::I32),
         3 => Ok(DType::U8),

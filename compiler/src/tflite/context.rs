@@ -1,15 +1,25 @@
 //! What an operator's function sees: its operands, checked, and the memory it may still take.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use planus::Vector;
 
-use super::checks::{element_type, per_tensor, shape, weight_quant};
+use super::checks::{element_type, elements, per_tensor, shape, weight_quant};
 use super::fault::{Fault, Stop, damaged, limit, unsupported};
-use super::raw::{MAX_RANK, Raw, RawOperator};
+use super::raw::{MAX_RANK, Raw, RawOperator, RawTensor};
+use super::variables::Variables;
 use super::{codes, names, ops};
-use crate::qgraph::{DType, Quant, Tensor, TensorId};
+use crate::qgraph::{DType, Kind, Quant, State, Tensor, TensorId};
 
 /// Most bytes in the graph for each byte of the file. Honest models stay well below.
 const GROWTH: usize = 16;
+/// Bytes of the graph that any file may ask for: tables and unrolled steps of small models.
+const START: usize = 16 << 20;
+/// For weights that must have one scale.
+pub(super) const NO_AXIS: usize = usize::MAX;
+/// Bytes that an op inside an operator counts for.
+const STEP: usize = 512;
 
 /// A data tensor of an operator, checked.
 #[derive(Clone, Debug)]
@@ -38,6 +48,20 @@ impl Activation {
         }
         let reason = format!("its shape is {:?} but the operator computes {computed:?}", self.shape);
         Err(damaged(codes::SHAPE, reason).at(self.id.index()))
+    }
+
+    /// Refuses other than 8-bit data, for the operator `name`.
+    pub(super) fn expect_8_bit(&self, name: &str) -> Result<(), Fault> {
+        self.expect_one_of(&[DType::I8, DType::U8], name)
+    }
+
+    /// Refuses data of other types than TFLite's kernel of the operator `name` takes.
+    pub(super) fn expect_one_of(&self, allowed: &[DType], name: &str) -> Result<(), Fault> {
+        if allowed.contains(&self.dtype) {
+            return Ok(());
+        }
+        let reason = format!("TFLite has no {} form of {name}", names::dtype(self.dtype));
+        Err(unsupported(codes::TYPE, reason, "quantize the model to int8").at(self.id.index()))
     }
 
     /// Refuses a tensor of another type.
@@ -89,6 +113,14 @@ pub(super) struct Context<'a> {
     pub(super) is_input: Vec<bool>,
     /// Bytes that may still be taken up by what is copied out of the file; operators may share constants.
     allowance: usize,
+    /// Ops that the operator at hand needs before its last one, with their results.
+    steps: Vec<(Kind, Vec<TensorId>, TensorId)>,
+    /// What is kept between calls.
+    pub(super) states: Vec<State>,
+    /// Resource variables.
+    pub(super) variables: Variables<'a>,
+    /// Tables of 65536 entries made so far, by function and the numbers that determine it.
+    tables: HashMap<(&'static str, [u32; 3]), Arc<[i32]>>,
 }
 
 /// One operator during its import.
@@ -160,7 +192,11 @@ impl<'a> Context<'a> {
             facts,
             tensors,
             is_input: vec![false; raw.tensors.len()],
-            allowance: raw.file_len.saturating_mul(GROWTH),
+            allowance: raw.file_len.saturating_mul(GROWTH).saturating_add(START),
+            steps: Vec::new(),
+            states: Vec::new(),
+            variables: Variables::default(),
+            tables: HashMap::new(),
         }
     }
 
@@ -196,7 +232,8 @@ impl<'a> Context<'a> {
         self.raw.tensors[index].rank
     }
 
-    fn dtype(&mut self, index: usize) -> Result<DType, Stop> {
+    /// Stored type of a tensor.
+    pub(super) fn dtype(&mut self, index: usize) -> Result<DType, Stop> {
         match &self.facts[index].dtype {
             Ok(dtype) => Ok(*dtype),
             Err(fault) => {
@@ -206,17 +243,49 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A tensor that carries 8-bit data with one scale.
+    /// A tensor that carries 8- or 16-bit data with one scale.
     pub(super) fn activation(&mut self, index: usize) -> Result<Activation, Stop> {
+        if self.raw.tensors[index].is_variable {
+            let fault = unsupported(
+                codes::STORAGE,
+                "it keeps state between runs, which is read here for LSTM and SVDF only",
+                "make the state an input and an output of the model",
+            );
+            return Err(self.stop(index, fault));
+        }
+        self.quantized(index)
+    }
+
+    /// The same, also of int32 data.
+    pub(super) fn activation_or_int32(&mut self, index: usize) -> Result<Activation, Stop> {
+        if self.dtype(index)? != DType::I32 {
+            return self.activation(index);
+        }
+        let mut activation = self.plain(index, &[DType::I32])?;
+        activation.quant = per_tensor(&self.raw.tensors[index], DType::I32).map_err(|fault| fault.at(index))?;
+        self.tensors[index].quant = Some(activation.quant);
+        Ok(activation)
+    }
+
+    /// The same, whether or not it keeps state.
+    fn quantized(&mut self, index: usize) -> Result<Activation, Stop> {
         let shape = self.shape(index)?;
         let dtype = self.dtype(index)?;
         let tensor = &self.raw.tensors[index];
         let quant = match dtype {
             DType::I8 | DType::U8 => per_tensor(tensor, dtype),
+            DType::I16 => per_tensor(tensor, dtype).and_then(|quant| match quant.zero_point {
+                0 => Ok(quant),
+                other => Err(unsupported(
+                    codes::QUANT_UNSUPPORTED,
+                    format!("its type is int16 and its zero point {other}; TFLite's kernels need 0"),
+                    "quantize the model again",
+                )),
+            }),
             _ => Err(unsupported(
                 codes::TYPE,
-                format!("its type is {}; data must be int8 or uint8", names::dtype(dtype)),
-                "quantize the model to 8-bit integers",
+                format!("its type is {}; data must be int8, uint8 or int16", names::dtype(dtype)),
+                "quantize the model to integers",
             )),
         };
         match quant {
@@ -234,13 +303,191 @@ impl<'a> Context<'a> {
         if self.tensors[index].constant.is_none() && !self.bytes(index)?.is_empty() {
             let bytes = self.constant(index, activation.dtype, activation.len())?;
             self.take(bytes.len(), size_of::<i32>())?;
-            let stored = |&byte: &u8| match activation.dtype {
-                DType::U8 => i32::from(byte),
-                _ => i32::from(byte.cast_signed()),
-            };
-            self.tensors[index].constant = Some(bytes.iter().map(stored).collect());
+            self.tensors[index].constant = Some(stored(activation.dtype, bytes));
         }
         Ok(activation)
+    }
+
+    /// A data operand of an operator that only copies: quantized data, or integers without scale.
+    pub(super) fn carried(&mut self, index: usize) -> Result<Activation, Stop> {
+        match self.dtype(index)? {
+            DType::I8 | DType::U8 | DType::I16 => self.data(index),
+            dtype => {
+                let activation = self.unscaled(index, dtype)?;
+                if self.tensors[index].constant.is_none() && !self.bytes(index)?.is_empty() {
+                    let bytes = self.constant(index, dtype, activation.len())?;
+                    self.take(activation.len(), size_of::<i32>())?;
+                    let stored: Option<Vec<i32>> = match dtype {
+                        DType::Bool => Some(bytes.iter().map(|byte| i32::from(*byte != 0)).collect()),
+                        DType::I64 => {
+                            bytes.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b).try_into().ok()).collect()
+                        }
+                        _ => Some(bytes.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b)).collect()),
+                    };
+                    self.tensors[index].constant = Some(stored.ok_or_else(|| {
+                        unsupported(codes::TYPE, "it has numbers beyond 32 bits", "use int32").at(index)
+                    })?);
+                }
+                Ok(activation)
+            }
+        }
+    }
+
+    /// The result of an operator that only copies.
+    pub(super) fn carried_result(&mut self, index: usize) -> Result<Activation, Stop> {
+        match self.dtype(index)? {
+            DType::I8 | DType::U8 | DType::I16 => self.activation(index),
+            dtype => self.unscaled(index, dtype),
+        }
+    }
+
+    fn has_scale(&self, index: usize) -> bool {
+        let scales = self.raw.tensors[index].quant.as_ref().and_then(|quant| quant.scales);
+        scales.is_some_and(|scales| !scales.is_empty())
+    }
+
+    /// The result of a CAST, which may have no scale whatever its type.
+    pub(super) fn cast_result(&mut self, index: usize) -> Result<Activation, Stop> {
+        match self.dtype(index)? {
+            dtype if !self.has_scale(index) => self.unscaled(index, dtype),
+            _ => self.carried_result(index),
+        }
+    }
+
+    fn unscaled(&mut self, index: usize, dtype: DType) -> Result<Activation, Stop> {
+        let quant = Quant { scale: 1.0, zero_point: 0 };
+        Ok(Activation { id: tensor_id(index)?, dtype, shape: self.shape(index)?, quant })
+    }
+
+    /// Whether a tensor's value is known: stored in the file, or computed from such.
+    pub(super) fn is_constant(&self, index: usize) -> bool {
+        let stored = self.raw.tensors[index].data.as_ref().is_ok_and(|data| !data.is_empty());
+        stored || self.tensors[index].constant.is_some()
+    }
+
+    /// Whether a tensor holds integers without scale.
+    pub(super) fn is_integer(&self, index: usize) -> bool {
+        matches!(self.facts[index].dtype, Ok(DType::I32 | DType::I64))
+    }
+
+    /// A constant list of integers of any length.
+    pub(super) fn numbers(&mut self, index: usize) -> Result<Vec<i64>, Stop> {
+        let dtype = self.dtype(index)?;
+        if !matches!(dtype, DType::I32 | DType::I64) {
+            let reason = format!("its type is {}, expected int32 or int64", names::dtype(dtype));
+            return Err(damaged(codes::OPERANDS, reason).at(index).into());
+        }
+        self.carried(index)?;
+        match self.tensors[index].constant.clone() {
+            Some(values) => Ok(values.into_iter().map(i64::from).collect()),
+            None => self.constant(index, dtype, usize::MAX).map(|_| Vec::new()),
+        }
+    }
+
+    /// An input or output of the model.
+    pub(super) fn interface(&mut self, index: usize) -> Result<(), Stop> {
+        let dtype = self.dtype(index)?;
+        match dtype {
+            DType::I32 if self.is_input[index] => self.activation_or_int32(index).map(|_| ()),
+            DType::I32 | DType::I64 | DType::Bool if !self.is_input[index] => self.plain(index, &[dtype]).map(|_| ()),
+            // The operator that writes a result has said whether it needs a scale.
+            _ if !self.is_input[index] && !self.has_scale(index) => self.plain(index, &[dtype]).map(|_| ()),
+            _ => self.data(index).map(|_| ()),
+        }
+    }
+
+    /// A result or operand without scale, of one of the types `allowed`; a constant is kept with the tensor.
+    pub(super) fn plain(&mut self, index: usize, allowed: &[DType]) -> Result<Activation, Stop> {
+        let shape = self.shape(index)?;
+        let dtype = self.dtype(index)?;
+        let activation = Activation { id: tensor_id(index)?, dtype, shape, quant: Quant { scale: 1.0, zero_point: 0 } };
+        if !allowed.contains(&dtype) {
+            let listed: Vec<_> = allowed.iter().map(|dtype| names::dtype(*dtype)).collect();
+            let reason = format!("its type is {}, expected {}", names::dtype(dtype), listed.join(" or "));
+            return Err(unsupported(codes::TYPE, reason, "export the model again").at(index).into());
+        }
+        if dtype == DType::Bool && self.tensors[index].constant.is_none() && !self.bytes(index)?.is_empty() {
+            let bytes = self.constant(index, dtype, activation.len())?;
+            self.take(bytes.len(), size_of::<i32>())?;
+            self.tensors[index].constant = Some(bytes.iter().map(|&byte| i32::from(byte != 0)).collect());
+        }
+        Ok(activation)
+    }
+
+    /// A variable tensor: its value at the beginning of a call is kept from the one before, and is `initial` at first.
+    /// The caller says in [`Context::states`] what follows.
+    pub(super) fn variable(&mut self, index: usize) -> Result<Activation, Stop> {
+        if !self.raw.tensors[index].is_variable {
+            return Err(damaged(codes::STORAGE, "the operator keeps state in it but it is no variable")
+                .at(index)
+                .into());
+        }
+        if self.states.iter().any(|state| state.tensor.index() == index) {
+            return Err(unsupported(codes::STORAGE, "two operators keep state in it", "give each its own")
+                .at(index)
+                .into());
+        }
+        self.quantized(index)
+    }
+
+    /// The tensor as in the file.
+    pub(super) fn raw(&self, index: usize) -> Option<&'a RawTensor<'a>> {
+        self.raw.tensors.get(index)
+    }
+
+    /// The file.
+    pub(super) fn model(&self) -> &'a Raw<'a> {
+        self.raw
+    }
+
+    /// Adds an op inside the operator at hand; its result has the given type, shape and zero point.
+    pub(super) fn step(
+        &mut self,
+        kind: Kind,
+        inputs: Vec<TensorId>,
+        (dtype, zero_point): (DType, i32),
+        shape: &[usize],
+    ) -> Result<TensorId, Fault> {
+        self.take(STEP, 1)?;
+        let quant = Some(Quant { scale: 1.0, zero_point });
+        let result = self.add_tensor(Tensor {
+            name: "inside an operator".to_owned(),
+            dtype,
+            shape: shape.to_vec(),
+            quant,
+            constant: None,
+        })?;
+        self.steps.push((kind, inputs, result));
+        Ok(result)
+    }
+
+    /// Adds a tensor that is not in the file.
+    pub(super) fn add_tensor(&mut self, tensor: Tensor) -> Result<TensorId, Fault> {
+        elements(&tensor.shape)?;
+        let id = tensor_id(self.tensors.len())?;
+        self.tensors.push(tensor);
+        Ok(id)
+    }
+
+    /// The ops added since the last call.
+    pub(super) fn take_steps(&mut self) -> Vec<(Kind, Vec<TensorId>, TensorId)> {
+        std::mem::take(&mut self.steps)
+    }
+
+    /// A table over int16, made once for each function `name` and numbers `key`.
+    pub(super) fn wide_table(
+        &mut self,
+        name: &'static str,
+        key: [u32; 3],
+        of: impl Fn(i16) -> i32,
+    ) -> Result<Arc<[i32]>, Fault> {
+        if let Some(table) = self.tables.get(&(name, key)) {
+            return Ok(Arc::clone(table));
+        }
+        self.take(1 << 16, size_of::<i32>())?;
+        let table: Arc<[i32]> = (i16::MIN..=i16::MAX).map(of).collect();
+        self.tables.insert((name, key), Arc::clone(&table));
+        Ok(table)
     }
 
     fn bytes(&mut self, index: usize) -> Result<&'a [u8], Stop> {
@@ -256,6 +503,8 @@ impl<'a> Context<'a> {
         let tensor = &self.raw.tensors[index];
         let fault = if tensor.is_sparse {
             Some(unsupported(codes::STORAGE, "it is stored sparsely", "convert without sparsity"))
+        } else if tensor.is_variable {
+            Some(unsupported(codes::STORAGE, "it is a variable with data", "store it as a constant"))
         } else if bytes.is_empty() {
             let what = if self.is_input[index] { "it is an input of the model" } else { "it has no data in the file" };
             Some(unsupported(
@@ -291,6 +540,10 @@ impl<'a> Context<'a> {
                 .at(index)
                 .into());
         }
+        if let Some(values) = self.tensors[index].constant.as_ref().filter(|_| !matches!(dtype, DType::I8 | DType::U8))
+        {
+            return Ok(values.iter().map(|value| i64::from(*value)).collect());
+        }
         let bytes = self.constant(index, dtype, elements)?;
         match dtype {
             DType::I32 => Ok(bytes.as_chunks::<4>().0.iter().map(|&b| i64::from(i32::from_le_bytes(b))).collect()),
@@ -303,13 +556,14 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Weights with one scale, or one for each index of dimension `axis`.
+    /// Weights with one scale, or one for each index of dimension `axis`; [`NO_AXIS`] stands for one scale.
     pub(super) fn weights(&mut self, index: usize, axis: usize) -> Result<Weights<'a>, Stop> {
         let shape = self.shape(index)?;
         let dtype = self.dtype(index)?;
         let data = self.constant(index, dtype, shape.iter().product())?;
         self.take(data.len(), size_of::<i16>())?;
-        if !matches!(dtype, DType::I8 | DType::U8) {
+        let known = matches!(dtype, DType::I8 | DType::U8) || dtype == DType::I16 && axis == NO_AXIS;
+        if !known {
             return Err(unsupported(
                 codes::TYPE,
                 format!("weights are {}, expected int8 or uint8", names::dtype(dtype)),
@@ -327,11 +581,11 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A bias of `channels` elements and its scale, which is 0 where it has none.
-    pub(super) fn bias(&mut self, index: usize, channels: usize) -> Result<(Vec<i64>, f32), Stop> {
+    /// A bias of `channels` elements, its type, and its scale, which is 0 where it has none. int64 only where `wide`.
+    pub(super) fn bias(&mut self, index: usize, channels: usize, wide: bool) -> Result<Bias, Stop> {
         let shape = self.shape(index)?;
         let dtype = self.dtype(index)?;
-        if dtype != DType::I32 {
+        if dtype != DType::I32 && !(wide && dtype == DType::I64) {
             return Err(unsupported(
                 codes::TYPE,
                 format!("the bias is {}, expected int32", names::dtype(dtype)),
@@ -357,7 +611,31 @@ impl<'a> Context<'a> {
             .and_then(|quant| quant.scales)
             .and_then(Vector::first)
             .unwrap_or(0.0);
-        Ok((bytes.as_chunks::<4>().0.iter().map(|&b| i64::from(i32::from_le_bytes(b))).collect(), scale))
+        let values: Vec<i64> = match dtype {
+            DType::I64 => bytes.as_chunks::<8>().0.iter().map(|&b| i64::from_le_bytes(b)).collect(),
+            _ => bytes.as_chunks::<4>().0.iter().map(|&b| i64::from(i32::from_le_bytes(b))).collect(),
+        };
+        if values.iter().any(|value| value.unsigned_abs() > 1 << 60) {
+            return Err(damaged(codes::DATA_LENGTH, "the bias exceeds 60 bits").at(index).into());
+        }
+        Ok(Bias { values, dtype, scale })
+    }
+}
+
+/// A constant bias.
+pub(super) struct Bias {
+    pub(super) values: Vec<i64>,
+    pub(super) dtype: DType,
+    /// 0 where it has none.
+    pub(super) scale: f32,
+}
+
+/// Stored integers of 8- or 16-bit data.
+pub(super) fn stored(dtype: DType, bytes: &[u8]) -> Vec<i32> {
+    match dtype {
+        DType::I16 => bytes.as_chunks::<2>().0.iter().map(|&pair| i16::from_le_bytes(pair).into()).collect(),
+        DType::U8 => bytes.iter().map(|&byte| i32::from(byte)).collect(),
+        _ => bytes.iter().map(|&byte| i32::from(byte.cast_signed())).collect(),
     }
 }
 

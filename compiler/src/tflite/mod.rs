@@ -12,11 +12,10 @@ mod fault;
 mod names;
 mod ops;
 mod raw;
-#[allow(clippy::all, clippy::pedantic, missing_docs, dead_code, unused_imports, unsafe_op_in_unsafe_fn)]
-#[allow(clippy::undocumented_unsafe_blocks, mismatched_lifetime_syntaxes)]
-#[rustfmt::skip]
-mod schema;
+mod variables;
 mod walk;
+
+use tflite_schema as schema;
 
 use std::fmt;
 
@@ -107,7 +106,7 @@ impl std::error::Error for ImportReport {}
 pub fn operators() -> impl Iterator<Item = (&'static str, i32)> {
     let mut list: Vec<(&'static str, i32)> = (0..)
         .map_while(|code| Some((names::operator(code)?, code)))
-        .filter(|(name, _)| ops::importer(name).is_some())
+        .filter(|(name, _)| ops::importer(name).is_some() || variables::effect(name).is_some())
         .collect();
     list.sort_unstable();
     list.into_iter()

@@ -16,6 +16,8 @@ const MAX_OPERATORS: usize = 1 << 16;
 const MAX_BUFFERS: usize = 1 << 17;
 const MAX_CODES: usize = 1 << 12;
 const MAX_OPERANDS: usize = 1 << 19;
+/// Most subgraphs that are looked at.
+const MAX_GRAPHS: usize = 16;
 /// What `planus` reports for an operator whose table ends between tag and value of its options: it has none. No damaged
 /// table has this length, which is even and large enough.
 const OPTIONS_LEFT_OUT: u16 = 12;
@@ -26,13 +28,21 @@ pub(super) struct Raw<'a> {
     pub(super) operators: Vec<RawOperator<'a>>,
     pub(super) inputs: Vec<i32>,
     pub(super) outputs: Vec<i32>,
+    /// Subgraphs 1, 2, …, which CALL_ONCE may name.
+    pub(super) others: Vec<RawGraph<'a>>,
     /// Found wrong with the model as a whole.
     pub(super) faults: Vec<Fault>,
     /// Length of the file.
     pub(super) file_len: usize,
 }
 
-/// A tensor of subgraph 0.
+/// A subgraph that initializes variables.
+pub(super) struct RawGraph<'a> {
+    pub(super) tensors: Vec<RawTensor<'a>>,
+    pub(super) operators: Vec<RawOperator<'a>>,
+}
+
+/// A tensor.
 pub(super) struct RawTensor<'a> {
     pub(super) name: String,
     /// At most [`MAX_RANK`] of them.
@@ -56,12 +66,14 @@ pub(super) struct RawQuant<'a> {
     pub(super) has_details: bool,
 }
 
-/// An operator of subgraph 0.
+/// An operator.
 pub(super) struct RawOperator<'a> {
     /// `None` where the index of the operator code is wrong.
     pub(super) code: Option<RawCode>,
     pub(super) inputs: Vec<i32>,
     pub(super) outputs: Vec<i32>,
+    /// Tensors that only describe what is inside the operator.
+    pub(super) intermediates: Vec<i32>,
     /// `None`: absent, or of an operator not read here.
     pub(super) options: Option<fb::BuiltinOptionsRef<'a>>,
 }
@@ -178,39 +190,62 @@ fn parse(bytes: &[u8]) -> Result<Raw<'_>, Failure> {
         faults.push(damaged(codes::INDEX, "buffer 0 holds data; it must be empty"));
     }
 
-    // Further subgraphs matter only to operators that call them.
-    let Some(graph) = model.subgraphs()?.and_then(Vector::first) else {
+    let mut graphs = model.subgraphs()?.into_iter().flatten().take(MAX_GRAPHS);
+    let Some(graph) = graphs.next() else {
         return Err(damaged(codes::BROKEN, "the model has no subgraph").into());
     };
     let graph = graph?;
-
-    let mut tensors = Vec::new();
-    if let Some(list) = graph.tensors()? {
-        bounded(list.len(), MAX_TENSORS, "tensors")?;
-        for tensor in list {
-            tensors.push(read_tensor(&tensor?, &buffers, &mut names)?);
-        }
-    }
-    let mut operators = Vec::new();
-    if let Some(list) = graph.operators()? {
-        bounded(list.len(), MAX_OPERATORS, "operators")?;
-        for operator in list {
-            let operator = operator?;
-            let code = usize::try_from(operator.opcode_index()?).ok().and_then(|index| opcodes.get(index));
-            if let Some(code) = code {
-                names.take(code.custom.len())?;
-            }
-            operators.push(RawOperator {
-                code: code.cloned(),
-                inputs: integers(operator.inputs()?, &mut operands)?,
-                outputs: integers(operator.outputs()?, &mut operands)?,
-                options: options(&operator)?,
-            });
-        }
-    }
+    let lists = Lists { opcodes: &opcodes, buffers: &buffers };
+    let RawGraph { tensors, operators } = lists.read(&graph, &mut names, &mut operands)?;
     let inputs = integers(graph.inputs()?, &mut operands)?;
     let outputs = integers(graph.outputs()?, &mut operands)?;
-    Ok(Raw { tensors, operators, inputs, outputs, faults, file_len: bytes.len() })
+    let mut others = Vec::new();
+    for graph in graphs {
+        others.push(lists.read(&graph?, &mut names, &mut operands)?);
+    }
+    Ok(Raw { tensors, operators, inputs, outputs, others, faults, file_len: bytes.len() })
+}
+
+/// What subgraphs refer to.
+struct Lists<'l, 'a> {
+    opcodes: &'l [RawCode],
+    buffers: &'l [Result<&'a [u8], Fault>],
+}
+
+impl<'a> Lists<'_, 'a> {
+    fn read(
+        &self,
+        graph: &fb::SubGraphRef<'a>,
+        names: &mut Allowance,
+        operands: &mut Allowance,
+    ) -> Result<RawGraph<'a>, Failure> {
+        let mut tensors = Vec::new();
+        if let Some(list) = graph.tensors()? {
+            bounded(list.len(), MAX_TENSORS, "tensors")?;
+            for tensor in list {
+                tensors.push(read_tensor(&tensor?, self.buffers, names)?);
+            }
+        }
+        let mut operators = Vec::new();
+        if let Some(list) = graph.operators()? {
+            bounded(list.len(), MAX_OPERATORS, "operators")?;
+            for operator in list {
+                let operator = operator?;
+                let code = usize::try_from(operator.opcode_index()?).ok().and_then(|index| self.opcodes.get(index));
+                if let Some(code) = code {
+                    names.take(code.custom.len())?;
+                }
+                operators.push(RawOperator {
+                    code: code.cloned(),
+                    inputs: integers(operator.inputs()?, operands)?,
+                    outputs: integers(operator.outputs()?, operands)?,
+                    intermediates: integers(operator.intermediates()?, operands)?,
+                    options: options(&operator)?,
+                });
+            }
+        }
+        Ok(RawGraph { tensors, operators })
+    }
 }
 
 fn options<'a>(operator: &fb::OperatorRef<'a>) -> Result<Option<fb::BuiltinOptionsRef<'a>>, planus::Error> {

@@ -3,8 +3,8 @@
 use super::context::{Context, Site, tensor_id};
 use super::fault::{Fault, Stop, damaged, unsupported};
 use super::raw::{Raw, RawOperator, RawTensor};
-use super::{Category, Problem, codes, names, ops};
-use crate::qgraph::{Graph, Kind, Op, TensorId};
+use super::{Category, Problem, codes, names, ops, variables};
+use crate::qgraph::{Graph, Kind, Op, TensorId, eval};
 
 /// Longest report.
 const MAX_PROBLEMS: usize = 1000;
@@ -37,13 +37,15 @@ enum Origin {
     Later,
     /// Has no elements, so it needs no data.
     Empty,
+    /// Keeps state between calls.
+    Variable,
     Constant,
     Input,
     Operator,
 }
 
 /// Checks the model and makes the graph.
-pub(super) fn import(raw: &Raw<'_>) -> Result<Graph, Vec<Problem>> {
+pub(super) fn import<'a>(raw: &'a Raw<'a>) -> Result<Graph, Vec<Problem>> {
     let mut cx = Context::new(raw);
     let mut problems: Vec<Problem> = Vec::new();
     let mut report = |fault: Fault, place: Option<(usize, Option<String>)>| {
@@ -98,7 +100,7 @@ pub(super) fn import(raw: &Raw<'_>) -> Result<Graph, Vec<Problem>> {
     for &index in inputs.iter().chain(&outputs) {
         if origins[index] == Origin::Nothing {
             report(damaged(codes::DATAFLOW, "it is an output of the model but nothing computes it").at(index), None);
-        } else if let Err(Stop::New(fault)) = cx.data(index) {
+        } else if let Err(Stop::New(fault)) = cx.interface(index) {
             report(fault, None);
         }
     }
@@ -108,7 +110,9 @@ pub(super) fn import(raw: &Raw<'_>) -> Result<Graph, Vec<Problem>> {
     }
     let ids = |list: Vec<usize>| list.into_iter().map(tensor_id).collect::<Result<Vec<_>, _>>();
     match (ids(inputs), ids(outputs)) {
-        (Ok(inputs), Ok(outputs)) => Ok(Graph { tensors: cx.tensors, ops: graph_ops, inputs, outputs }),
+        (Ok(inputs), Ok(outputs)) => {
+            Ok(Graph { tensors: cx.tensors, ops: graph_ops, inputs, outputs, states: cx.states })
+        }
         (Err(fault), _) | (_, Err(fault)) => Err(vec![problem(fault, Some(raw), None)]),
     }
 }
@@ -120,6 +124,7 @@ fn origin(tensor: &RawTensor<'_>) -> Origin {
         // The fault is reported where the tensor is used.
         Err(_) => Origin::Constant,
         Ok(_) if tensor.dims.contains(&0) => Origin::Empty,
+        Ok(_) if tensor.is_variable => Origin::Variable,
         Ok(_) => Origin::Nothing,
     }
 }
@@ -157,10 +162,10 @@ fn interface(
     found
 }
 
-fn import_operator(
-    cx: &mut Context<'_>,
+fn import_operator<'a>(
+    cx: &mut Context<'a>,
     origins: &mut [Origin],
-    operator: &RawOperator<'_>,
+    operator: &'a RawOperator<'a>,
     index: usize,
 ) -> Result<Vec<Op>, Stop> {
     let checked = check_flow(origins, operator);
@@ -182,17 +187,18 @@ fn import_operator(
         )
         .into());
     }
-    let Some(import) = ops::importer(name) else {
+    let (import, effect) = (ops::importer(name), variables::effect(name));
+    if import.is_none() && effect.is_none() {
         checked.or_else(|fault| {
             if fault.category == Category::Damaged && fault.code == codes::INDEX { Err(fault) } else { Ok(()) }
         })?;
-        return Err(unsupported(
-            codes::OPERATOR,
-            format!("the operator {name} is not supported"),
-            "replace it before quantizing, or cut the model here",
-        )
-        .into());
-    };
+        let reason = if ops::is_float_only(name) {
+            format!("TFLite's reference kernels have no 8-bit form of {name}")
+        } else {
+            format!("the operator {name} is not supported")
+        };
+        return Err(unsupported(codes::OPERATOR, reason, "replace it before quantizing, or cut the model here").into());
+    }
     checked?;
     if code.version > MAX_VERSION {
         return Err(unsupported(
@@ -202,14 +208,38 @@ fn import_operator(
         )
         .into());
     }
+    if let Some(values) = ops::shapes::known(cx, &Site { operator, name, part: 0 })? {
+        let result = Site { operator, name, part: 0 }.result()?;
+        cx.tensors[result].constant = Some(values);
+        return Ok(Vec::new());
+    }
+    if let Some(effect) = effect {
+        effect(cx, &Site { operator, name, part: 0 })?;
+    }
+    let Some(import) = import else { return Ok(Vec::new()) };
     let parts = if ops::has_parts(name) { operator.outputs.len() } else { 1 };
-    let one = |part: usize| {
+    let mut made = Vec::with_capacity(parts);
+    for part in 0..parts {
         let site = Site { operator, name, part };
-        let output = site.result()?;
-        let (kind, inputs): (Kind, Vec<TensorId>) = import(cx, &site)?;
-        Ok(Op { index, name, kind, inputs, output: tensor_id(output)? })
-    };
-    (0..parts).map(one).collect()
+        let output = tensor_id(site.result()?)?;
+        let last: Result<(Kind, Vec<TensorId>), Stop> = import(cx, &site);
+        let steps = cx.take_steps();
+        let (kind, inputs) = last?;
+        made.extend(steps.into_iter().map(|(kind, inputs, output)| Op { index, name, kind, inputs, output }));
+        made.push(Op { index, name, kind, inputs, output });
+    }
+    Ok(made.into_iter().filter(|op| !fold(cx, op)).collect())
+}
+
+/// Computes what depends on constants only, once and for all.
+fn fold(cx: &mut Context<'_>, op: &Op) -> bool {
+    let known = !op.inputs.is_empty() && op.inputs.iter().all(|id| cx.tensors[id.index()].constant.is_some());
+    let place = op.output.index();
+    if !known || cx.take(cx.tensors[place].len(), size_of::<i32>()).is_err() {
+        return false;
+    }
+    cx.tensors[place].constant = eval::constant(&cx.tensors, op);
+    cx.tensors[place].constant.is_some()
 }
 
 /// Operands are defined, results are not; then they are.

@@ -80,6 +80,10 @@ impl Runtime for Rep3 {
         Party(self.me)
     }
 
+    fn parties(&self) -> u8 {
+        3
+    }
+
     fn pieces(&self, form: Form) -> usize {
         match form {
             Form::Public => 1,

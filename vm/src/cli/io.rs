@@ -11,8 +11,22 @@ const MAX_FILE: u64 = 1 << 30;
 /// Bytes of the header of an array, at most; NumPy writes 118 for ordinary ones.
 const MAX_HEADER: usize = 16 << 10;
 
+/// Whether a tensor may get several files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// One.
+    One,
+    /// One after the other, for several samples.
+    Many,
+}
+
 /// Gives the files of repeated options to ports: in order, or by `NAME=FILE`. `ports` are those that may be named.
-pub fn assign(option: &str, files: &[String], ports: &[(usize, &Port)]) -> Result<Vec<(usize, PathBuf)>, Failure> {
+pub fn assign(
+    option: &str,
+    files: &[String],
+    ports: &[(usize, &Port)],
+    many: Files,
+) -> Result<Vec<(usize, PathBuf)>, Failure> {
     let usage = |what: String| Failure::new(Failure::USAGE, format!("{option}: {what}"));
     let names = || ports.iter().map(|(_, p)| format!("`{}`", text::escape(&p.name))).collect::<Vec<_>>().join(", ");
     let mut given: Vec<(usize, PathBuf)> = Vec::new();
@@ -28,6 +42,9 @@ pub fn assign(option: &str, files: &[String], ports: &[(usize, &Port)]) -> Resul
                 return Err(usage(format!("`{file}` is no file, and no tensor has that name; there are {}", names())));
             }
             None => {
+                if many == Files::Many && next == ports.len() {
+                    next = 0;
+                }
                 let Some((index, _)) = ports.get(next) else {
                     return Err(usage(format!(
                         "`{file}` is one too many; this party has {}: {}",
@@ -39,7 +56,7 @@ pub fn assign(option: &str, files: &[String], ports: &[(usize, &Port)]) -> Resul
                 (*index, file.as_str())
             }
         };
-        if given.iter().any(|(i, _)| *i == index) {
+        if many == Files::One && given.iter().any(|(i, _)| *i == index) {
             return Err(usage(format!("`{file}` is the second file for one tensor")));
         }
         given.push((index, PathBuf::from(path)));
@@ -50,7 +67,7 @@ pub fn assign(option: &str, files: &[String], ports: &[(usize, &Port)]) -> Resul
 /// Stored integers of an input, and what was done to the file to get them.
 #[derive(Debug)]
 pub struct Read {
-    /// One number per element.
+    /// One number per element, sample after sample.
     pub data: Vec<i64>,
     /// The conversion, when there was one.
     pub note: Option<String>,
@@ -94,8 +111,11 @@ fn from_npy(bytes: &[u8], port: &Port) -> Result<Read, String> {
     let npy = NpyFile::new(bytes).map_err(|e| e.to_string())?;
     let want = dims(&port.shape);
     let shape = npy.shape().to_vec();
-    let unbatched = want.first() == Some(&1) && shape == want[1..];
-    if shape != want && !unbatched {
+    let batch_of_one = want.first() == Some(&1);
+    let unbatched = batch_of_one && shape == want[1..];
+    // Several samples stand one after the other along the first axis.
+    let samples = batch_of_one && shape.len() == want.len() && shape[0] > 1 && shape[1..] == want[1..];
+    if shape != want && !unbatched && !samples {
         return Err(format!("shape {}, the model takes {}", show(&shape), show(&want)));
     }
     if npy.order() == npyz::Order::Fortran && shape.len() > 1 {
@@ -200,16 +220,24 @@ fn from_picture(bytes: &[u8], port: &Port) -> Result<Read, String> {
     Ok(Read { data, note: Some(steps.join(", ")) })
 }
 
-/// The bytes of an array as NumPy writes them.
+/// The bytes of an array as NumPy writes them. Several samples stand one after the other along the first axis, or, where
+/// the tensor has no axis of length 1 there, along a new one.
 pub fn format_npy(port: &Port, data: &[i64]) -> Vec<u8> {
+    let samples = data.len() as u64 / super::load::elements(&port.shape).max(1);
+    let mut dims: Vec<u64> = dims(&port.shape);
+    match dims.first_mut() {
+        _ if samples <= 1 => {}
+        Some(first @ 1) => *first = samples,
+        _ => dims.insert(0, samples),
+    }
     let code = match port.dtype {
         DType::I8 => "|i1",
         DType::U8 => "|u1",
         DType::I16 => "<i2",
         DType::I32 => "<i4",
     };
-    let mut shape: String = port.shape.iter().map(|d| format!("{d}, ")).collect();
-    shape.truncate(shape.len().saturating_sub(if port.shape.len() == 1 { 1 } else { 2 }));
+    let mut shape: String = dims.iter().map(|d| format!("{d}, ")).collect();
+    shape.truncate(shape.len().saturating_sub(if dims.len() == 1 { 1 } else { 2 }));
     let mut text = format!("{{'descr': '{code}', 'fortran_order': False, 'shape': ({shape}), }}");
     // Data starts at a multiple of 64.
     text.extend(std::iter::repeat_n(' ', 63 - (10 + text.len()) % 64));
@@ -302,6 +330,18 @@ mod tests {
     }
 
     #[test]
+    fn samples_stand_along_the_first_axis() {
+        let one = port(DType::I8, &[1, 2], 1.0, 0);
+        let three: Vec<i64> = (1..=6).collect();
+        let bytes = format_npy(&one, &three);
+        assert_eq!(bytes, format_npy(&port(DType::I8, &[3, 2], 1.0, 0), &three));
+        assert_eq!(from_npy(&bytes, &one).expect("three samples").data, three);
+        let flat = port(DType::I8, &[2], 1.0, 0);
+        assert_eq!(format_npy(&flat, &three), bytes);
+        assert!(from_npy(&bytes, &flat).is_err());
+    }
+
+    #[test]
     fn damaged_arrays_are_refused() {
         let port = port(DType::I8, &[1, 8, 8, 1], 1.0, 0);
         let good = testdata("digits.input_0.npy");
@@ -347,7 +387,7 @@ mod tests {
         let ports = [(0, &a), (2, &b)];
         let give = |files: &[&str]| {
             let files: Vec<String> = files.iter().map(|f| (*f).to_owned()).collect();
-            assign("--input", &files, &ports).map_err(|e| e.code)
+            assign("--input", &files, &ports, Files::One).map_err(|e| e.code)
         };
         let paths = |list: &[(usize, &str)]| Ok(list.iter().map(|(i, p)| (*i, PathBuf::from(p))).collect());
         assert_eq!(give(&["x", "y"]), paths(&[(0, "x"), (2, "y")]));
@@ -355,5 +395,8 @@ mod tests {
         assert_eq!(give(&["x", "y", "z"]), Err(Failure::USAGE));
         assert_eq!(give(&["a=x", "a=y"]), Err(Failure::USAGE));
         assert_eq!(give(&["c=x"]), Err(Failure::USAGE));
+        let files = ["x", "y", "z", "a=b=w"].map(str::to_owned);
+        let given = assign("--input", &files, &ports, Files::Many).expect("two samples");
+        assert_eq!(given.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [0, 2, 0, 2]);
     }
 }

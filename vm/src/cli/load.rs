@@ -21,6 +21,8 @@ pub struct Loaded {
     pub hash: [u8; 32],
     /// Length of the file.
     pub file_bytes: u64,
+    /// Bytes of values and messages alive at once in a party, at most.
+    pub memory: u64,
 }
 
 impl Loaded {
@@ -51,7 +53,7 @@ impl Loaded {
     pub fn check_memory(&self, args: &RunArgs) -> Result<(), Failure> {
         let weights: u64 = self.program.interface.weights.iter().map(|w| 4 * elements(w)).sum();
         let held = if args.weights.is_some() { weights } else { 0 };
-        let need = [self.program.peak_memory, 4 * self.file_bytes, held, BASE_MEMORY]
+        let need = [self.memory.saturating_mul(args.batch.into()), 4 * self.file_bytes, held, BASE_MEMORY]
             .into_iter()
             .fold(0u64, u64::saturating_add);
         match args.memory_limit {
@@ -103,8 +105,9 @@ pub fn program(path: &Path) -> Result<Loaded, Failure> {
     }
     // The keys play no role: nothing is sent.
     let runtime = Rep3::new(Party(0), &[[0; 32]; 3], &[0; 16]);
-    Machine::new(program.clone(), Box::new(runtime)).map_err(|e| bad(&e))?;
-    Ok(Loaded { program, hash: bytecode::program_hash(&bytes), file_bytes: bytes.len() as u64 })
+    let machine = Machine::new(program.clone(), Box::new(runtime)).map_err(|e| bad(&e))?;
+    let memory = machine.memory().max(program.peak_memory);
+    Ok(Loaded { program, hash: bytecode::program_hash(&bytes), file_bytes: bytes.len() as u64, memory })
 }
 
 /// Reads a weights file and checks that it belongs to the program.

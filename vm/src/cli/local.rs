@@ -2,8 +2,8 @@
 //!
 //! A child gets its listening socket as standard input, so no port is free in between, and ends when the launcher no
 //! longer reads its standard output.
-use super::report::{self, PartyReport};
-use super::{Failure, LocalArgs, RunArgs, io, load, net, party, result};
+use super::report::{self, PartyReport, Report};
+use super::{Failure, LocalArgs, RunArgs, io, load, net, party, result, shaper};
 use ir::Party;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Read;
@@ -28,6 +28,21 @@ const NET: &str = "net.toml";
 
 /// The command `local`.
 pub fn run(args: &LocalArgs) -> Result<(), Failure> {
+    let (report, parties) = execute(args)?;
+    if args.run.json {
+        println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
+    } else {
+        parties.iter().for_each(|r| result::print(&r.outputs));
+        report::print(&report, &parties);
+    }
+    match report.result.as_str() {
+        "ok" => Ok(()),
+        wrong => Err(Failure::new(Failure::BUG, wrong)),
+    }
+}
+
+/// Runs all parties to their end and writes the outputs.
+pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> {
     let run = &args.run;
     let loaded = load::program(&run.model)?;
     loaded.check_memory(run)?;
@@ -45,13 +60,19 @@ pub fn run(args: &LocalArgs) -> Result<(), Failure> {
     // Everything is checked before anything is started; the parties check again what is theirs.
     let mut sources = Vec::new();
     let mut targets = Vec::new();
+    let mut samples = 1;
     for p in (0..parties).map(Party) {
         let own = party::own(&share_of(run, p, face.weight_owner, data_owner, receiver), p, &loaded)?;
+        samples = samples.max(own.samples());
         sources.extend(own.input_files);
         targets.extend(own.outputs);
     }
 
     let (listeners, addresses) = listen(args.port_base, parties)?;
+    let seen = match args.net {
+        None => vec![addresses; usize::from(parties)],
+        Some(network) => shaper::relays(network, &addresses)?,
+    };
     let household = Household::new()?;
     let _cleanup = Cleanup(household.clone());
     household.clean_up_on_signals()?;
@@ -60,10 +81,11 @@ pub fn run(args: &LocalArgs) -> Result<(), Failure> {
     for (p, listener) in (0..parties).map(Party).zip(listeners) {
         let theirs = share_of(run, p, face.weight_owner, data_owner, receiver);
         let dir = household.dir.join(format!("party{}", p.0));
-        let mut command = prepare(&dir, p, &theirs, &addresses)?;
+        let mut command = prepare(&dir, p, &theirs, &seen[p.index()])?;
+        command.args(["--samples", &samples.to_string()]);
         if Some(p) == data_owner {
-            for (index, path) in &sources {
-                let file = format!("input{index}");
+            for (k, (index, path)) in sources.iter().enumerate() {
+                let file = format!("input{k}");
                 copy(path, &dir, &file)?;
                 command.arg("--input").arg(format!("{}={file}", face.inputs[*index].name));
             }
@@ -102,16 +124,7 @@ pub fn run(args: &LocalArgs) -> Result<(), Failure> {
             io::write_atomic(path, &bytes)?;
         }
     }
-    if run.json {
-        println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
-    } else {
-        reports.iter().for_each(|r| result::print(&r.outputs));
-        report::print(&report, &reports);
-    }
-    match report.result.as_str() {
-        "ok" => Ok(()),
-        wrong => Err(Failure::new(Failure::BUG, wrong)),
-    }
+    Ok((report, reports))
 }
 
 fn output_name(index: usize) -> String {
@@ -180,7 +193,7 @@ fn prepare(dir: &Path, p: Party, args: &RunArgs, addresses: &[SocketAddr]) -> Re
     if let Some(seconds) = args.timeout {
         command.args(["--timeout", &seconds.to_string()]);
     }
-    command.args(["--repeat", &args.repeat.to_string()]);
+    command.args(["--repeat", &args.repeat.to_string(), "--batch", &args.batch.to_string()]);
     Ok(command)
 }
 

@@ -1,4 +1,5 @@
 //! The command line: what can be asked for, and how failures become messages and exit codes.
+mod bench;
 mod io;
 mod load;
 mod local;
@@ -7,6 +8,7 @@ mod party;
 mod picture;
 mod report;
 mod result;
+mod shaper;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -67,6 +69,8 @@ struct Cli {
 enum Command {
     /// Runs every party as its own process on this machine
     Local(LocalArgs),
+    /// Times inferences on this machine, over networks of different speed
+    Bench(BenchArgs),
     /// Checks a program, and a weights file that belongs to it
     Verify {
         /// Program
@@ -87,7 +91,7 @@ pub struct RunArgs {
     /// Weights file (.mpcw), for the model owner
     #[arg(short, long)]
     pub weights: Option<PathBuf>,
-    /// Input (.npy or .png) in the order of the model's inputs, or NAME=FILE; may be repeated
+    /// Input (.npy or .png) in the order of the model's inputs, or NAME=FILE; may be repeated, also for more samples
     #[arg(long, value_name = "[NAME=]FILE")]
     pub input: Vec<String>,
     /// Output (.npy) in the order of the model's outputs, or NAME=FILE; may be repeated
@@ -105,6 +109,12 @@ pub struct RunArgs {
     /// Inferences in one session; times are medians
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub repeat: u32,
+    /// Samples computed together, in the rounds of one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: u32,
+    /// Number of samples, for a party that owns no input; 1 without it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub samples: Option<u32>,
     /// Refuse a program that needs more memory
     #[arg(long, value_name = "BYTES")]
     pub memory_limit: Option<u64>,
@@ -140,6 +150,37 @@ pub struct LocalArgs {
     /// Party I listens on port P + I; without it on free ports
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=65_000))]
     pub port_base: Option<u16>,
+    /// Slow the links down: lan, wan, or as in rtt=40ms,bw=100mbit
+    #[arg(long, value_name = "NETWORK")]
+    pub net: Option<ir::network::Network>,
+}
+
+/// A measurement.
+#[derive(Args)]
+pub struct BenchArgs {
+    /// Program (.mpcb)
+    pub model: PathBuf,
+    /// Weights file (.mpcw)
+    #[arg(short, long)]
+    pub weights: PathBuf,
+    /// Input, as of `local`; without it random ones
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub input: Vec<String>,
+    /// Batches that are timed
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub runs: u32,
+    /// Batches before these
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub warmup: u32,
+    /// Samples computed together
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: u32,
+    /// Slow the links down: lan, wan, or as in rtt=40ms,bw=100mbit; may be repeated. Without it loopback as it is
+    #[arg(long, value_name = "NETWORK")]
+    pub net: Vec<String>,
+    /// Print one JSON object a network
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Parses the command line and does what it says.
@@ -151,6 +192,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     let done = match cli.command {
         Some(Command::Local(args)) => local::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Verify { model, weights }) => load::verify_files(&model, weights.as_deref()),
         Some(Command::Protocols) => {
             println!("name  parties  adversary    corrupted  audited");

@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use vm::exec::{Machine, Outcome};
+use vm::exec::{Inputs, Machine, Outcome};
 
 /// Inferences whose times are kept for each layer.
 const LAYERS_KEPT: usize = 1000;
@@ -21,8 +21,8 @@ const LAYERS_KEPT: usize = 1000;
 pub struct Own {
     /// At the model owner.
     weights: Option<Weights>,
-    /// Per input of the program, where this party owns it.
-    inputs: Vec<Option<Vec<i64>>>,
+    /// Per sample and input of the program, where this party owns it.
+    samples: Vec<Vec<Option<Vec<i64>>>>,
     /// Input files.
     pub input_files: Vec<(usize, PathBuf)>,
     /// Conversions of input files.
@@ -31,6 +31,13 @@ pub struct Own {
     pub outputs: Vec<(usize, PathBuf)>,
     /// How results are shown.
     pub show: Option<Show>,
+}
+
+impl Own {
+    /// Number of samples.
+    pub fn samples(&self) -> usize {
+        self.samples.len()
+    }
 }
 
 fn ports_of(ports: &[Port], party: Party) -> Vec<(usize, &Port)> {
@@ -48,23 +55,42 @@ pub fn own(args: &RunArgs, party: Party, loaded: &load::Loaded) -> Result<Own, F
         (None, false) => None,
     };
     let mine = ports_of(&face.inputs, party);
-    let mut inputs = vec![None; face.inputs.len()];
     let mut notes = Vec::new();
-    let input_files = io::assign("--input", &args.input, &mine)?;
+    let input_files = io::assign("--input", &args.input, &mine, io::Files::Many)?;
+    let mut data: Vec<Vec<i64>> = vec![Vec::new(); face.inputs.len()];
     for (index, path) in &input_files {
         let read = io::read_input(path, &face.inputs[*index])?;
         notes.extend(read.note);
-        inputs[*index] = Some(read.data);
+        data[*index].extend(read.data);
     }
-    if let Some((_, port)) = mine.iter().find(|(i, _)| inputs[*i].is_none()) {
-        return Err(usage(format!("{party} owns the input `{}`: give it with `--input`", text::escape(&port.name))));
+    let name = |port: &Port| text::escape(&port.name);
+    let size = |port: &Port| load::elements(&port.shape) as usize;
+    let mut count = args.samples.map(|n| n as usize);
+    for (index, port) in &mine {
+        let given = data[*index].len() / size(port).max(1);
+        if given == 0 {
+            return Err(usage(format!("{party} owns the input `{}`: give it with `--input`", name(port))));
+        }
+        let wanted = *count.get_or_insert(given);
+        if given != wanted {
+            return Err(usage(format!("input `{}` has {given} samples, expected are {wanted}", name(port))));
+        }
     }
+    let part = |k: usize, (index, port): &(usize, &Port)| {
+        (*index, data[*index][k * size(port)..(k + 1) * size(port)].to_vec())
+    };
+    let sample = |k: usize| {
+        let mut inputs = vec![None; face.inputs.len()];
+        mine.iter().map(|m| part(k, m)).for_each(|(index, data)| inputs[index] = Some(data));
+        inputs
+    };
+    let samples = (0..count.unwrap_or(1)).map(sample).collect();
     let received = ports_of(&face.outputs, party);
-    let outputs = io::assign("--output", &args.output, &received)?;
+    let outputs = io::assign("--output", &args.output, &received, io::Files::One)?;
     outputs.iter().try_for_each(|(_, path)| io::check_target(path))?;
     let show = Show::new(args.labels.as_deref(), args.top, !args.output.is_empty())?;
     let show = show.filter(|_| !received.is_empty());
-    Ok(Own { weights, inputs, input_files, notes, outputs, show })
+    Ok(Own { weights, samples, input_files, notes, outputs, show })
 }
 
 /// The command `--party I`.
@@ -87,7 +113,7 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
     own.notes.iter().for_each(|n| eprintln!("{n}"));
 
     let timeouts = timeouts(&args.run);
-    let hello = hello(&loaded, args.run.repeat);
+    let hello = hello(&loaded, &args.run, own.samples.len());
     let mut link = match listener(args, addresses.len())? {
         Some(listener) => {
             let options = tcp::Options { timeouts, ..tcp::Options::default() };
@@ -121,14 +147,16 @@ fn timeouts(args: &RunArgs) -> Timeouts {
 }
 
 /// What all parties must agree on.
-fn hello(loaded: &load::Loaded, repeat: u32) -> Hello {
+fn hello(loaded: &load::Loaded, run: &RunArgs, samples: usize) -> Hello {
     Hello::default()
         .with("program format", bytecode::FORMAT.to_string())
         .with("program", loaded.hash)
         .with("protocol", &loaded.program.protocol)
         .with("parties", loaded.program.parties.to_string())
         .with("reveal", &loaded.program.reveal)
-        .with("inferences", repeat.to_string())
+        .with("inferences", run.repeat.to_string())
+        .with("samples", samples.to_string())
+        .with("batch", run.batch.to_string())
 }
 
 /// The socket that the launcher opened, unless nobody dials this party.
@@ -179,45 +207,65 @@ fn compute(
     machine.setup(own.weights.as_ref(), link)?;
     let (setup, setup_s) = (link.stats(), start.elapsed().as_secs_f64());
 
+    let batches: Vec<Vec<&Inputs>> =
+        own.samples.chunks(args.run.batch as usize).map(|c| c.iter().map(Vec::as_slice).collect()).collect();
     let mut outcomes: Vec<Outcome> = Vec::new();
     for _ in 0..args.run.repeat {
-        let mut outcome = machine.infer(&own.inputs, link)?;
-        if let Some(before) = outcomes.first_mut() {
-            if before.outputs != outcome.outputs {
-                let what = "the same input gave two results; this is a bug".to_owned();
-                link.abort(Failure::BUG, &what);
-                return Err(Failure::new(Failure::BUG, what));
+        for (k, batch) in batches.iter().enumerate() {
+            let mut outcome = machine.infer_batch(batch, link)?;
+            if let Some(before) = outcomes.get(k) {
+                if before.outputs != outcome.outputs {
+                    let what = "the same input gave two results; this is a bug".to_owned();
+                    link.abort(Failure::BUG, &what);
+                    return Err(Failure::new(Failure::BUG, what));
+                }
+                outcome.outputs = Vec::new();
             }
-            outcome.outputs = Vec::new();
             if outcomes.len() >= LAYERS_KEPT {
                 outcome.layers = Vec::new();
             }
+            outcomes.push(outcome);
         }
-        outcomes.push(outcome);
     }
     link.close()?;
 
     let program = &loaded.program;
     // One that differs from the prediction stands for all.
     let predicted = program.predicted_bytes()[me.index()];
-    let odd = outcomes.iter().find(|o| o.payload_sent != predicted || o.opened_bits != program.opened_bits);
-    let counted = odd.unwrap_or(&outcomes[0]);
-    let layers = program.layers.iter().enumerate().map(|(i, l)| LayerReport {
+    let per_sample = |o: &Outcome| [o.payload_sent, o.opened_bits].map(|n| n / o.samples);
+    let is_odd =
+        |o: &&Outcome| [o.payload_sent, o.opened_bits] != [predicted, program.opened_bits].map(|n| n * o.samples);
+    let [sent, opened] = match outcomes.iter().find(is_odd) {
+        // Whatever rounding hides, the sum does not.
+        Some(o) => [o.payload_sent, o.opened_bits],
+        None => per_sample(&outcomes[0]),
+    };
+    let layer = |(i, l): (usize, &ir::Layer)| LayerReport {
         op: l.operator,
         name: text::escape(&l.name),
         rounds: outcomes[0].layers[i].rounds,
-        payload_bytes: outcomes[0].layers[i].payload_bytes,
+        payload_bytes: outcomes[0].layers[i].payload_bytes / outcomes[0].samples,
         compute_s: median(outcomes.iter().filter_map(|o| Some(o.layers.get(i)?.compute_s))),
         wait_s: median(outcomes.iter().filter_map(|o| Some(o.layers.get(i)?.wait_s))),
-    });
+    };
+    let layers: Vec<LayerReport> = program.layers.iter().enumerate().map(layer).collect();
     let summary = |(port, data): (&Port, &Option<Vec<i64>>)| -> Option<Summary> {
         Some(own.show.as_ref()?.summary(port, data.as_ref()?))
     };
-    let outputs = outcomes[0].outputs.clone();
+    let mut outputs = std::mem::take(&mut outcomes[0].outputs);
+    for o in &mut outcomes[1..batches.len()] {
+        for (all, more) in outputs.iter_mut().zip(&mut o.outputs) {
+            if let (Some(all), Some(more)) = (all, more) {
+                all.append(more);
+            }
+        }
+    }
     let inferences: Vec<f64> = outcomes.iter().map(|o| o.seconds).collect();
     let mut report = PartyReport {
         schema: SCHEMA,
         protocol: program.protocol.clone(),
+        samples: own.samples.len() as u32,
+        batch: args.run.batch,
         party: me.0,
         program: loaded.hash_text(),
         security: loaded.security_line(),
@@ -226,15 +274,20 @@ fn compute(
             predicted: program.predicted_rounds(),
             measured: outcomes.iter().map(|o| o.rounds).max().unwrap_or(0),
         },
-        payload_bytes: Versus { predicted, measured: counted.payload_sent },
-        opened_bits: Versus { predicted: program.opened_bits, measured: counted.opened_bits },
-        wire_bytes: counted.wire_sent,
-        seconds: Seconds { setup: setup_s, offline: 0.0, inference: median(inferences.iter().copied()) },
+        payload_bytes: Versus { predicted, measured: sent },
+        opened_bits: Versus { predicted: program.opened_bits, measured: opened },
+        wire_bytes: outcomes[0].wire_sent / outcomes[0].samples,
+        seconds: Seconds {
+            setup: setup_s,
+            offline: 0.0,
+            inference: median(inferences.iter().copied()),
+            sample: median(outcomes.iter().map(|o| o.seconds / o.samples as f64)),
+        },
         inferences,
         setup_rounds: setup.level,
         setup_payload_bytes: setup.payload_sent.iter().sum(),
         peak_memory_bytes: report::peak_memory(),
-        layers: layers.collect(),
+        layers,
         outputs: program.interface.outputs.iter().zip(&outputs).filter_map(summary).collect(),
         result: String::new(),
     };

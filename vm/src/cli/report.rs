@@ -22,8 +22,10 @@ pub struct Seconds {
     pub setup: f64,
     /// Preparation that does not depend on the input.
     pub offline: f64,
-    /// One inference; the median of several.
+    /// One batch; the median of several.
     pub inference: f64,
+    /// The same, divided by the samples of the batch.
+    pub sample: f64,
 }
 
 /// One operator of the model.
@@ -50,6 +52,10 @@ pub struct PartyReport {
     pub schema: u32,
     /// Name of the protocol.
     pub protocol: String,
+    /// Different inputs.
+    pub samples: u32,
+    /// Samples computed together, at most.
+    pub batch: u32,
     /// Which party this is.
     pub party: u8,
     /// Hash of the program.
@@ -58,17 +64,17 @@ pub struct PartyReport {
     pub security: String,
     /// What is weaker than it should be.
     pub insecure: Vec<String>,
-    /// Rounds of one inference, as far as this party has seen them.
+    /// Rounds of one batch, as far as this party has seen them.
     pub rounds: Versus<u32>,
-    /// Payload bytes that this party sent in one inference.
+    /// Payload bytes that this party sent for one sample.
     pub payload_bytes: Versus<u64>,
-    /// Bits opened in one inference, declared and counted.
+    /// Bits opened for one sample, declared and counted.
     pub opened_bits: Versus<u64>,
-    /// Bytes with frame headers that this party sent in one inference.
+    /// Bytes with frame headers that this party sent for one sample.
     pub wire_bytes: u64,
     /// Times of this party.
     pub seconds: Seconds,
-    /// Each inference.
+    /// Each batch.
     pub inferences: Vec<f64>,
     /// Rounds of set-up.
     pub setup_rounds: u32,
@@ -89,14 +95,22 @@ pub struct PartyReport {
 pub struct Report {
     schema: u32,
     protocol: String,
+    samples: u32,
+    batch: u32,
     program: String,
     security: String,
     insecure: Vec<String>,
-    rounds: Versus<u32>,
-    payload_bytes: Versus<Vec<u64>>,
+    /// Rounds of one batch.
+    pub rounds: Versus<u32>,
+    /// Per party, for one sample.
+    pub payload_bytes: Versus<Vec<u64>>,
     wire_bytes: Vec<u64>,
-    seconds: Seconds,
-    peak_memory_bytes: Vec<u64>,
+    /// Times of the slowest party.
+    pub seconds: Seconds,
+    /// Each batch, of the slowest party.
+    pub inferences: Vec<f64>,
+    /// Per party.
+    pub peak_memory_bytes: Vec<u64>,
     layers: Vec<LayerReport>,
     /// `ok`, or what is wrong.
     pub result: String,
@@ -125,9 +139,13 @@ pub fn join(parties: &[PartyReport]) -> Report {
         wait_s: most(&|p| p.layers[i].wait_s),
         ..l.clone()
     });
+    let inferences: Vec<f64> =
+        (0..first.inferences.len()).map(|i| most(&|p| p.inferences.get(i).copied().unwrap_or(0.0))).collect();
     let mut report = Report {
         schema: SCHEMA,
         protocol: first.protocol.clone(),
+        samples: first.samples,
+        batch: first.batch,
         program: first.program.clone(),
         security: first.security.clone(),
         insecure: first.insecure.clone(),
@@ -143,10 +161,10 @@ pub fn join(parties: &[PartyReport]) -> Report {
         seconds: Seconds {
             setup: most(&|p| p.seconds.setup),
             offline: most(&|p| p.seconds.offline),
-            inference: median(
-                (0..first.inferences.len()).map(|i| most(&|p| p.inferences.get(i).copied().unwrap_or(0.0))),
-            ),
+            inference: median(inferences.iter().copied()),
+            sample: most(&|p| p.seconds.sample),
         },
+        inferences,
         peak_memory_bytes: all(|p| p.peak_memory_bytes),
         layers: layers.collect(),
         result: "ok".to_owned(),
@@ -205,6 +223,9 @@ pub fn print(report: &Report, parties: &[PartyReport]) {
         "{:>4}  {:NAME$} {:>6} {measured:>14} {:>10.6}",
         "", "inference", report.rounds.measured, report.seconds.inference
     );
+    if report.batch > 1 {
+        println!("{:>4}  {:NAME$} {:>6} {:>14} {:>10.6}", "", "a sample of the batch", "", "", report.seconds.sample);
+    }
     println!();
     println!("rounds: {} predicted, {} measured", report.rounds.predicted, report.rounds.measured);
     println!("party  predicted bytes  measured bytes      wire bytes     peak memory");

@@ -1,5 +1,8 @@
 //! Shared by the end-to-end tests: models, their recorded samples, and three parties in one process.
 #![allow(dead_code, missing_docs, reason = "each test file uses a part")]
+pub mod tile;
+pub mod wrapped;
+
 use compiler::npy::{Array, read_npy, read_npz};
 use compiler::pipeline::{Compiled, Options, Route, compile_with};
 use ir::Party;
@@ -38,7 +41,7 @@ pub fn build(path: &Path) -> Compiled {
 
 pub fn build_by(path: &Path, route: Route) -> Compiled {
     let model = std::fs::read(path).expect("model file");
-    compile_with(&model, Options { route }).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    compile_with(&model, Options { route, ..Options::default() }).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Input and expected output of sample `i` of a recorded model.

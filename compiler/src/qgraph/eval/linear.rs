@@ -1,6 +1,6 @@
-//! CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED.
+//! CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED and BATCH_MATMUL.
 //!
-//! The input is centred first, so padding is zero. Sums are int32 and wrap.
+//! The input is centred first, so padding is zero. Sums of 8-bit inputs are int32 and wrap, those of 16-bit inputs int64.
 use super::{DType, Evaluated, Operand, inside, nhwc};
 use crate::qgraph::{Linear, Output, Rescale, Window, fixed};
 use rayon::prelude::*;
@@ -22,7 +22,7 @@ pub(super) fn conv_2d(
     if patch == 0 {
         return Err("the kernel is empty");
     }
-    let linear = Checked::new(linear, out_c, out_c * patch)?;
+    let linear = Checked::new(linear, x.dtype, out_c, out_c * patch)?;
     let centred = linear.centre(x)?;
 
     let mut result = vec![0; batch * out_h * out_w * out_c];
@@ -47,7 +47,7 @@ pub(super) fn conv_2d(
             for c in group * out_g..(group + 1) * out_g {
                 let weights = &linear.weights[c * patch..(c + 1) * patch];
                 for (ox, patch) in patches.chunks_exact(patch).enumerate() {
-                    result[ox * out_c + c] = linear.finish(dot(patch, weights), c);
+                    result[ox * out_c + c] = linear.finish(linear.dot(patch, weights), c);
                 }
             }
         }
@@ -67,14 +67,16 @@ pub(super) fn depthwise_conv_2d(
         return Err("batch or channels and multiplier do not fit");
     }
     let [kernel_h, kernel_w] = window.kernel;
-    let linear = Checked::new(linear, out_c, kernel_h * kernel_w * out_c)?;
+    let linear = Checked::new(linear, x.dtype, out_c, kernel_h * kernel_w * out_c)?;
     let centred = linear.centre(x)?;
 
     let mut result = vec![0; batch * out_h * out_w * out_c];
     result.par_chunks_mut(out_w * out_c).enumerate().for_each(|(row, result)| {
         let (n, oy) = (row / out_h, row % out_h);
         let start_y = oy * window.stride[0];
+        let mut wide = vec![0i64; if linear.wide { out_c } else { 0 }];
         for (ox, sums) in result.chunks_exact_mut(out_c).enumerate() {
+            wide.fill(0);
             let start_x = ox * window.stride[1];
             for ky in inside(start_y, window.pad[0], kernel_h, window.dilation[0], height) {
                 let y = start_y + ky * window.dilation[0] - window.pad[0];
@@ -82,11 +84,19 @@ pub(super) fn depthwise_conv_2d(
                     let x = start_x + kx * window.dilation[1] - window.pad[1];
                     let pixel = &centred[((n * height + y) * width + x) * channels..][..channels];
                     let weights = &linear.weights[(ky * kernel_w + kx) * out_c..][..out_c];
-                    accumulate(sums, pixel, weights, multiplier);
+                    if linear.wide {
+                        accumulate(&mut wide, pixel, weights, multiplier, |sum, x, w| {
+                            sum + i64::from(x) * i64::from(w)
+                        });
+                    } else {
+                        accumulate(sums, pixel, weights, multiplier, |sum: i32, x, w| {
+                            sum.wrapping_add(i32::from(x) * i32::from(w))
+                        });
+                    }
                 }
             }
             for (c, sum) in sums.iter_mut().enumerate() {
-                *sum = linear.finish(*sum, c);
+                *sum = linear.finish(if linear.wide { wide[c] } else { i64::from(*sum) }, c);
             }
         }
     });
@@ -102,10 +112,15 @@ pub(super) fn fully_connected(linear: &Linear, x: &Operand<'_>) -> Evaluated<Vec
     if !x.data.len().is_multiple_of(depth) {
         return Err("the input is not made of whole rows");
     }
-    let linear = Checked::new(linear, units, units * depth)?;
+    let linear = Checked::new(linear, x.dtype, units, units * depth)?;
     let centred = linear.centre(x)?;
     let row = |row: &[i16]| -> Vec<i32> {
-        linear.weights.chunks_exact(depth).enumerate().map(|(c, weights)| linear.finish(dot(row, weights), c)).collect()
+        linear
+            .weights
+            .chunks_exact(depth)
+            .enumerate()
+            .map(|(c, weights)| linear.finish(linear.dot(row, weights), c))
+            .collect()
     };
     Ok(centred.par_chunks_exact(depth).flat_map_iter(row).collect())
 }
@@ -115,72 +130,104 @@ fn dot(a: &[i16], b: &[i16]) -> i32 {
     a.iter().zip(b).fold(0i32, |sum, (&a, &b)| sum.wrapping_add(i32::from(a) * i32::from(b)))
 }
 
-/// One window position of a depthwise convolution.
-fn accumulate(sums: &mut [i32], pixel: &[i16], weights: &[i16], multiplier: usize) {
+/// One window position of a depthwise convolution; `add` adds a product to a sum.
+fn accumulate<T: Copy>(
+    sums: &mut [T],
+    pixel: &[i16],
+    weights: &[i16],
+    multiplier: usize,
+    add: impl Fn(T, i16, i16) -> T,
+) {
     if multiplier == 1 {
         for ((sum, &x), &w) in sums.iter_mut().zip(pixel).zip(weights) {
-            *sum = sum.wrapping_add(i32::from(x) * i32::from(w));
+            *sum = add(*sum, x, w);
         }
         return;
     }
     for ((sums, &x), weights) in sums.chunks_exact_mut(multiplier).zip(pixel).zip(weights.chunks_exact(multiplier)) {
         for (sum, &w) in sums.iter_mut().zip(weights) {
-            *sum = sum.wrapping_add(i32::from(x) * i32::from(w));
+            *sum = add(*sum, x, w);
         }
     }
 }
 
+pub(super) fn mat_mul(
+    zero_points: [i32; 2],
+    rescale: &Rescale,
+    out: &Output,
+    operands: [&Operand<'_>; 2],
+    shape: &[usize],
+) -> Evaluated<Vec<i32>> {
+    let [a, b] = operands;
+    let ([.., m, k], [.., k_b, n], [.., m_out, n_out]) = (a.shape, b.shape, shape) else {
+        return Err("needs tensors of rank 2 or more");
+    };
+    let same = |x: &[usize]| x.len() == shape.len() && x[..x.len() - 2] == shape[..shape.len() - 2];
+    if (k, m, n) != (k_b, m_out, n_out) || !same(a.shape) || !same(b.shape) {
+        return Err("the matrices do not fit");
+    }
+    if rescale.channels().is_some_and(|channels| channels != 1) {
+        return Err("takes one multiplier");
+    }
+    let centred = |q: i32, side: usize| i64::from(q) - i64::from(zero_points[side]);
+    let batches = a.data.chunks(m * k).zip(b.data.chunks(k * n));
+    let one = |(a, b): (&[i32], &[i32])| -> Vec<i32> {
+        let element = |at: usize| {
+            let (row, column) = (at / n, at % n);
+            let products = (0..*k).map(|j| centred(a[row * k + j], 0) * centred(b[j * n + column], 1));
+            super::pointwise::store(fixed::requantize(rescale, 0, products.sum()), out)
+        };
+        (0..m * n).map(element).collect()
+    };
+    Ok(batches.flat_map(one).collect())
+}
+
 /// A [`Linear`] whose lists have the lengths that the geometry asks for.
 struct Checked<'a> {
+    linear: &'a Linear,
     weights: &'a [i16],
-    bias: Vec<i32>,
-    input_zero_point: i32,
-    rescale: &'a Rescale,
-    out: &'a Output,
+    /// Sums are int64.
+    wide: bool,
 }
 
 impl<'a> Checked<'a> {
-    fn new(linear: &'a Linear, channels: usize, weights: usize) -> Evaluated<Self> {
+    fn new(linear: &'a Linear, dtype: DType, channels: usize, weights: usize) -> Evaluated<Self> {
         if linear.weights.len() != weights {
             return Err("the number of weights does not fit the geometry");
         }
-        let multipliers = match &linear.rescale {
-            Rescale::Twice(m) => m.len(),
-            Rescale::Once(k) => k.len(),
-        };
-        if multipliers != 1 && multipliers != channels {
+        if linear.rescale.channels().is_some_and(|multipliers| multipliers != 1 && multipliers != channels) {
             return Err("the number of multipliers does not fit the output channels");
         }
         if linear.bias.len() != channels {
             return Err("the number of biases does not fit the output channels");
         }
-        let bias = linear.bias.iter().map(|&b| i32::try_from(b).map_err(|_| "a bias exceeds 32 bits"));
-        Ok(Checked {
-            weights: &linear.weights,
-            bias: bias.collect::<Evaluated<_>>()?,
-            input_zero_point: linear.input_zero_point,
-            rescale: &linear.rescale,
-            out: &linear.out,
-        })
+        let wide = match dtype {
+            DType::I8 | DType::U8 => false,
+            DType::I16 => true,
+            _ => return Err("the input of a linear operator must have 8 or 16 bits"),
+        };
+        Ok(Checked { linear, weights: &linear.weights, wide })
+    }
+
+    /// Sum of products, of 8-bit inputs modulo 2^32.
+    fn dot(&self, a: &[i16], b: &[i16]) -> i64 {
+        if self.wide {
+            return a.iter().zip(b).map(|(&a, &b)| i64::from(a) * i64::from(b)).sum();
+        }
+        dot(a, b).into()
     }
 
     /// `q − z` of every input.
     fn centre(&self, x: &Operand<'_>) -> Evaluated<Vec<i16>> {
-        if !matches!(x.dtype, DType::I8 | DType::U8) {
-            return Err("the input of a linear operator must have 8 bits");
-        }
-        let centred = |&q: &i32| i16::try_from(i64::from(q) - i64::from(self.input_zero_point));
+        let centred = |&q: &i32| i16::try_from(i64::from(q) - i64::from(self.linear.input_zero_point));
         x.data.iter().map(centred).collect::<Result<_, _>>().map_err(|_| "an input or its zero point exceeds its type")
     }
 
     /// From a sum of products to a stored integer of channel `c`.
-    fn finish(&self, sum: i32, c: usize) -> i32 {
-        let acc = sum.wrapping_add(self.bias[c]);
-        let scaled = match self.rescale {
-            Rescale::Twice(m) => fixed::rescale(acc, if m.len() == 1 { m[0] } else { m[c] }).into(),
-            Rescale::Once(k) => fixed::round_product(acc.into(), if k.len() == 1 { k[0] } else { k[c] }),
-        };
-        super::pointwise::store(scaled, self.out)
+    fn finish(&self, sum: i64, c: usize) -> i32 {
+        let acc = sum.wrapping_add(self.linear.bias[c]);
+        let acc = if self.wide { acc } else { fixed::wrap(acc).into() };
+        super::pointwise::store(fixed::requantize(&self.linear.rescale, c, acc), &self.linear.out)
     }
 }
 
@@ -293,7 +340,7 @@ mod tests {
     fn contradictions_are_reported() {
         let mut draw = Draw(5);
         let mut case = case(&mut draw, false);
-        case.linear.weights.pop();
+        case.linear.weights = case.linear.weights[1..].into();
         let x = Operand { dtype: DType::I8, shape: &case.shape, data: &case.x };
         assert!(conv_2d(&case.window, case.groups, &case.linear, &x, &case.out).is_err());
         case.linear.bias.clear();

@@ -1,6 +1,6 @@
-//! ADD, SUB, MUL, tables, QUANTIZE, PAD and SOFTMAX, and the last step of every requantization.
+//! ADD, SUB, MUL, tables, QUANTIZE and PAD, and the last step of every requantization.
 use super::{Evaluated, Operand, dense_strides, offsets};
-use crate::qgraph::{AddOperand, Multiplier, Output, fixed};
+use crate::qgraph::{AddOperand, Multiplier, Output, Rescale, fixed};
 
 /// Adds the zero point and clamps; the upper bound wins.
 pub(super) fn store(scaled: i64, out: &Output) -> i32 {
@@ -31,7 +31,7 @@ pub(super) fn sub(
 }
 
 /// Brings both operands to one scale, then finishes.
-fn sums(
+pub(super) fn sums(
     left_shift: u32,
     sides: &[AddOperand; 2],
     operands: [&Operand<'_>; 2],
@@ -50,14 +50,17 @@ fn sums(
 
 pub(super) fn mul(
     zero_points: [i32; 2],
-    multiplier: Multiplier,
+    rescale: &Rescale,
     out: &Output,
     operands: [&Operand<'_>; 2],
     shape: &[usize],
 ) -> Evaluated<Vec<i32>> {
+    if rescale.channels().is_some_and(|channels| channels != 1) {
+        return Err("takes one multiplier");
+    }
     pairs(operands, shape, |a, b| {
-        let product = a.wrapping_sub(zero_points[0]).wrapping_mul(b.wrapping_sub(zero_points[1]));
-        store(fixed::rescale(product, multiplier).into(), out)
+        let product = i64::from(a.wrapping_sub(zero_points[0])) * i64::from(b.wrapping_sub(zero_points[1]));
+        store(fixed::requantize(rescale, 0, product), out)
     })
 }
 
@@ -78,7 +81,7 @@ pub(super) fn look_up(table: &[i32], x: &Operand<'_>) -> Evaluated<Vec<i32>> {
 }
 
 /// For each element of `out`: where NumPy broadcasting reads it from.
-fn broadcast(shape: &[usize], out: &[usize]) -> Evaluated<Vec<usize>> {
+pub(super) fn broadcast(shape: &[usize], out: &[usize]) -> Evaluated<Vec<usize>> {
     let missing = out.len().checked_sub(shape.len()).ok_or("an operand has more axes than the result")?;
     let mut strides = vec![0; missing];
     for ((&size, stride), &to) in shape.iter().zip(dense_strides(shape)).zip(&out[missing..]) {
@@ -113,76 +116,10 @@ pub(super) fn pad(amounts: &[(usize, usize)], value: i32, x: &Operand<'_>, out: 
     Ok(result)
 }
 
-pub(super) fn softmax(multiplier: Multiplier, dmin: i32, lo: i32, bits: u32, x: &Operand<'_>) -> Evaluated<Vec<i32>> {
-    if bits != 8 && bits != 16 {
-        return Err("the output must have 8 or 16 bits");
-    }
-    let row = *x.shape.last().ok_or("needs at least one axis")?;
-    Ok(x.data.chunks(row).flat_map(|row| softmax_row(multiplier, dmin, lo, bits, row)).collect())
-}
-
-/// SOFTMAX of one row of stored integers; the output counts from `lo` in `bits` (8 or 16) bits.
-///
-/// Elements more than `-dmin` below the largest give `lo` and take no part. Where the exponentials sum to 512 or more
-/// (long, nearly uniform rows) the kernel's last shift is undefined in C++; this is the shift it means.
-pub fn softmax_row(multiplier: Multiplier, dmin: i32, lo: i32, bits: u32, row: &[i32]) -> Vec<i32> {
-    let Some(&max) = row.iter().max() else { return Vec::new() };
-    let exp = |q: i32| {
-        let d = i64::from(q) - i64::from(max);
-        // A difference of 8- or 16-bit integers; `dmin` keeps the shifted one within int32.
-        let d = i32::try_from(d).ok().filter(|&d| d >= dmin)?;
-        let left = u32::try_from(multiplier.e).unwrap_or(0);
-        Some(fixed::exp(fixed::hp(fixed::shl_saturating(d, left), multiplier.m), 5))
-    };
-    // Twelve integer bits.
-    let sum = row.iter().filter_map(|&q| exp(q)).fold(0u32, |sum, e| {
-        sum.wrapping_add(u32::try_from(fixed::rs(e.into(), 12)).expect("an exponential is not negative"))
-    });
-    let headroom = sum.leading_zeros();
-    // sum · 2^headroom − 2^31: the top bit is set, without it the rest is the fraction beyond one.
-    let fraction = i32::try_from(sum.checked_shl(headroom).unwrap_or(0) & 0x7fff_ffff).expect("31 bits");
-    let inverse = fixed::recip(fraction);
-    let shift = (43 - bits).saturating_sub(headroom);
-    let hi = i64::from(lo) + (1 << bits) - 1;
-    let one = |&q: &i32| match exp(q) {
-        None => lo,
-        Some(e) => {
-            let y = fixed::rs(fixed::hp(inverse, e).into(), shift) + i64::from(lo);
-            i32::try_from(y.clamp(lo.into(), hi)).expect("a stored integer")
-        }
-    };
-    row.iter().map(one).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::qgraph::DType;
-
-    /// `beta · s_x = 1/8`, so `qm(2^23)` and `dmin = -floor(31 · 2^26 / 2^24)`.
-    const MULTIPLIER: Multiplier = Multiplier { m: 1 << 30, e: 24 };
-    const DMIN: i32 = -124;
-
-    #[test]
-    fn softmax_rows() {
-        assert_eq!(softmax_row(MULTIPLIER, DMIN, -128, 8, &[]), Vec::<i32>::new());
-        assert_eq!(softmax_row(MULTIPLIER, DMIN, -128, 8, &[5]), [127]);
-        assert_eq!(softmax_row(MULTIPLIER, DMIN, 0, 8, &[9; 4]), [64; 4]);
-        assert_eq!(softmax_row(MULTIPLIER, DMIN, -128, 8, &[127, 3, 2, -128]), [127, -128, -128, -128]);
-        // One part in a thousand is less than half of 1/256, and more than half of 1/65536.
-        assert_eq!(softmax_row(MULTIPLIER, DMIN, 0, 8, &[0; 1000]), [0; 1000]);
-        assert_eq!(softmax_row(MULTIPLIER, DMIN, 0, 16, &[0; 1000]), [66; 1000]);
-    }
-
-    #[test]
-    fn softmax_is_close_to_the_real_function() {
-        let row: Vec<i32> = (0..20).map(|i| (i * 37) % 60 - 30).collect();
-        let exps: Vec<f64> = row.iter().map(|&q| (f64::from(q) / 8.0).exp()).collect();
-        let sum: f64 = exps.iter().sum();
-        for (y, e) in softmax_row(MULTIPLIER, DMIN, 0, 8, &row).into_iter().zip(exps) {
-            assert!((f64::from(y) - 256.0 * e / sum).abs() < 0.51, "{y} for {}", 256.0 * e / sum);
-        }
-    }
 
     #[test]
     fn shapes() {

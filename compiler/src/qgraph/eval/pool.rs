@@ -1,7 +1,6 @@
-//! AVERAGE_POOL_2D, MAX_POOL_2D and MEAN.
-use super::pointwise::store;
-use super::{Evaluated, Operand, dense_strides, inside, nhwc, offsets};
-use crate::qgraph::{Multiplier, Output, Window, fixed};
+//! AVERAGE_POOL_2D and MAX_POOL_2D.
+use super::{Evaluated, Operand, inside, nhwc};
+use crate::qgraph::Window;
 
 pub(super) fn average(window: &Window, lo: i32, hi: i32, x: &Operand<'_>, out: &[usize]) -> Evaluated<Vec<i32>> {
     pool(window, x, out, 0, i32::wrapping_add, |sum, count| {
@@ -54,28 +53,6 @@ fn pool(
         }
     }
     Ok(result)
-}
-
-pub(super) fn mean(
-    axes: &[usize],
-    input_zero_point: i32,
-    multiplier: Multiplier,
-    out: &Output,
-    x: &Operand<'_>,
-) -> Evaluated<Vec<i32>> {
-    let mut kept = x.shape.to_vec();
-    for &axis in axes {
-        *kept.get_mut(axis).ok_or("an axis does not exist")? = 1;
-    }
-    let mut strides = dense_strides(&kept);
-    for &axis in axes {
-        strides[axis] = 0;
-    }
-    let mut sums = vec![0i32; kept.iter().product()];
-    for (&q, to) in x.data.iter().zip(offsets(x.shape, &strides)) {
-        sums[to] = sums[to].wrapping_add(q.wrapping_sub(input_zero_point));
-    }
-    Ok(sums.into_iter().map(|sum| store(fixed::rescale(sum, multiplier).into(), out)).collect())
 }
 
 #[cfg(test)]

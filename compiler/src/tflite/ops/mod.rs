@@ -1,10 +1,17 @@
 //! The operators that can be imported: one function each, from operands and options to its [`Kind`].
 
+mod choice;
 mod elementwise;
 mod linear;
 mod movement;
 mod pool;
+mod rearrange;
+mod recurrent;
 mod reduce;
+mod resize;
+mod rows;
+mod sampled;
+pub(super) mod shapes;
 mod table;
 mod view;
 
@@ -12,6 +19,7 @@ use super::Category;
 use super::codes;
 use super::context::{Context, Site};
 use super::fault::{Fault, Stop, damaged, limit};
+use super::variables;
 use crate::qgraph::{Kind, TensorId, Window};
 
 /// Imports one operator: its meaning and its data operands.
@@ -26,21 +34,55 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
         "DEPTHWISE_CONV_2D" => linear::depthwise,
         "EXPAND_DIMS" => movement::expand_dims,
         "FULLY_CONNECTED" => linear::fully_connected,
-        "MEAN" => reduce::mean,
+        "MEAN" | "SUM" => reduce::mean,
+        "REDUCE_MAX" | "REDUCE_MIN" => reduce::extremum,
+        "REDUCE_PROD" => reduce::product,
+        "ARG_MAX" | "ARG_MIN" => choice::arg_extremum,
+        "TOPK_V2" => choice::top_k,
+        "EQUAL" | "NOT_EQUAL" | "LESS" | "LESS_EQUAL" | "GREATER" | "GREATER_EQUAL" => choice::compare,
+        "SELECT" | "SELECT_V2" => choice::select,
+        "DIV" => choice::div,
+        "FLOOR_DIV" | "FLOOR_MOD" => choice::floor_div,
+        "SQUARED_DIFFERENCE" => elementwise::squared_difference,
+        "PRELU" => elementwise::prelu,
+        "TRANSPOSE_CONV" => linear::transpose_conv,
+        "BATCH_MATMUL" => linear::batch_matmul,
+        "LOG_SOFTMAX" => rows::log_softmax,
+        "L2_NORMALIZATION" => rows::l2_normalize,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM" => recurrent::lstm,
+        "SVDF" => recurrent::svdf,
+        "READ_VARIABLE" => variables::read,
         "PAD" => movement::pad,
         "QUANTIZE" => elementwise::quantize,
         "RELU" | "RELU6" | "RELU_0_TO_1" | "RELU_N1_TO_1" => elementwise::relu,
         "RESHAPE" => movement::reshape,
-        "SOFTMAX" => reduce::softmax,
+        "SOFTMAX" => rows::softmax,
         "SQUEEZE" => movement::squeeze,
         "BROADCAST_TO" => view::broadcast_to,
         "CONCATENATION" => view::concatenation,
-        "ABS" | "EXP" | "HARD_SWISH" | "LOG" | "LOGISTIC" | "NEG" | "TANH" => table::table,
+        "ABS" | "EXP" | "GELU" | "HARD_SWISH" | "LEAKY_RELU" | "LOG" | "LOGISTIC" | "NEG" | "RSQRT" | "SQRT"
+        | "TANH" => table::table,
         "MAXIMUM" | "MINIMUM" => elementwise::extremum,
         "MUL" => elementwise::mul,
         "SUB" => elementwise::add,
         "PADV2" => movement::pad,
         "REVERSE_V2" => view::reverse,
+        "PACK" => rearrange::pack,
+        "UNPACK" => rearrange::unpack,
+        "SPACE_TO_DEPTH" | "DEPTH_TO_SPACE" => rearrange::space_to_depth,
+        "BATCH_TO_SPACE_ND" => rearrange::batch_to_space,
+        "SPACE_TO_BATCH_ND" => rearrange::space_to_batch,
+        "MIRROR_PAD" => rearrange::mirror_pad,
+        "GATHER" => rearrange::gather,
+        "GATHER_ND" => rearrange::gather_nd,
+        "SCATTER_ND" => rearrange::scatter_nd,
+        "MATRIX_DIAG" => rearrange::matrix_diag,
+        "REVERSE_SEQUENCE" => rearrange::reverse_sequence,
+        "DYNAMIC_UPDATE_SLICE" => rearrange::dynamic_update_slice,
+        "RESIZE_NEAREST_NEIGHBOR" => resize::nearest,
+        "RESIZE_BILINEAR" => resize::bilinear,
+        "CAST" => movement::cast,
+        "SHAPE" | "RANK" => shapes::unknown,
         "SLICE" => view::slice,
         "SPLIT" | "SPLIT_V" => view::split,
         "STRIDED_SLICE" => view::strided_slice,
@@ -50,9 +92,28 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
     })
 }
 
+/// Whether TFLite's reference kernels compute the operator on floating-point data only.
+pub(super) fn is_float_only(name: &str) -> bool {
+    matches!(
+        name,
+        "ADD_N"
+            | "CEIL"
+            | "COS"
+            | "CUMSUM"
+            | "ELU"
+            | "FLOOR"
+            | "REDUCE_ANY"
+            | "ROUND"
+            | "SIGN"
+            | "SIN"
+            | "SQUARE"
+            | "ZEROS_LIKE"
+    )
+}
+
 /// Operators with several results, which are imported one by one.
 pub(super) fn has_parts(name: &str) -> bool {
-    matches!(name, "SPLIT" | "SPLIT_V")
+    matches!(name, "SPLIT" | "SPLIT_V" | "TOPK_V2" | "UNPACK")
 }
 
 /// Most positions between the first and the last of a dilated window.
@@ -117,6 +178,6 @@ fn axis(value: i64, rank: usize) -> Result<usize, Fault> {
 }
 
 /// A field of the options; an offset that leads astray is damage.
-fn field<T>(field: Result<T, planus::Error>) -> Result<T, Fault> {
+pub(super) fn field<T>(field: Result<T, planus::Error>) -> Result<T, Fault> {
     field.map_err(|error| damaged(codes::BROKEN, format!("its options cannot be read: {error}")))
 }

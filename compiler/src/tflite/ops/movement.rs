@@ -4,10 +4,11 @@ use super::super::checks::elements;
 use super::super::codes;
 use super::super::context::{Activation, Context, Site, dims, no_options};
 use super::super::fault::{Fault, Stop, damaged, limit, unsupported};
+use super::super::names;
 use super::super::raw::MAX_RANK;
 use super::super::schema::tflite::BuiltinOptionsRef;
 use super::{axis, field};
-use crate::qgraph::{Kind, TensorId};
+use crate::qgraph::{DType, Kind, Movement, TensorId};
 
 pub(super) fn pad(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
     let stated = site.name == "PADV2";
@@ -147,9 +148,31 @@ pub(super) fn expand_dims(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind
     Ok((Kind::Reshape, vec![input.id]))
 }
 
+/// CAST: stored integers are copied, or wrapped where the result's type is not wider.
+pub(super) fn cast(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
+    site.operands(1, 1)?;
+    let (input, output) = (cx.carried(site.operand(0)?)?, cx.cast_result(site.result()?)?);
+    output.expect_shape(&input.shape)?;
+    let ((lo, hi), (least, most)) = (input.dtype.range(), output.dtype.range());
+    if least <= lo && hi <= most {
+        let whole = Movement::View { start: 0, dims: vec![input.len()], strides: vec![1] };
+        return Ok((Kind::Move { movement: whole }, vec![input.id]));
+    }
+    if input.dtype.size() > 1 {
+        let reason = format!("it casts {} to {}", names::dtype(input.dtype), names::dtype(output.dtype));
+        return Err(unsupported(codes::TYPE, reason, "use a QUANTIZE operator").into());
+    }
+    let one = |q: i64| match output.dtype {
+        DType::Bool => i64::from(q != 0),
+        _ => (q - least).rem_euclid(most - least + 1) + least,
+    };
+    let table = (lo..=hi).map(|q| i32::try_from(one(q)).unwrap_or(0)).collect();
+    Ok((Kind::Table { table }, vec![input.id]))
+}
+
 /// Input and result, which have the same type.
 pub(super) fn ends(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Activation, Activation), Stop> {
-    let (input, output) = (cx.data(site.operand(0)?)?, cx.activation(site.result()?)?);
+    let (input, output) = (cx.carried(site.operand(0)?)?, cx.carried_result(site.result()?)?);
     output.expect_type(input.dtype)?;
     Ok((input, output))
 }

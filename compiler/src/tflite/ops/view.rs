@@ -8,10 +8,10 @@ use super::super::raw::MAX_RANK;
 use super::super::schema::tflite::BuiltinOptionsRef;
 use super::movement::ends;
 use super::{axis, field};
-use crate::qgraph::{Kind, Movement, TensorId};
+use crate::qgraph::{DType, Kind, Movement, TensorId};
 
 /// Distances between neighbours along each axis of a dense tensor.
-fn strides(shape: &[usize]) -> Vec<isize> {
+pub(super) fn strides(shape: &[usize]) -> Vec<isize> {
     let mut strides = vec![1isize; shape.len()];
     for axis in (1..shape.len()).rev() {
         strides[axis - 1] = strides[axis] * shape[axis].cast_signed();
@@ -20,7 +20,7 @@ fn strides(shape: &[usize]) -> Vec<isize> {
 }
 
 /// Begins the view at `from` along each axis.
-fn starting(from: &[usize], shape: &[usize]) -> usize {
+pub(super) fn starting(from: &[usize], shape: &[usize]) -> usize {
     from.iter().zip(strides(shape)).map(|(&from, stride)| from * stride.unsigned_abs()).sum()
 }
 
@@ -29,7 +29,7 @@ fn view(input: &Activation, start: usize, dims: Vec<usize>, strides: Vec<isize>)
 }
 
 /// A constant list with one entry for each axis.
-fn per_axis(cx: &mut Context<'_>, index: usize, rank: usize) -> Result<Vec<i64>, Stop> {
+pub(super) fn per_axis(cx: &mut Context<'_>, index: usize, rank: usize) -> Result<Vec<i64>, Stop> {
     let list = cx.integers(index)?;
     if list.len() != rank {
         return Err(damaged(codes::SHAPE, format!("it has {} entries for {rank} dimensions", list.len()))
@@ -39,7 +39,7 @@ fn per_axis(cx: &mut Context<'_>, index: usize, rank: usize) -> Result<Vec<i64>,
     Ok(list)
 }
 
-fn impossible(what: &str, value: i64) -> Fault {
+pub(super) fn impossible(what: &str, value: i64) -> Fault {
     damaged(codes::OPTIONS, format!("{what} {value} is not possible here"))
 }
 
@@ -48,7 +48,7 @@ pub(super) fn concatenation(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Ki
         return Err(no_options().into());
     };
     site.operands(1, usize::MAX)?;
-    let output = cx.activation(site.result()?)?;
+    let output = cx.carried_result(site.result()?)?;
     if field(options.activation())? != 0 {
         return Err(unsupported(codes::VARIANT, "it has a fused activation", "use a separate operator").into());
     }
@@ -57,9 +57,10 @@ pub(super) fn concatenation(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Ki
     shape[at] = 0;
     let mut inputs = Vec::with_capacity(site.operator.inputs.len());
     for position in 0..site.operator.inputs.len() {
-        let input = cx.data(site.operand(position)?)?;
+        let input = cx.carried(site.operand(position)?)?;
         input.expect_type(output.dtype)?;
-        if input.quant != output.quant {
+        let same = input.quant == output.quant;
+        if !same && output.dtype != DType::U8 {
             let reason = "its scale or zero point differs from the result's";
             return Err(unsupported(codes::QUANT_UNSUPPORTED, reason, "insert a QUANTIZE operator")
                 .at(input.id.index())
@@ -72,11 +73,23 @@ pub(super) fn concatenation(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Ki
             return Err(damaged(codes::SHAPE, reason).at(input.id.index()).into());
         }
         shape[at] += input.shape[at];
-        inputs.push(input.id);
+        inputs.push(if same { input.id } else { rescaled(cx, &input, &output)? });
     }
     output.expect_shape(&shape)?;
     let rows = shape[..at].iter().product();
     Ok((Kind::Move { movement: Movement::Concat { rows } }, inputs))
+}
+
+/// What a uint8 operand becomes on the scale of the result, in the float32 arithmetic of the reference kernel.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "clamped; zero points are bytes")]
+fn rescaled(cx: &mut Context<'_>, input: &Activation, output: &Activation) -> Result<TensorId, Fault> {
+    let scale = input.quant.scale * (1.0 / output.quant.scale);
+    let bias = -input.quant.zero_point as f32 * scale;
+    let one =
+        |q: u8| ((f32::from(q) * scale + bias).round() as i32).saturating_add(output.quant.zero_point).clamp(0, 255);
+    cx.take(256, size_of::<i32>())?;
+    let table = (0..=u8::MAX).map(one).collect();
+    cx.step(Kind::Table { table }, vec![input.id], (DType::U8, output.quant.zero_point), &input.shape)
 }
 
 pub(super) fn transpose(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
@@ -120,7 +133,7 @@ pub(super) fn split(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<
     let even = site.name == "SPLIT";
     let (operands, data, axis_at) = if even { (2, 1, 0) } else { (3, 0, 2) };
     site.operands(operands, operands)?;
-    let (input, output) = (cx.data(site.operand(data)?)?, cx.activation(site.result()?)?);
+    let (input, output) = (cx.carried(site.operand(data)?)?, cx.carried_result(site.result()?)?);
     output.expect_type(input.dtype)?;
     let listed = site.operand(axis_at)?;
     let [value] = cx.integers(listed)?[..] else {

@@ -1,0 +1,69 @@
+//! How a function of one byte is computed: the one rule.
+//!
+//! A function that only moves the zero point is free. Otherwise a table serves always, and a staircase where the function
+//! is one; what sends fewer bits is taken, of equals what has fewer exchanges in a row. Both are counted by emitting them.
+use super::builder::Builder;
+use super::plan::Formulas;
+use super::requant::Source;
+use super::{BYTE_RING, Route, cost, emit, maximum, table};
+use crate::profile::REP3;
+use ir::Value;
+
+/// A function of a centred byte.
+#[derive(Clone, Debug)]
+pub enum Unary {
+    /// Centred, it is the same number.
+    Same,
+    /// A staircase.
+    Stairs(Formulas),
+    /// The centred result for each centred byte mod 2^8.
+    Table(Vec<i64>),
+}
+
+impl Unary {
+    /// Ring that the operand needs, where the result goes into one of `k` bits.
+    pub fn ring(&self, k: u8) -> u8 {
+        match self {
+            Unary::Same => k,
+            Unary::Stairs(f) => f.n,
+            Unary::Table(_) => BYTE_RING,
+        }
+    }
+}
+
+/// Centred results by centred byte mod 2^8, from a function of centred bytes between `from` and `to`.
+pub fn entries(from: i64, to: i64, f: impl Fn(i64) -> i64) -> Vec<i64> {
+    let mut table = vec![f(from); 256];
+    (from..=to).for_each(|x| table[x.rem_euclid(256) as usize] = f(x));
+    table
+}
+
+/// Chooses for the function `f` of centred bytes between `from` and `to`, as centred results, shared in a ring of `k`
+/// bits; `stairs` where it is known as a staircase.
+pub fn unary(from: i64, to: i64, f: impl Fn(i64) -> i64, stairs: Option<Formulas>, k: u8, route: Route) -> Unary {
+    if (from..=to).all(|x| f(x) == x) {
+        return Unary::Same;
+    }
+    let entries = entries(from, to, f);
+    let Some(stairs) = stairs else { return Unary::Table(entries) };
+    let by_table = cost::of_gadget(&REP3, BYTE_RING, |b, x| {
+        table::table(b, x, &entries, k, 0);
+    });
+    let by_stairs = cost::of_gadget(&REP3, stairs.n, |b, x| {
+        emit::staircase(b, Source::Shared(x), &stairs, None, k, route, 0);
+    });
+    if by_table < by_stairs { Unary::Table(entries) } else { Unary::Stairs(stairs) }
+}
+
+/// What follows a maximum of `count` numbers that is needed in a ring of `k` bits: nothing if the maximum is computed
+/// there, a table that widens if it is computed in the smallest ring.
+pub fn after_maximum(from: i64, to: i64, count: usize, k: u8, route: Route) -> Unary {
+    let of = |ring: u8, gadget: &dyn Fn(&mut Builder, Value)| cost::of_gadget(&REP3, ring, |b, x| gadget(b, x));
+    let all = |ring: u8| {
+        let one = of(ring, &|b, x| _ = maximum::maximum(b, x, x, route, 0));
+        one.bits * (count as u64 - 1)
+    };
+    let same = entries(from, to, |x| x);
+    let wide = of(BYTE_RING, &|b, x| _ = table::table(b, x, &same, k, 0));
+    if count > 1 && all(BYTE_RING) + wide.bits < all(k.max(BYTE_RING)) { Unary::Table(same) } else { Unary::Same }
+}

@@ -1,0 +1,127 @@
+//! Comparisons and maxima of shared numbers.
+//!
+//! **Dealer route**, four exchanges. x = v − u, |x| < 2^m, u known to A, v to B and C; the sign of x is bit m of v − u:
+//! `u_m xor v_m xor [v mod 2^m < u mod 2^m]`.
+//!
+//! | exchange | content |
+//! |---|---|
+//! | 1 | A deals one-hot vectors of the chunks of u mod 2^m, and u_m |
+//! | 2 | masked leaves of the comparison; A deals products of their masks |
+//! | 3 | the sign, masked; A deals its mask β, and β·u |
+//! | 4 | the result, reshared |
+//!
+//! `max(a, c) = a − [d < 0]·d`, d = a − c. Every message is one of [`super::dealer`] or [`super::masked`]: a value under a
+//! fresh pad of the key that its receiver lacks. A receives nothing.
+//!
+//! **Boolean route**: the sign by a carry tree on bits that all three share, then a product of sharings.
+use super::builder::Builder;
+use super::compare::{carry_trees, pick};
+use super::dealer::Comparison;
+use super::masked::Opened;
+use super::requant::bit_to_ring;
+use super::{BYTE_RING, Route};
+use ir::infer::roles;
+use ir::{Holders, Op, Value};
+
+/// Bits of a difference of two bytes, without its sign.
+const DIFFERENCE: u8 = 8;
+
+/// [x < 0] for |x| < 2^m, as one plane of summands of B and C. Two exchanges up to 20 bits, else three.
+pub fn negative(b: &mut Builder, x: Value, m: u8, rot: u8) -> Value {
+    let [_, rb, rc] = roles(rot);
+    let (u, v) = b.two(Op::SplitShared { x, rot });
+    let low = |b: &mut Builder, x| b.one(Op::PlanesH { x, lo: 0, width: m });
+    let top = |b: &mut Builder, x| b.one(Op::PlanesH { x, lo: m, width: 1 });
+    let (low_u, low_v) = (low(b, u), low(b, v));
+    let borrow = Comparison::new(b, low_u).less(b, low_v, rot);
+    let top_u = top(b, u);
+    let top_u = b.one(Op::Deal { x: top_u, bits: 1 });
+    let top_v = top(b, v);
+    let top_v = b.one(Op::AsSum { x: top_v, at: Holders::pair(rb, rc), bits: 1 });
+    let tops = b.one(Op::Add { a: top_u, b: top_v });
+    b.one(Op::Add { a: borrow, b: tops })
+}
+
+/// The bit [a < c] of two shared numbers that differ by less than 2^8, for choosing between pairs.
+pub enum Less {
+    /// Opened to B and C under a mask.
+    Opened(Opened),
+    /// A sharing in the ring of the numbers.
+    Shared(Value),
+}
+
+/// [a < c] of numbers in one ring.
+pub fn less(b: &mut Builder, a: Value, c: Value, route: Route, rot: u8) -> Less {
+    let difference = b.one(Op::Sub { a, b: c });
+    match route {
+        Route::Dealer => {
+            let sign = negative(b, difference, DIFFERENCE, rot);
+            Less::Opened(Opened::new(b, sign, rot))
+        }
+        Route::Boolean => Less::Shared(less_boolean(b, difference, rot)),
+    }
+}
+
+impl Less {
+    /// `c` where a < c, else `a`.
+    pub fn choose(&self, b: &mut Builder, a: Value, c: Value, rot: u8) -> Value {
+        let k = b.ty(a).domain.width();
+        let difference = b.one(Op::Sub { a, b: c });
+        let sum = match self {
+            Less::Opened(bit) => {
+                let [_, rb, rc] = roles(rot);
+                let gain = bit.times(b, difference);
+                let own = b.one(Op::AsSum { x: a, at: Holders::pair(rb, rc), bits: k });
+                b.one(Op::Sub { a: own, b: gain })
+            }
+            Less::Shared(bit) => {
+                let gain = b.one(Op::MulSs { a: *bit, b: difference });
+                let everyone = b.all();
+                let own = b.one(Op::AsSum { x: a, at: everyone, bits: k });
+                b.one(Op::Sub { a: own, b: gain })
+            }
+        };
+        b.one(Op::Reshare { x: sum, bits: k })
+    }
+}
+
+/// The larger of two shared numbers that differ by less than 2^8.
+pub fn maximum(b: &mut Builder, a: Value, c: Value, route: Route, rot: u8) -> Value {
+    less(b, a, c, route, rot).choose(b, a, c, rot)
+}
+
+/// The largest of several: a tournament, each level in one go.
+pub fn largest(b: &mut Builder, mut parts: Vec<Value>, route: Route, rot: u8) -> Value {
+    while parts.len() > 1 {
+        let pairs: Vec<Vec<Value>> = parts.chunks(2).map(<[Value]>::to_vec).collect();
+        let one = |p: Vec<Value>| if let [x, y] = p[..] { maximum(b, x, y, route, rot) } else { p[0] };
+        parts = pairs.into_iter().map(one).collect();
+    }
+    parts[0]
+}
+
+/// [x < 0] as a sharing in the ring of x, by shared bits.
+fn less_boolean(b: &mut Builder, difference: Value, rot: u8) -> Value {
+    let k = b.ty(difference).domain.width();
+    let small = b.cast(difference, BYTE_RING);
+    let shifted = b.add_scalar(small, 1 << (BYTE_RING - 2));
+    let (u, v) = b.two(Op::SplitShared { x: shifted, rot });
+    let v = b.add_scalar(v, -(1 << (BYTE_RING - 2)));
+    let bits = b.one(Op::PlanesH { x: u, lo: 0, width: DIFFERENCE + 1 });
+    let bits = b.one(Op::Reshare { x: bits, bits: 1 });
+    let low = pick(b, bits, (0..u32::from(DIFFERENCE)).collect());
+    let low_v = b.one(Op::PlanesH { x: v, lo: 0, width: DIFFERENCE });
+    let not_v = b.one(Op::Not { x: low_v });
+    let lt = b.one(Op::MulSh { a: low, h: not_v });
+    let lt = b.one(Op::Reshare { x: lt, bits: 1 });
+    let same = b.one(Op::Embed { x: not_v, bits: 1 });
+    let eq = b.one(Op::Add { a: low, b: same });
+    let borrow = carry_trees(b, lt, eq, &[u32::from(DIFFERENCE)]);
+    let top_u = pick(b, bits, vec![u32::from(DIFFERENCE)]);
+    let top_v = b.one(Op::PlanesH { x: v, lo: DIFFERENCE, width: 1 });
+    let top_v = b.one(Op::Embed { x: top_v, bits: 1 });
+    let sign = b.one(Op::Add { a: borrow, b: top_u });
+    let sign = b.one(Op::Add { a: sign, b: top_v });
+    let less = bit_to_ring(b, sign, k, rot);
+    b.one(Op::Reshare { x: less, bits: k })
+}
