@@ -377,3 +377,16 @@ fn hostile_models_are_refused_quickly_and_in_little_memory() {
     println!("slowest: {} in {:?}", slowest.1, slowest.0);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn completions_and_the_manual_name_every_command() {
+    let commands =
+        ["check", "simulate", "dis", "as", "inspect", "passes", "stats", "estimate", "diff", "compare", "report"];
+    for shell in ["bash", "zsh", "fish"] {
+        let (text, _) = check(&["completions", shell], 0);
+        commands.iter().for_each(|c| assert!(text.contains(c), "{shell}: {c}"));
+    }
+    let (text, _) = check(&["man"], 0);
+    assert!(text.contains(".TH qnnc") && commands.iter().all(|c| text.contains(c)), "{text}");
+    check(&["completions", "dos"], 2);
+}

@@ -475,3 +475,51 @@ fn the_launcher_leaves_nothing_behind() {
         }
     }
 }
+
+/// Four samples, three at a time and all at once: each result as if it had been alone, in the rounds of one.
+#[test]
+fn samples_share_the_rounds_of_a_batch() {
+    let dir = Dir::new();
+    let compiled = dir.compile("digits", &testdata("digits.tflite"));
+    let want: Vec<i64> = (0..4).flat_map(|i| common::npy(&format!("digits.output_{i}.npy"))).collect();
+    let inputs: Vec<PathBuf> = (1..4).map(|i| testdata(&format!("digits.input_{i}.npy"))).collect();
+    for batch in ["1", "3", "4"] {
+        let output = dir.file("out.npy");
+        let mut more: Vec<&str> = vec!["--json", "--batch", batch];
+        inputs.iter().for_each(|i| more.extend(["--input", i.to_str().expect("UTF-8")]));
+        let out = local(&dir, "digits", &testdata("digits.input_0.npy"), &output, &more);
+        assert_eq!(out.status.code(), Some(0), "batch {batch}: {}", error_text(&out));
+        assert_eq!(common::ints(&compiler::npy::read_npy(&output).expect("output")), want, "batch {batch}");
+        let report: Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+        assert_eq!(report["rounds"]["measured"], compiled.program.predicted_rounds());
+        assert_eq!(report["payload_bytes"]["measured"], serde_json::json!(compiled.program.predicted_bytes()));
+        assert_eq!(
+            (&report["samples"], &report["batch"]),
+            (&4.into(), &batch.parse::<u32>().expect("a number").into())
+        );
+    }
+}
+
+/// A slow network costs at least half a round trip a round, and changes no result.
+#[test]
+fn measurements_over_a_slow_network() {
+    let dir = Dir::new();
+    let compiled = dir.compile("digits_mlp", &testdata("digits_mlp.tflite"));
+    let mut command = qnnvm();
+    command.arg("bench").arg(dir.file("digits_mlp.mpcb")).arg("-w").arg(dir.file("digits_mlp.mpcw"));
+    command.args(["--runs", "2", "--warmup", "1", "--json", "--net", "loopback", "--net", "rtt=4ms,bw=1gbit"]);
+    let out = command.output().expect("it runs");
+    assert_eq!(out.status.code(), Some(0), "{}", error_text(&out));
+    let rows: Vec<Value> =
+        String::from_utf8_lossy(&out.stdout).lines().map(|l| serde_json::from_str(l).expect("a JSON object")).collect();
+    assert_eq!(rows.len(), 2);
+    for row in &rows {
+        assert_eq!(row["rounds"], compiled.program.predicted_rounds());
+        assert_eq!(row["payload_bytes"], serde_json::json!(compiled.program.predicted_bytes()));
+        assert_eq!(row["runs"], 2);
+    }
+    let fastest = rows[1]["seconds"][1].as_f64().expect("seconds");
+    assert!(fastest >= f64::from(compiled.program.predicted_rounds()) * 0.002, "{fastest} s");
+    let bad = qnnvm().args(["bench", "x.mpcb", "-w", "x.mpcw", "--net", "fast"]).output().expect("it runs");
+    assert_ne!(bad.status.code(), Some(0));
+}

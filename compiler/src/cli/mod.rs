@@ -197,6 +197,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print completions for a shell
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
     /// Say more about an error code, or about `security` or `rounds`
     Explain {
         /// `Qnnnn`, `security` or `rounds`
@@ -221,6 +228,16 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         (Some(Command::Compare(args)), _) => compare::compare(&args),
         (Some(Command::Report { program, run, output }), _) => report::report(&program, run.as_deref(), &output),
         (Some(Command::Ops { json }), _) => explain::operators(json),
+        (Some(Command::Completions { shell }), _) => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "qnnc", &mut text);
+            print(&String::from_utf8_lossy(&text)).map(|()| 0)
+        }
+        (Some(Command::Man), _) => {
+            let mut text = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut text).map_err(|e| Failure::write("stdout", &e))?;
+            print(&String::from_utf8_lossy(&text)).map(|()| 0)
+        }
         (Some(Command::Explain { topic }), _) => explain::explain(&topic),
         (None, Some(args)) => compile::compile(&args),
         (None, None) => Err(Failure::usage("no model and no command", "`qnnc --help` lists both")),

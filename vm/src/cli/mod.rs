@@ -81,6 +81,13 @@ enum Command {
     },
     /// Lists the protocols of this build
     Protocols,
+    /// Prints completions for a shell
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page
+    Man,
 }
 
 /// What one party and the launcher have in common.
@@ -199,6 +206,13 @@ pub fn main() -> ExitCode {
             println!("rep3  3        semi-honest  at most 1  no");
             Ok(())
         }
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "qnnvm", &mut std::io::stdout());
+            Ok(())
+        }
+        Some(Command::Man) => clap_mangen::Man::new(Cli::command())
+            .render(&mut std::io::stdout())
+            .map_err(|e| Failure::new(Failure::CONFIG, format!("standard output: {e}"))),
         None => match PartyArgs::from_arg_matches(&matches) {
             Ok(args) => party::run(&args),
             Err(_) => Cli::command()
