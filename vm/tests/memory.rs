@@ -37,6 +37,33 @@ fn recorded_models() {
     }
 }
 
+/// Models with branches, recurrent layers unrolled, several inputs and outputs, or state that comes back as an input.
+#[test]
+fn recorded_models_of_other_shapes() {
+    let Some(dir) = models() else { return };
+    for name in [
+        "digits_inception",
+        "digits_lstm",
+        "digits_unet",
+        "digits_mobile",
+        "split_concat",
+        "rnnoise_gru",
+        "hps_presence",
+    ] {
+        let c = build_by(&dir.join(format!("{name}.tflite")), Route::Dealer);
+        let read =
+            |kind: &str| compiler::npy::read_npz(dir.join(format!("{name}.{kind}.npz"))).expect("recorded samples");
+        let (given, recorded) = (read("inputs"), read("reference"));
+        let get = |arrays: &std::collections::BTreeMap<String, compiler::npy::Array>, side: &str, i: usize, count| {
+            let key = |j: usize| if j == 0 { format!("{side}_{i}") } else { format!("{side}_{i}_{j}") };
+            (0..count).map(|j| common::ints(&arrays[&key(j)])).collect::<Vec<_>>()
+        };
+        let face = &c.program.interface;
+        let sample = |i| (get(&given, "input", i, face.inputs.len()), get(&recorded, "output", i, face.outputs.len()));
+        common::check_all(&c, &[sample(0), sample(1)], name);
+    }
+}
+
 /// Every conformance case that compiles, first four samples, all parties in memory.
 #[test]
 fn conformance() {
