@@ -257,6 +257,7 @@ fn conformance_cases_are_imported() {
     }
     println!("{counts:?}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(counts["imported"] >= 941, "{counts:?}");
 }
 
 /// A small generator of numbers, the same on every machine.

@@ -12,17 +12,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// Processes of one machine.
+    /// Processes of one machine, in round numbers.
     pub const LOOPBACK: Network = Network { rtt: Duration::from_micros(60), bits_per_second: 20e9 };
     /// One room.
     pub const LAN: Network = Network { rtt: Duration::from_micros(200), bits_per_second: 10e9 };
     /// Two cities.
     pub const WAN: Network = Network { rtt: Duration::from_millis(40), bits_per_second: 100e6 };
-
-    /// Seconds that `rounds` exchanges and `bytes` in one direction take, nothing overlapping.
-    pub fn seconds(&self, rounds: u32, bytes: u64) -> f64 {
-        f64::from(rounds) * self.rtt.as_secs_f64() / 2.0 + bytes as f64 * 8.0 / self.bits_per_second
-    }
 }
 
 const FORM: &str = "a network is `loopback`, `lan`, `wan`, or as in `rtt=40ms,bw=100mbit`";
@@ -89,7 +84,5 @@ mod tests {
         {
             assert!(read(bad).is_err(), "{bad}");
         }
-        let slow = read("rtt=100ms,bw=8mbit").expect("reads");
-        assert!((slow.seconds(10, 1_000_000) - 1.5).abs() < 1e-9);
     }
 }
