@@ -98,7 +98,7 @@ impl Constants {
     /// The same function with a larger shift: numerator and denominator times `2^(s-self.s)`, so nothing to prove again.
     pub fn with_shift(&self, s: u32) -> Result<Constants, StaircaseError> {
         let by = s.saturating_sub(self.s).min(MAX_SHIFT + 1);
-        let wide = Wide {
+        let wide = Numbers {
             m: i128::from(self.m) << by,
             s: self.s + by,
             above: i128::from(self.b_above) << by,
@@ -151,13 +151,13 @@ pub fn fit_thresholds(
 /// `y = [a >= 0]` for `|a| <= bound`, with a shift chosen by the caller: the comparison of a dead channel.
 pub fn sign(s: u32, bound: i64) -> Result<Constants, StaircaseError> {
     check_range(-bound, bound)?;
-    let wide = Wide { m: 1, s, above: 1 << s.min(MAX_SHIFT + 1), below: 1 << s.min(MAX_SHIFT + 1) };
+    let wide = Numbers { m: 1, s, above: 1 << s.min(MAX_SHIFT + 1), below: 1 << s.min(MAX_SHIFT + 1) };
     let mut found = wide.words(0, 1, 0, -bound, bound)?;
     found.checked = prove(&found, &Thresholds { lo: 0, at: vec![0] }, |a| (a >= 0).into())?;
     Ok(found)
 }
 
-fn check_range(from: i64, to: i64) -> Result<(), StaircaseError> {
+pub(super) fn check_range(from: i64, to: i64) -> Result<(), StaircaseError> {
     if from > to || from <= -REACH || to >= REACH {
         return Err(StaircaseError::Range { from, to });
     }
@@ -165,17 +165,17 @@ fn check_range(from: i64, to: i64) -> Result<(), StaircaseError> {
 }
 
 /// Constants before the word check.
-struct Wide {
-    m: i128,
-    s: u32,
-    above: i128,
-    below: i128,
+pub(super) struct Numbers {
+    pub m: i128,
+    pub s: u32,
+    pub above: i128,
+    pub below: i128,
 }
 
-impl Wide {
+impl Numbers {
     /// Conditions of the 64-bit evaluation: `0 < m < 2^31`, `s <= 60`, `|b| < 2^61`, `|m·a + b| < 2^62`.
-    fn words(self, lo: i32, hi: i32, split: i32, from: i64, to: i64) -> Result<Constants, StaircaseError> {
-        let Wide { m, s, above, below } = self;
+    pub(super) fn words(self, lo: i32, hi: i32, split: i32, from: i64, to: i64) -> Result<Constants, StaircaseError> {
+        let Numbers { m, s, above, below } = self;
         for b in [above, below] {
             let reach = m * i128::from(from.abs().max(to.abs())) + b.abs();
             if !(1..1 << 31).contains(&m) || s > MAX_SHIFT || b.abs() >= 1 << 61 || reach >= 1 << 62 {
@@ -235,7 +235,7 @@ fn search(thresholds: &Thresholds, split: i32, from: i64, to: i64) -> Result<Con
         && let Some(b) = whole.offset(m, s)
     {
         let b = absolute(b, m, s);
-        match (Wide { m, s, above: b, below: b }).words(lo, hi, lo, from, to) {
+        match (Numbers { m, s, above: b, below: b }).words(lo, hi, lo, from, to) {
             Err(words) => refusal = words,
             found => return found,
         }
@@ -248,7 +248,7 @@ fn search(thresholds: &Thresholds, split: i32, from: i64, to: i64) -> Result<Con
     let both = below.slopes().zip(above.slopes()).and_then(|(x, y)| x.and(y));
     let Some((m, s)) = both.and_then(smallest) else { return Err(refusal) };
     let (Some(b_below), Some(b_above)) = (below.offset(m, s), above.offset(m, s)) else { return Err(refusal) };
-    let wide = Wide { m, s, above: absolute(b_above, m, s), below: absolute(b_below, m, s) };
+    let wide = Numbers { m, s, above: absolute(b_above, m, s), below: absolute(b_below, m, s) };
     wide.words(lo, hi, split, from, to)
 }
 

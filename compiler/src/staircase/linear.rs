@@ -6,7 +6,8 @@
 //! `bias - P < T <= bias + P`, which are 2P consecutive integers. Neighbours at least 2P apart are never both in doubt
 //! (*dead*): the owner of the weights supplies the value `k` below the threshold in doubt and `b'`, and
 //! `y = k + [p + b' >= 0]`. Moved biases, `k` and `b'` are secret and nothing public depends on them.
-use super::affine::{Constants, Fit, fit};
+use super::affine::{Constants, Fit};
+use super::exact::best_fit;
 use super::proof::ProofError;
 use super::rule::{Rule, Staircase, Thresholds};
 use super::{REACH, StaircaseError};
@@ -62,7 +63,7 @@ pub fn linear_channel(products: i64, rule: Rule, out: Output, max_acc: i64) -> R
     let needed = i128::from(threshold) + 2 * i128::from(products) + 1;
     let not_live = if needed <= i128::from(max_acc.min(REACH - 1)) {
         let acc_bound = needed as i64;
-        match fit(&staircase, -acc_bound, acc_bound) {
+        match best_fit(&staircase, -acc_bound, acc_bound) {
             Ok(Fit::Constant(y)) => return Ok(constant(y, products, staircase)),
             Ok(Fit::Affine(found)) => {
                 let (kind, checked) = (ChannelKind::Live(found), found.checked());
