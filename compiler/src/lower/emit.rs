@@ -3,7 +3,8 @@ use super::builder::Builder;
 use super::choose::Unary;
 use super::groups::Costs;
 use super::masked::Opened;
-use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
+use super::formulas::{Class, Formulas};
+use super::plan::{LinearPlan, Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
 use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Reveal, Route, dealer, maximum, shape32, softmax, table, top};
 use crate::qgraph::{Graph, Kind, Linear, Op as QOp, TensorId, Window};
@@ -22,7 +23,7 @@ pub fn window(w: &Window, out: &[usize]) -> ir::Window {
 }
 
 /// An operand of an element-wise op.
-enum Operand {
+pub(super) enum Operand {
     Shared(Value),
     /// Shape and centred integers.
     Public(Vec<u32>, Vec<i64>),
@@ -36,7 +37,7 @@ pub(super) struct Emitter<'a> {
     /// Centred sharing of each tensor, or stored integers at the receiver where opened.
     values: Vec<Option<Value>>,
     logits: bool,
-    route: Route,
+    pub(super) route: Route,
     /// Rotation of each part with roles of its own, 0 where there is none.
     rotations: &'a [u8],
     parts: Vec<usize>,
@@ -168,7 +169,9 @@ impl Emitter<'_> {
         let rows = self.b.ty(x).len() as u32 / n;
         let x = self.b.reshape(x, &[rows, n]);
         let rot = self.rot();
-        let places = top::open_places(&mut self.b, x, t.dtype.range().0 - zero_point(t), count, rot);
+        let (lo, hi) = t.dtype.range();
+        let bits = super::formulas::bits_for(hi - lo);
+        let places = top::open_places(&mut self.b, x, lo - zero_point(t), bits, count, rot);
         self.b.reshape(places, &shape)
     }
 
@@ -195,7 +198,7 @@ impl Emitter<'_> {
     }
 
     /// Begins a part with roles of its own.
-    fn rot(&mut self) -> u8 {
+    pub(super) fn rot(&mut self) -> u8 {
         self.parts.push(self.b.insts.len());
         self.rotations.get(self.parts.len() - 1).copied().unwrap_or(0)
     }
@@ -207,7 +210,7 @@ impl Emitter<'_> {
         self.b.one(Op::Weight { index })
     }
 
-    fn shared_weight(&mut self, shape: &[u32], data: Vec<i32>, bits: u8) -> Value {
+    pub(super) fn shared_weight(&mut self, shape: &[u32], data: Vec<i32>, bits: u8) -> Value {
         let x = self.weight(shape, data);
         self.b.one(Op::Reshare { x, bits })
     }
@@ -312,8 +315,12 @@ impl Emitter<'_> {
                 let sum = self.sum(op, *m, formulas.n)?;
                 Ok(self.finish(op, Source::Shared(sum), formulas, None))
             }
-            (Kind::Mul { .. }, Plan::Mul { formulas }) => {
-                let product = self.product(op, formulas.n)?;
+            (Kind::Add { .. } | Kind::Sub { .. }, Plan::FineSum(p)) => self.fine_sum(op, p),
+            (Kind::Mul { .. }, Plan::Mul { middle, formulas }) => {
+                let product = match self.product(op, formulas.n)? {
+                    Source::Sum(x) => Source::Sum(self.b.add_scalar(x, -middle)),
+                    Source::Shared(x) => Source::Shared(self.b.add_scalar(x, -middle)),
+                };
                 Ok(self.finish(op, product, formulas, None))
             }
             (Kind::Extremum { largest }, Plan::Extremum) => {
@@ -425,9 +432,9 @@ impl Emitter<'_> {
             })
             .collect::<Result<_, _>>()?;
         let (n, channels) = (p.formulas.n, placed.len() as u32);
-        let everyone = self.b.all();
-        let bias = self.shared_weight(&[channels], placed.iter().map(|b| b.bias as i32).collect(), n);
-        let bias = self.b.one(Op::AsSum { x: bias, at: everyone, bits: n });
+        let most = p.channels.iter().map(|c| c.bias_hi.max(-c.bias_lo)).max().unwrap_or(0);
+        let all: Vec<i64> = placed.iter().map(|b| b.bias).collect();
+        let bias = self.biases(&all, most, n);
         let acc = self.b.one(Op::Add { a: products, b: bias });
         let y = self.finish(op, Source::Sum(acc), &p.formulas, None);
         let dead = |c: &crate::staircase::Channel| matches!(c.kind, crate::staircase::ChannelKind::Dead);
@@ -472,7 +479,7 @@ impl Emitter<'_> {
     }
 
     /// An operand of a two-operand op in a ring of `n` bits: shared, or the centred integers of a constant.
-    fn operand(&mut self, op: &QOp, i: usize, n: u8) -> Result<Operand, LowerError> {
+    pub(super) fn operand(&mut self, op: &QOp, i: usize, n: u8) -> Result<Operand, LowerError> {
         let id = op.inputs[i];
         let t = self.g.tensor(id);
         if let (None, Some(stored)) = (self.values[id.index()], &t.constant) {
@@ -484,7 +491,7 @@ impl Emitter<'_> {
     }
 
     /// Repeated to the shape of the result.
-    fn whole(&mut self, op: &QOp, x: Value) -> Value {
+    pub(super) fn whole(&mut self, op: &QOp, x: Value) -> Value {
         let out = shape32(&self.g.tensor(op.output).shape);
         match self.b.ty(x).shape == out {
             true => x,

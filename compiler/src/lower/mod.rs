@@ -10,6 +10,7 @@ pub mod compare;
 mod cost;
 pub mod dealer;
 mod emit;
+pub(crate) mod formulas;
 mod groups;
 mod masked;
 pub mod maximum;
@@ -22,6 +23,7 @@ mod softmax;
 mod softmax_table;
 pub mod table;
 mod top;
+mod wide;
 
 use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;

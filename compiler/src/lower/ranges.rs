@@ -52,9 +52,3 @@ pub fn ring(g: &Graph, id: TensorId, range: (i64, i64)) -> u8 {
     let largest = lo.unsigned_abs().max(hi.unsigned_abs());
     (66 - largest.leading_zeros() as u8).min(64)
 }
-
-/// Whether every tensor of an operator has 8 bits, or it computes with wider ones.
-pub fn lowers(g: &Graph, op: &Op) -> bool {
-    let byte = |t: &TensorId| matches!(g.tensor(*t).dtype, DType::I8 | DType::U8);
-    op.inputs.iter().chain([&op.output]).all(byte) || matches!(op.kind, Kind::Reshape | Kind::Move { .. })
-}

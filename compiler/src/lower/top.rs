@@ -9,23 +9,23 @@
 use super::builder::Builder;
 use super::masked::Opened;
 use super::maximum::negative;
-use super::{BYTE_RING, DATA_OWNER};
+use super::DATA_OWNER;
 use ir::infer::roles;
 use ir::{Amounts, Holders, Op, Strided, Value};
 
-/// Opens to the receiver the places of the `count` largest entries of each row of a sharing `[rows n]` of bytes that are
-/// `least` or more, as `[rows count]`.
-pub fn open_places(b: &mut Builder, x: Value, least: i64, count: u32, rot: u8) -> Value {
+/// Opens to the receiver the places of the `count` largest entries of each row of a sharing `[rows n]` of numbers that are
+/// `least` or more and differ by less than `2^bits`, as `[rows count]`.
+pub fn open_places(b: &mut Builder, x: Value, least: i64, bits: u8, count: u32, rot: u8) -> Value {
     let [rows, n] = [0, 1].map(|i| b.ty(x).shape[i]);
     let place_bits = (32 - (n - 1).leading_zeros()).max(1) as u8;
-    let x = b.cast(x, BYTE_RING);
+    let x = b.cast(x, bits + 2);
     let x = b.add_scalar(x, -least);
     let x = b.one(Op::Raise { x, by: place_bits });
-    let x = b.cast(x, place_bits + 9);
+    let x = b.cast(x, place_bits + bits + 1);
     let places = b.constant(&[n], (0..n).rev().map(i64::from).collect());
     let keys = b.one(Op::AddP { x, p: places });
     let keys = b.reshape(keys, &[rows, 1, n]);
-    let sorted = largest(b, keys, count.next_power_of_two(), place_bits + 8, rot);
+    let sorted = largest(b, keys, count.next_power_of_two(), place_bits + bits, rot);
     let [first, _] = part(b, sorted, 1, count);
     let low = b.cast(first, place_bits);
     let opened = b.one(Op::Open { x: low, to: Holders::one(DATA_OWNER) });
