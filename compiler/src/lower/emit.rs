@@ -36,7 +36,7 @@ pub(super) struct Emitter<'a> {
     /// Centred sharing of each tensor, or stored integers at the receiver where opened.
     values: Vec<Option<Value>>,
     logits: bool,
-    route: Route,
+    pub(super) route: Route,
     /// Rotation of each part with roles of its own, 0 where there is none.
     rotations: &'a [u8],
     parts: Vec<usize>,
@@ -172,6 +172,16 @@ impl Emitter<'_> {
         self.b.reshape(places, &shape)
     }
 
+    /// Ring of a tensor.
+    pub(super) fn ring(&self, id: TensorId) -> u8 {
+        self.plans.rings[id.index()]
+    }
+
+    /// Smallest and largest centred value of a tensor.
+    pub(super) fn range(&self, id: TensorId) -> (i64, i64) {
+        super::ranges::centred(self.g, id, self.plans.stored[id.index()])
+    }
+
     /// A sharing of an operand.
     pub(super) fn input(&mut self, op: &QOp, i: usize) -> Result<Value, LowerError> {
         self.tensor(op.inputs[i]).ok_or_else(|| LowerError::Unsupported {
@@ -195,7 +205,7 @@ impl Emitter<'_> {
     }
 
     /// Begins a part with roles of its own.
-    fn rot(&mut self) -> u8 {
+    pub(super) fn rot(&mut self) -> u8 {
         self.parts.push(self.b.insts.len());
         self.rotations.get(self.parts.len() - 1).copied().unwrap_or(0)
     }
@@ -257,7 +267,7 @@ impl Emitter<'_> {
     }
 
     /// A function of each element of a centred sharing.
-    fn unary(&mut self, op: &QOp, x: Value, how: &Unary) -> Value {
+    pub(super) fn unary(&mut self, op: &QOp, x: Value, how: &Unary) -> Value {
         let k = self.plans.rings[op.output.index()];
         match how {
             Unary::Same => self.b.cast(x, k),
@@ -320,7 +330,7 @@ impl Emitter<'_> {
                 let ring = self.plans.rings[op.output.index()];
                 let sides = [self.stored(op, 0, ring)?, self.stored(op, 1, ring)?];
                 let rot = self.rot();
-                let most = maximum::maximum(&mut self.b, sides[0], sides[1], self.route, rot);
+                let most = maximum::maximum(&mut self.b, sides[0], sides[1], maximum::BYTES, self.route, rot);
                 let y = if *largest {
                     most
                 } else {
@@ -386,6 +396,8 @@ impl Emitter<'_> {
                 let rule = SoftmaxRule { m: multiplier.m, e: multiplier.e, dmin: *dmin, lo: *lo, bits: *bits };
                 Ok(self.b.one(Op::SoftmaxH { x: logits, rule }))
             }
+            (_, Plan::Choice(choice)) => self.choice(op, choice),
+            (Kind::MatMul { .. }, Plan::MatMul { formulas }) => self.mat_mul(op, formulas),
             (Kind::Reshape, Plan::Finish) => Ok(self.b.reshape(x?, &out32)),
             (Kind::Quantize { input_zero_point, out: o, .. }, Plan::Finish) => {
                 let x = x?;
@@ -484,7 +496,7 @@ impl Emitter<'_> {
     }
 
     /// Repeated to the shape of the result.
-    fn whole(&mut self, op: &QOp, x: Value) -> Value {
+    pub(super) fn whole(&mut self, op: &QOp, x: Value) -> Value {
         let out = shape32(&self.g.tensor(op.output).shape);
         match self.b.ty(x).shape == out {
             true => x,
@@ -553,7 +565,7 @@ impl Emitter<'_> {
             }
         }
         let rot = self.rot();
-        let most = maximum::largest(&mut self.b, parts, self.route, rot);
+        let most = maximum::largest(&mut self.b, parts, maximum::BYTES, self.route, rot);
         let y = self.b.add_scalar(most, least);
         self.b.cast(y, ring)
     }

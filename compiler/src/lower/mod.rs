@@ -5,6 +5,7 @@
 //! the first so that ring widths are known, then the instructions are emitted in order.
 mod balance;
 pub mod builder;
+mod choice;
 mod choose;
 pub mod compare;
 mod cost;
@@ -12,6 +13,7 @@ pub mod dealer;
 mod emit;
 mod groups;
 mod masked;
+mod matmul;
 pub mod maximum;
 mod movement;
 pub(crate) mod plan;

@@ -1,4 +1,5 @@
 //! What each operator becomes: proved constants, accumulator widths, ring of each tensor. Looks at no weight.
+use super::choice::Choice;
 use super::choose::{self, Unary};
 use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
 use super::{BYTE_RING, LowerError, Reveal, Route, ranges};
@@ -99,6 +100,12 @@ pub enum Plan {
     Logits,
     /// Inside the computation.
     Softmax(Box<SoftmaxTable>),
+    /// Comparisons and what is built of them.
+    Choice(Box<Choice>),
+    /// Products of two matrices.
+    MatMul {
+        formulas: Formulas,
+    },
     /// On a value that the receiver holds already: moves the zero point.
     Finish,
     /// No output depends on it.
@@ -111,11 +118,12 @@ impl Plan {
         match self {
             Plan::Linear(p) => Some(&p.formulas),
             Plan::Add { formulas, .. } | Plan::Mul { formulas } | Plan::Mean { formulas } => Some(formulas),
+            Plan::MatMul { formulas } => Some(formulas),
             Plan::Average { formulas, .. } => Some(formulas),
             Plan::Interpolate(f) => f.as_ref(),
             Plan::Unary(Unary::Stairs(f)) | Plan::Max(Unary::Stairs(f)) => Some(f),
             Plan::Unary(_) | Plan::Max(_) | Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Move => None,
-            Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => None,
+            Plan::Logits | Plan::Softmax(_) | Plan::Choice(_) | Plan::Finish | Plan::Dead => None,
         }
     }
 }
@@ -127,13 +135,16 @@ pub struct Plans {
     pub rings: Vec<u8>,
     /// Smallest ring that holds each tensor.
     pub least: Vec<u8>,
+    /// Smallest and largest stored integer of each tensor.
+    pub stored: Vec<(i64, i64)>,
     /// Thresholds proved.
     pub thresholds: u64,
     /// Whether the receiver holds the tensor in the clear.
     pub opened: Vec<bool>,
 }
 
-fn bits_for(bound: i64) -> u8 {
+/// Bits of a bound's magnitude.
+pub(super) fn bits_for(bound: i64) -> u8 {
     (64 - bound.unsigned_abs().leading_zeros()) as u8
 }
 
@@ -216,7 +227,7 @@ impl Class {
 }
 
 impl Formulas {
-    fn new(classes: Vec<Class>, base: i64, bound: i64) -> Formulas {
+    pub(super) fn new(classes: Vec<Class>, base: i64, bound: i64) -> Formulas {
         let furthest = classes.iter().flat_map(|c| c.thresholds()).map(i64::abs).max().unwrap_or(0);
         let n = (bits_for(bound) + 2).max(bits_for(bound + furthest + 1) + 1).max(4);
         let width = classes.iter().map(|c| c.s).max().unwrap_or(1).max(1) as u8;
@@ -272,9 +283,9 @@ fn window_taps(w: &Window) -> i64 {
     (w.kernel[0] * w.kernel[1]) as i64
 }
 
-struct Planner<'a> {
-    g: &'a Graph,
-    route: Route,
+pub(super) struct Planner<'a> {
+    pub(super) g: &'a Graph,
+    pub(super) route: Route,
     reveal: Reveal,
     thresholds: u64,
     /// Smallest and largest stored integer of each tensor.
@@ -283,7 +294,7 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     /// Smallest and largest centred value of a tensor.
-    fn centred(&self, id: TensorId) -> (i64, i64) {
+    pub(super) fn centred(&self, id: TensorId) -> (i64, i64) {
         ranges::centred(self.g, id, self.stored[id.index()])
     }
 
@@ -291,11 +302,11 @@ impl Planner<'_> {
         LowerError::Constants { index: op.index, name: op.name, channel, source }
     }
 
-    fn no_multiplier(&self, op: &Op, channel: usize) -> LowerError {
+    pub(super) fn no_multiplier(&self, op: &Op, channel: usize) -> LowerError {
         LowerError::Model(format!("operator {}: channel {channel} has no multiplier", op.index))
     }
 
-    fn fits(&self, op: &Op, f: Formulas) -> Result<Formulas, LowerError> {
+    pub(super) fn fits(&self, op: &Op, f: Formulas) -> Result<Formulas, LowerError> {
         if f.n > 32 {
             let reason = format!("the accumulator needs a ring of {} bits, this version computes in up to 32", f.n);
             return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
@@ -335,7 +346,7 @@ impl Planner<'_> {
     }
 
     /// One staircase for all elements, on `from..=to`.
-    fn single(
+    pub(super) fn single(
         &mut self,
         op: &Op,
         found: Result<Fit, StaircaseError>,
@@ -486,17 +497,19 @@ impl Planner<'_> {
                 let (from, to) = (unit * from, unit * to);
                 Ok(Plan::Interpolate(Some(self.single(op, fit(&staircase, from, to), from, to)?)))
             }
+            Kind::MatMul { rescale, out, .. } => self.mat_mul(op, rescale, *out),
+            Kind::ReduceExtremum { axes, .. } => Ok(Plan::Choice(Box::new(self.extremum(op, axes, ring)))),
+            Kind::Compare { relation, left_shift, operands } => {
+                Ok(Plan::Choice(Box::new(self.relation(op, *relation, *left_shift, operands))))
+            }
+            Kind::Select => Ok(Plan::Choice(Box::new(Choice::Select))),
+            Kind::Top { axis, indices, .. } => Ok(Plan::Choice(Box::new(self.top(op, *axis, *indices, ring)?))),
             Kind::Softmax16 { .. }
             | Kind::LogSoftmax { .. }
             | Kind::L2Normalize { .. }
-            | Kind::MatMul { .. }
             | Kind::Div { .. }
             | Kind::FloorDiv { .. }
-            | Kind::Compare { .. }
-            | Kind::Select
-            | Kind::ReduceExtremum { .. }
-            | Kind::ReduceProduct { .. }
-            | Kind::Top { .. } => Err(LowerError::Unsupported {
+            | Kind::ReduceProduct { .. } => Err(LowerError::Unsupported {
                 index: op.index,
                 name: op.name,
                 reason: "this version computes it in `simulate` only".into(),
@@ -602,7 +615,8 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
         let need = match &ops[i] {
             Plan::Linear(p) => p.formulas.n,
             Plan::Add { formulas, .. } | Plan::Average { formulas, .. } | Plan::Mean { formulas } => formulas.n,
-            Plan::Mul { formulas } | Plan::Interpolate(Some(formulas)) => formulas.n,
+            Plan::Mul { formulas } | Plan::Interpolate(Some(formulas)) | Plan::MatMul { formulas } => formulas.n,
+            Plan::Choice(choice) => choice.ring(out),
             Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),
             Plan::Interpolate(None) | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum => out,
             Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => BYTE_RING,
@@ -615,7 +629,8 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
     for t in &g.inputs {
         rings[t.index()] = rings[t.index()].max(least[t.index()]);
     }
-    Ok(Plans { ops, rings, least, thresholds: planner.thresholds, opened })
+    let thresholds = planner.thresholds;
+    Ok(Plans { ops, rings, least, stored, thresholds, opened })
 }
 
 /// An operator after the softmax, on a value that the receiver holds.
