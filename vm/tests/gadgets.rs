@@ -85,7 +85,7 @@ fn signs_of_every_pair_of_operands() {
         let d = operands(b, x, &v, 9);
         let nothing = b.scalar(0);
         let zero = b.one(Op::MulP { x: d, p: nothing });
-        maximum::maximum(b, d, zero, Route::Dealer, 0)
+        maximum::maximum(b, d, zero, maximum::BYTES, Route::Dealer, 0)
     });
     let minus: Vec<i64> = u.iter().map(|u| -u).collect();
     let difference = |(u, v): (&i64, &i64)| (v - u + 256).rem_euclid(512) - 256;
@@ -127,7 +127,7 @@ fn gadgets_cost_what_the_baseline_says() {
         for (route, by) in [(Route::Dealer, "dealer"), (Route::Boolean, "boolean")] {
             line(
                 &format!("maximum in {k} by {by}"),
-                of(k, k, Box::new(move |b, x| maximum::maximum(b, x, x, route, 0))),
+                of(k, k, Box::new(move |b, x| maximum::maximum(b, x, x, maximum::BYTES, route, 0))),
             );
         }
     }

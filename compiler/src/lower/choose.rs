@@ -68,7 +68,7 @@ pub fn unary(from: i64, to: i64, f: impl Fn(i64) -> i64, stairs: Option<Formulas
 pub fn after_maximum(from: i64, to: i64, count: usize, k: u8, route: Route) -> Unary {
     let of = |ring: u8, gadget: &dyn Fn(&mut Builder, Value)| cost::of_gadget(&REP3, ring, |b, x| gadget(b, x));
     let all = |ring: u8| {
-        let one = of(ring, &|b, x| _ = maximum::maximum(b, x, x, route, 0));
+        let one = of(ring, &|b, x| _ = maximum::maximum(b, x, x, maximum::BYTES, route, 0));
         one.bits * (count as u64 - 1)
     };
     let same = entries(from, to, |x| x);

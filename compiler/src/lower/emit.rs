@@ -169,10 +169,25 @@ impl Emitter<'_> {
         let rows = self.b.ty(x).len() as u32 / n;
         let x = self.b.reshape(x, &[rows, n]);
         let rot = self.rot();
-        let (lo, hi) = t.dtype.range();
-        let bits = super::formulas::bits_for(hi - lo);
-        let places = top::open_places(&mut self.b, x, lo - zero_point(t), bits, count, rot);
+        let (least, m) = (t.dtype.range().0 - zero_point(t), self.bits(id));
+        let places = top::open_places(&mut self.b, x, least, m, count, rot);
         self.b.reshape(places, &shape)
+    }
+
+    /// Bits of the stored type of a tensor: two values differ by less than 2 to that.
+    fn bits(&self, id: TensorId) -> u8 {
+        let (lo, hi) = self.g.tensor(id).dtype.range();
+        super::formulas::bits_for(hi - lo)
+    }
+
+    /// Ring of a tensor.
+    pub(super) fn ring(&self, id: TensorId) -> u8 {
+        self.plans.rings[id.index()]
+    }
+
+    /// Smallest and largest centred value of a tensor.
+    pub(super) fn range(&self, id: TensorId) -> (i64, i64) {
+        super::ranges::centred(self.g, id, self.plans.stored[id.index()])
     }
 
     /// A sharing of an operand.
@@ -260,7 +275,7 @@ impl Emitter<'_> {
     }
 
     /// A function of each element of a centred sharing.
-    fn unary(&mut self, op: &QOp, x: Value, how: &Unary) -> Value {
+    pub(super) fn unary(&mut self, op: &QOp, x: Value, how: &Unary) -> Value {
         let k = self.plans.rings[op.output.index()];
         match how {
             Unary::Same => self.b.cast(x, k),
@@ -326,8 +341,8 @@ impl Emitter<'_> {
             (Kind::Extremum { largest }, Plan::Extremum) => {
                 let ring = self.plans.rings[op.output.index()];
                 let sides = [self.stored(op, 0, ring)?, self.stored(op, 1, ring)?];
-                let rot = self.rot();
-                let most = maximum::maximum(&mut self.b, sides[0], sides[1], self.route, rot);
+                let (rot, m) = (self.rot(), self.bits(op.output));
+                let most = maximum::maximum(&mut self.b, sides[0], sides[1], m, self.route, rot);
                 let y = if *largest {
                     most
                 } else {
@@ -393,6 +408,8 @@ impl Emitter<'_> {
                 let rule = SoftmaxRule { m: multiplier.m, e: multiplier.e, dmin: *dmin, lo: *lo, bits: *bits };
                 Ok(self.b.one(Op::SoftmaxH { x: logits, rule }))
             }
+            (_, Plan::Choice(choice)) => self.choice(op, choice),
+            (Kind::MatMul { .. }, Plan::MatMul { formulas }) => self.mat_mul(op, formulas),
             (Kind::Reshape, Plan::Finish) => Ok(self.b.reshape(x?, &out32)),
             (Kind::Quantize { input_zero_point, out: o, .. }, Plan::Finish) => {
                 let x = x?;
@@ -559,8 +576,8 @@ impl Emitter<'_> {
                 parts.push(self.b.one(Op::Slice { x, part }));
             }
         }
-        let rot = self.rot();
-        let most = maximum::largest(&mut self.b, parts, self.route, rot);
+        let (rot, m) = (self.rot(), self.bits(op.inputs[0]));
+        let most = maximum::largest(&mut self.b, parts, m, self.route, rot);
         let y = self.b.add_scalar(most, least);
         self.b.cast(y, ring)
     }

@@ -5,6 +5,7 @@
 //! the first so that ring widths are known, then the instructions are emitted in order.
 mod balance;
 pub mod builder;
+mod choice;
 mod choose;
 pub mod compare;
 mod cost;
@@ -13,6 +14,7 @@ mod emit;
 pub(crate) mod formulas;
 mod groups;
 mod masked;
+mod matmul;
 pub mod maximum;
 mod movement;
 pub(crate) mod plan;
@@ -185,6 +187,9 @@ fn revealed(g: &Graph, id: TensorId, reveal: Reveal) -> TensorId {
 fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, LowerError> {
     let whole = port(g, id);
     let (row, rows) = whole.shape.split_last().ok_or_else(|| LowerError::Model("an output has no axis".into()))?;
+    if g.tensor(id).dtype == DType::I64 {
+        return Err(LowerError::Model("places of 64-bit numbers are not compared; end the model with int32".into()));
+    }
     if count > *row {
         let name = ir::text::escape(&whole.name);
         return Err(LowerError::Model(format!("output {name} has {row} entries, {count} places are asked for")));

@@ -1,4 +1,5 @@
 //! What each operator becomes: proved constants, accumulator widths, ring of each tensor. Looks at no weight.
+use super::choice::Choice;
 use super::choose::{self, Unary};
 use super::formulas::{Class, ClassKind, Formulas};
 use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
@@ -60,6 +61,12 @@ pub enum Plan {
     Logits,
     /// Inside the computation.
     Softmax(Box<SoftmaxTable>),
+    /// Comparisons and what is built of them.
+    Choice(Box<Choice>),
+    /// Products of two matrices.
+    MatMul {
+        formulas: Formulas,
+    },
     /// On a value that the receiver holds already: moves the zero point.
     Finish,
     /// No output depends on it.
@@ -73,11 +80,12 @@ impl Plan {
             Plan::Linear(p) => Some(&p.formulas),
             Plan::Add { formulas, .. } | Plan::Mul { formulas, .. } | Plan::Mean { formulas } => Some(formulas),
             Plan::FineSum(p) => p.formulas.as_ref(),
+            Plan::MatMul { formulas } => Some(formulas),
             Plan::Average { formulas, .. } => Some(formulas),
             Plan::Interpolate(f) => f.as_ref(),
             Plan::Unary(Unary::Stairs(f)) | Plan::Max(Unary::Stairs(f)) => Some(f),
             Plan::Unary(_) | Plan::Max(_) | Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Move => None,
-            Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => None,
+            Plan::Logits | Plan::Softmax(_) | Plan::Choice(_) | Plan::Finish | Plan::Dead => None,
         }
     }
 }
@@ -89,6 +97,8 @@ pub struct Plans {
     pub rings: Vec<u8>,
     /// Smallest ring that holds each tensor.
     pub least: Vec<u8>,
+    /// Smallest and largest stored integer of each tensor.
+    pub stored: Vec<(i64, i64)>,
     /// Thresholds proved.
     pub thresholds: u64,
     /// Whether the receiver holds the tensor in the clear.
@@ -235,7 +245,7 @@ impl Planner<'_> {
         let y = self.g.tensor(op.output);
         let (from, to) = self.centred(op.inputs[0]);
         let bytes = matches!(x.dtype, DType::I8 | DType::U8 | DType::Bool);
-        if !bytes && matches!(op.kind, Kind::Table { .. } | Kind::MaxPool2d { .. } | Kind::Extremum { .. }) {
+        if !bytes && matches!(op.kind, Kind::Table { .. } | Kind::Compare { .. } | Kind::Top { .. }) {
             let reason = "it has values other than 8-bit ones, which this version computes in `simulate` only".into();
             return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
         }
@@ -254,6 +264,9 @@ impl Planner<'_> {
                 let (least, most) = y.dtype.range();
                 if i64::from(*lo) <= least && i64::from(*hi) >= most {
                     let count = window.kernel[0] * window.kernel[1];
+                    if !choose::is_byte(from, to) {
+                        return Ok(Plan::Max(Unary::Same));
+                    }
                     return Ok(Plan::Max(choose::after_maximum(from, to, count, ring, self.route)));
                 }
                 let z = zero_point(x);
@@ -329,17 +342,19 @@ impl Planner<'_> {
                 let (from, to) = (unit * from, unit * to);
                 Ok(Plan::Interpolate(Some(self.single(op, best_fit(&staircase, from, to), from, to)?)))
             }
+            Kind::MatMul { rescale, out, .. } => self.mat_mul(op, rescale, *out),
+            Kind::ReduceExtremum { axes, .. } => Ok(Plan::Choice(Box::new(self.extremum(op, axes, ring)))),
+            Kind::Compare { relation, left_shift, operands } => {
+                Ok(Plan::Choice(Box::new(self.relation(op, *relation, *left_shift, operands))))
+            }
+            Kind::Select => Ok(Plan::Choice(Box::new(Choice::Select))),
+            Kind::Top { axis, indices, .. } => Ok(Plan::Choice(Box::new(self.top(op, *axis, *indices, ring)?))),
             Kind::Softmax16 { .. }
             | Kind::LogSoftmax { .. }
             | Kind::L2Normalize { .. }
-            | Kind::MatMul { .. }
             | Kind::Div { .. }
             | Kind::FloorDiv { .. }
-            | Kind::Compare { .. }
-            | Kind::Select
-            | Kind::ReduceExtremum { .. }
-            | Kind::ReduceProduct { .. }
-            | Kind::Top { .. } => Err(LowerError::Unsupported {
+            | Kind::ReduceProduct { .. } => Err(LowerError::Unsupported {
                 index: op.index,
                 name: op.name,
                 reason: "this version computes it in `simulate` only".into(),
@@ -444,8 +459,9 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
         let need = match &ops[i] {
             Plan::Linear(p) => p.formulas.n,
             Plan::Add { formulas, .. } | Plan::Average { formulas, .. } | Plan::Mean { formulas } => formulas.n,
-            Plan::Mul { formulas, .. } | Plan::Interpolate(Some(formulas)) => formulas.n,
+            Plan::Mul { formulas, .. } | Plan::Interpolate(Some(formulas)) | Plan::MatMul { formulas } => formulas.n,
             Plan::FineSum(p) => p.ring,
+            Plan::Choice(choice) => choice.ring(out),
             Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),
             Plan::Interpolate(None) | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum => out,
             Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => BYTE_RING,
@@ -458,7 +474,8 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
     for t in &g.inputs {
         rings[t.index()] = rings[t.index()].max(least[t.index()]);
     }
-    Ok(Plans { ops, rings, least, thresholds: planner.thresholds, opened })
+    let thresholds = planner.thresholds;
+    Ok(Plans { ops, rings, least, stored, thresholds, opened })
 }
 
 /// An operator after the softmax, on a value that the receiver holds.

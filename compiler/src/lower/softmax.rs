@@ -26,7 +26,7 @@ use super::maximum;
 use super::softmax_table::{Distance, SoftmaxTable};
 use super::{BYTE_RING, Route, table};
 use ir::infer::roles;
-use ir::{Amounts, Axes, Dims, Holders, Op, Strided, Value};
+use ir::{Axes, Dims, Holders, Op, Value};
 
 /// Bits of a result.
 const RESULT: u8 = 8;
@@ -34,27 +34,6 @@ const RESULT: u8 = 8;
 const TERM: u8 = 20;
 /// Distances that are worked on together; a public constant has one bit for each.
 const GROUP: usize = 63;
-
-/// Largest of each row of a sharing `[rows n]` of numbers that differ by less than 2^8, as `[rows 1]`.
-pub fn row_maximum(b: &mut Builder, x: Value, least: i64, route: Route, rot: u8) -> Value {
-    // From zero on, so that padding is not larger.
-    let mut x = b.add_scalar(x, -least);
-    loop {
-        let [rows, n] = [0, 1].map(|i| b.ty(x).shape[i]);
-        if n == 1 {
-            return b.add_scalar(x, least);
-        }
-        if n % 2 == 1 {
-            x = b.one(Op::Pad { x, amounts: Amounts(vec![0, 0, 0, 1]) });
-        }
-        let mut half = |start: u32| {
-            let part = Strided { start: vec![0, start], size: vec![rows, n.div_ceil(2)], stride: vec![1, 2] };
-            b.one(Op::Slice { x, part })
-        };
-        let (a, c) = (half(0), half(1));
-        x = maximum::maximum(b, a, c, route, rot);
-    }
-}
 
 /// What a group of distances looks like.
 struct Group {
@@ -67,7 +46,7 @@ struct Group {
 pub fn softmax(b: &mut Builder, x: Value, least: i64, t: &SoftmaxTable, route: Route, rot: u8) -> Value {
     let [rows, n] = [0, 1].map(|i| b.ty(x).shape[i]);
     let x = b.cast(x, BYTE_RING);
-    let most = row_maximum(b, x, least, route, rot);
+    let most = maximum::row_largest(b, x, least, maximum::BYTES, route, rot);
     let most = b.one(Op::Expand { x: most, shape: Dims(vec![rows, n]) });
     let distance = b.one(Op::Sub { a: most, b: x });
     let hot = table::onehot(b, distance, rot);
