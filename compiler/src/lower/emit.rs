@@ -6,7 +6,7 @@ use super::masked::Opened;
 use super::formulas::{Class, Formulas};
 use super::plan::{LinearPlan, Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
-use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Reveal, Route, dealer, maximum, shape32, softmax, table, top};
+use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Reveal, Route, dealer, maximum, shape32, softmax, table, table16, top};
 use crate::qgraph::{Graph, Kind, Linear, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
@@ -388,6 +388,10 @@ impl Emitter<'_> {
             (Kind::Quantize { .. } | Kind::Table { .. }, Plan::Unary(how)) => {
                 let x = x?;
                 Ok(self.unary(op, x, how))
+            }
+            (Kind::Table { .. }, Plan::Table16(entries)) => {
+                let (x, k, rot) = (x?, self.ring(op.output), self.rot());
+                Ok(table16::table(&mut self.b, x, entries, k, rot))
             }
             (Kind::Softmax { lo, .. }, Plan::Softmax(table)) => {
                 let (x, k, rot) = (x?, self.plans.rings[op.output.index()], self.rot());

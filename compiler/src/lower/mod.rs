@@ -24,6 +24,7 @@ mod resize;
 mod softmax;
 mod softmax_table;
 pub mod table;
+pub mod table16;
 mod top;
 mod wide;
 

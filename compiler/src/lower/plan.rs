@@ -57,6 +57,8 @@ pub enum Plan {
     Interpolate(Option<Formulas>),
     /// A function of each element.
     Unary(Unary),
+    /// A function of 16 bits: the centred result for each centred operand mod 2^16.
+    Table16(Vec<i64>),
     /// The receiver finishes.
     Logits,
     /// Inside the computation.
@@ -84,7 +86,7 @@ impl Plan {
             Plan::Average { formulas, .. } => Some(formulas),
             Plan::Interpolate(f) => f.as_ref(),
             Plan::Unary(Unary::Stairs(f)) | Plan::Max(Unary::Stairs(f)) => Some(f),
-            Plan::Unary(_) | Plan::Max(_) | Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Move => None,
+            Plan::Unary(_) | Plan::Table16(_) | Plan::Max(_) | Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Move => None,
             Plan::Logits | Plan::Softmax(_) | Plan::Choice(_) | Plan::Finish | Plan::Dead => None,
         }
     }
@@ -245,7 +247,7 @@ impl Planner<'_> {
         let y = self.g.tensor(op.output);
         let (from, to) = self.centred(op.inputs[0]);
         let bytes = matches!(x.dtype, DType::I8 | DType::U8 | DType::Bool);
-        if !bytes && matches!(op.kind, Kind::Table { .. } | Kind::Compare { .. } | Kind::Top { .. }) {
+        if !bytes && matches!(op.kind, Kind::Compare { .. } | Kind::Top { .. }) {
             let reason = "it has values other than 8-bit ones, which this version computes in `simulate` only".into();
             return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
         }
@@ -303,6 +305,9 @@ impl Planner<'_> {
                 let (z_x, z_y) = (zero_point(x), zero_point(y));
                 let least = x.dtype.range().0;
                 let f = |a: i64| i64::from(table[(a + z_x - least) as usize]) - z_y;
+                if !choose::is_byte(from, to) {
+                    return Ok(wide_table(from, to, f));
+                }
                 Ok(Plan::Unary(choose::unary(from, to, f, None, ring, self.route)))
             }
             Kind::Softmax { .. } if self.reveal == Reveal::Logits => Ok(Plan::Logits),
@@ -422,6 +427,16 @@ impl Planner<'_> {
     }
 }
 
+/// A function of centred 16-bit numbers between `from` and `to`.
+fn wide_table(from: i64, to: i64, f: impl Fn(i64) -> i64) -> Plan {
+    if (from..=to).all(|x| f(x) == x) {
+        return Plan::Unary(Unary::Same);
+    }
+    let mut entries = vec![f(from); 1 << 16];
+    (from..=to).for_each(|x| entries[x.rem_euclid(1 << 16) as usize] = f(x));
+    Plan::Table16(entries)
+}
+
 /// Plans every operator of `g`.
 pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError> {
     if !g.states.is_empty() {
@@ -462,6 +477,7 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
             Plan::Mul { formulas, .. } | Plan::Interpolate(Some(formulas)) | Plan::MatMul { formulas } => formulas.n,
             Plan::FineSum(p) => p.ring,
             Plan::Choice(choice) => choice.ring(out),
+            Plan::Table16(_) => 16,
             Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),
             Plan::Interpolate(None) | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum => out,
             Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => BYTE_RING,
