@@ -77,13 +77,7 @@ impl Planner<'_> {
     }
 
     /// Relations of bytes.
-    pub(super) fn relation(
-        &self,
-        op: &QOp,
-        relation: Relation,
-        left_shift: u32,
-        sides: &[AddOperand; 2],
-    ) -> Choice {
+    pub(super) fn relation(&self, op: &QOp, relation: Relation, left_shift: u32, sides: &[AddOperand; 2]) -> Choice {
         let of = |i: usize| (self.centred(op.inputs[i]), &sides[i]);
         let key = |(range, side): ((i64, i64), &AddOperand), to: ((i64, i64), &AddOperand), equal: bool| {
             let f = |x: i64| {
@@ -250,7 +244,7 @@ impl Emitter<'_> {
     }
 
     /// `[rows n]` of a tensor, n over the elements of some axes in order.
-    fn in_rows(&mut self, id: TensorId, x: Value, axes: &[usize]) -> Value {
+    pub(super) fn in_rows(&mut self, id: TensorId, x: Value, axes: &[usize]) -> Value {
         let shape = shape32(&self.g.tensor(id).shape);
         let n: u32 = axes.iter().map(|a| shape[*a]).product();
         let (kept, moved): (Vec<usize>, Vec<usize>) = (0..shape.len()).partition(|a| !axes.contains(a));

@@ -1,13 +1,15 @@
 //! Emits the instructions of planned operators.
 use super::builder::Builder;
 use super::choose::Unary;
+use super::formulas::{Class, Formulas};
 use super::groups::Costs;
 use super::masked::Opened;
-use super::formulas::{Class, Formulas};
-use super::plan::{LinearPlan, Plan, Plans, zero_point};
+use super::plan::{Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
-use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Reveal, Route, dealer, maximum, shape32, softmax, table, table16, top};
-use crate::qgraph::{Graph, Kind, Linear, Op as QOp, TensorId, Window};
+use super::{
+    BYTE_RING, DATA_OWNER, LowerError, Lowered, Reveal, Route, dealer, maximum, shape32, softmax, table, table16, top,
+};
+use crate::qgraph::{Graph, Kind, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
 /// A window with its output size.
@@ -299,14 +301,14 @@ impl Emitter<'_> {
                 let x = self.b.cast(x?, p.formulas.n);
                 let depth = self.b.ty(x).shape[3] / *groups as u32;
                 let shape = [out32[3], w.kernel[0] as u32, w.kernel[1] as u32, depth];
-                let weights = self.linear_weights(&shape, linear, p, 0)?;
+                let weights = self.linear_weights(&shape, linear, p);
                 let y = self.b.one(Op::Conv2dSs { x, w: weights, window: window(w, out), groups: *groups as u32 });
                 self.linear(op, y, linear, p)
             }
             (Kind::DepthwiseConv2d { window: w, linear, .. }, Plan::Linear(p)) => {
                 let x = self.b.cast(x?, p.formulas.n);
                 let shape = [w.kernel[0] as u32, w.kernel[1] as u32, out32[3]];
-                let weights = self.linear_weights(&shape, linear, p, 2)?;
+                let weights = self.linear_weights(&shape, linear, p);
                 let y = self.b.one(Op::DepthwiseSs { x, w: weights, window: window(w, out) });
                 self.linear(op, y, linear, p)
             }
@@ -316,7 +318,7 @@ impl Emitter<'_> {
                 let depth = linear.weights.len() as u32 / channels;
                 let rows = self.b.ty(x).len() as u32 / depth;
                 let x = self.b.reshape(x, &[rows, 1, 1, depth]);
-                let weights = self.linear_weights(&[channels, 1, 1, depth], linear, p, 0)?;
+                let weights = self.linear_weights(&[channels, 1, 1, depth], linear, p);
                 let one = ir::Window { out: [1, 1], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0] };
                 let y = self.b.one(Op::Conv2dSs { x, w: weights, window: one, groups: 1 });
                 let y = self.linear(op, y, linear, p)?;
@@ -389,6 +391,10 @@ impl Emitter<'_> {
                 let x = x?;
                 Ok(self.unary(op, x, how))
             }
+            (Kind::Quantize { .. }, Plan::Folded { fold, bits, then }) => self.folded(op, fold, *bits, then),
+            (Kind::ReduceProduct { axes, .. }, Plan::Product { steps, last }) => {
+                self.reduced_product(op, axes, steps, last)
+            }
             (Kind::Table { .. }, Plan::Table16(entries)) => {
                 let (x, k, rot) = (x?, self.ring(op.output), self.rot());
                 Ok(table16::table(&mut self.b, x, entries, k, rot))
@@ -421,52 +427,6 @@ impl Emitter<'_> {
             }
             _ => unreachable!("the planner made a plan of the operator's kind"),
         }
-    }
-
-    /// Weights in the layer's ring; `axis` is the one of output channels. Constant channels need none: zeros.
-    fn linear_weights(
-        &mut self,
-        shape: &[u32],
-        linear: &Linear,
-        p: &LinearPlan,
-        axis: usize,
-    ) -> Result<Value, LowerError> {
-        let _ = axis;
-        let data = linear.weights.iter().map(|w| i32::from(*w)).collect();
-        Ok(self.shared_weight(shape, data, p.formulas.n))
-    }
-
-    /// Adds the bias, requantizes, and adds the secret base of dead channels.
-    fn linear(&mut self, op: &QOp, products: Value, linear: &Linear, p: &LinearPlan) -> Result<Value, LowerError> {
-        let placed: Vec<crate::staircase::PlacedBias> = p
-            .channels
-            .iter()
-            .zip(&linear.bias)
-            .enumerate()
-            .map(|(c, (channel, bias))| {
-                channel.place_bias(*bias).map_err(|source| LowerError::Constants {
-                    index: op.index,
-                    name: op.name,
-                    channel: c,
-                    source,
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        let (n, channels) = (p.formulas.n, placed.len() as u32);
-        let most = p.channels.iter().map(|c| c.bias_hi.max(-c.bias_lo)).max().unwrap_or(0);
-        let all: Vec<i64> = placed.iter().map(|b| b.bias).collect();
-        let bias = self.biases(&all, most, n);
-        let acc = self.b.one(Op::Add { a: products, b: bias });
-        let y = self.finish(op, Source::Sum(acc), &p.formulas, None);
-        let dead = |c: &crate::staircase::Channel| matches!(c.kind, crate::staircase::ChannelKind::Dead);
-        if !p.channels.iter().any(dead) {
-            return Ok(y);
-        }
-        let k = self.plans.rings[op.output.index()];
-        let base =
-            p.channels.iter().zip(&placed).map(|(c, b)| if dead(c) { b.base - p.formulas.base as i32 } else { 0 });
-        let base = self.shared_weight(&[channels], base.collect(), k);
-        Ok(self.b.one(Op::Add { a: y, b: base }))
     }
 
     /// m1·x1 + m2·x2 in a ring of n bits; one operand may be a constant of the model.

@@ -2,25 +2,14 @@
 use super::choice::Choice;
 use super::choose::{self, Unary};
 use super::formulas::{Class, ClassKind, Formulas};
+use super::linear::LinearPlan;
 use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
 use super::wide::FineSum;
 use super::{BYTE_RING, LowerError, Reveal, Route, ranges};
-use crate::qgraph::{DType, Graph, Kind, Linear, Op, Output, Tensor, TensorId, Window};
+use crate::qgraph::{DType, Graph, Kind, Op, Output, Tensor, TensorId, Window};
 use crate::staircase::{
-    AddFit, Channel, ChannelKind, Fit, Rule, Staircase, StaircaseError, Thresholds, best_fit, dead_channel,
-    fit_thresholds, linear_channel, search_add, search_sub,
+    AddFit, Fit, Rule, Staircase, StaircaseError, Thresholds, best_fit, fit_thresholds, search_add, search_sub,
 };
-use rayon::prelude::*;
-
-/// Largest accumulator: what comes of it is checked against 64-bit words where its constants are known.
-const MAX_ACC: i64 = (1 << 58) - 1;
-
-/// A linear operator.
-#[derive(Clone, Debug)]
-pub struct LinearPlan {
-    pub formulas: Formulas,
-    pub channels: Vec<Channel>,
-}
 
 /// How an operator is lowered.
 #[derive(Clone, Debug)]
@@ -43,6 +32,17 @@ pub enum Plan {
     Average {
         formulas: Formulas,
         per_count: bool,
+    },
+    /// What is left of an operand whose shift overflows, by its division by 2^bits, and its rescaling.
+    Folded {
+        fold: Formulas,
+        bits: u32,
+        then: Formulas,
+    },
+    /// Rescaled products of all but the last factor, then the result.
+    Product {
+        steps: Vec<Formulas>,
+        last: Formulas,
     },
     /// Maximum over windows, then the clamp.
     Max(Unary),
@@ -82,11 +82,19 @@ impl Plan {
             Plan::Linear(p) => Some(&p.formulas),
             Plan::Add { formulas, .. } | Plan::Mul { formulas, .. } | Plan::Mean { formulas } => Some(formulas),
             Plan::FineSum(p) => p.formulas.as_ref(),
+            Plan::Folded { then, .. } => Some(then),
+            Plan::Product { last, .. } => Some(last),
             Plan::MatMul { formulas } => Some(formulas),
             Plan::Average { formulas, .. } => Some(formulas),
             Plan::Interpolate(f) => f.as_ref(),
             Plan::Unary(Unary::Stairs(f)) | Plan::Max(Unary::Stairs(f)) => Some(f),
-            Plan::Unary(_) | Plan::Table16(_) | Plan::Max(_) | Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Move => None,
+            Plan::Unary(_)
+            | Plan::Table16(_)
+            | Plan::Max(_)
+            | Plan::Extremum
+            | Plan::Pad
+            | Plan::Reshape
+            | Plan::Move => None,
             Plan::Logits | Plan::Softmax(_) | Plan::Choice(_) | Plan::Finish | Plan::Dead => None,
         }
     }
@@ -157,37 +165,6 @@ impl Planner<'_> {
             return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
         }
         Ok(f)
-    }
-
-    fn linear(&mut self, op: &Op, linear: &Linear, taps: i64, channels: usize) -> Result<Plan, LowerError> {
-        let y = self.g.tensor(op.output);
-        let (lo, hi) = self.centred(op.inputs[0]);
-        let largest = i64::from(linear.weight_range.0.abs().max(linear.weight_range.1.abs()));
-        let products = taps * lo.abs().max(hi.abs()) * largest;
-        let per_channel: Vec<Channel> = (0..channels)
-            .into_par_iter()
-            .map(|c| {
-                let rule = Rule::of_channel(&linear.rescale, c).ok_or_else(|| self.no_multiplier(op, c))?;
-                // A dead channel costs one comparison only, so it is preferred.
-                match dead_channel(products, rule, linear.out, MAX_ACC) {
-                    Ok(Some(dead)) => Ok(dead),
-                    _ => linear_channel(products, rule, linear.out, MAX_ACC).map_err(|e| Self::constants(op, c, e)),
-                }
-            })
-            .collect::<Result<_, _>>()?;
-        let base = base_of(y);
-        let bound = per_channel.iter().map(|c| c.acc_bound).max().unwrap_or(1);
-        let classes = per_channel
-            .iter()
-            .map(|c| match c.kind {
-                ChannelKind::Live(k) => Class { bound: c.acc_bound, ..Class::of(&k, base) },
-                ChannelKind::Dead => Class { bound: c.acc_bound, ..Class::sign() },
-                ChannelKind::Constant(v) => Class::constant(i64::from(v) - base, bound),
-            })
-            .collect();
-        self.thresholds += per_channel.iter().map(|c| c.checked as u64).sum::<u64>();
-        let formulas = self.fits(op, Formulas::new(classes, base, bound))?;
-        Ok(Plan::Linear(Box::new(LinearPlan { formulas, channels: per_channel })))
     }
 
     /// One staircase for all elements, on `from..=to`.
@@ -294,6 +271,9 @@ impl Planner<'_> {
             }
             Kind::Pad { .. } => Ok(Plan::Pad),
             Kind::Reshape => Ok(Plan::Reshape),
+            Kind::Quantize { multiplier, out, .. } if self.leaves_int32(op, *multiplier) => {
+                self.folded(op, *multiplier, *out)
+            }
             Kind::Quantize { multiplier, out, .. } => {
                 let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
                 let f = |a: i64| i64::from(staircase.eval(a)) - i64::from(out.zero_point);
@@ -352,14 +332,14 @@ impl Planner<'_> {
             Kind::Compare { relation, left_shift, operands } => {
                 Ok(Plan::Choice(Box::new(self.relation(op, *relation, *left_shift, operands))))
             }
+            Kind::ReduceProduct { axes, multiplier, out, .. } => self.product(op, axes, *multiplier, *out),
             Kind::Select => Ok(Plan::Choice(Box::new(Choice::Select))),
             Kind::Top { axis, indices, .. } => Ok(Plan::Choice(Box::new(self.top(op, *axis, *indices, ring)?))),
             Kind::Softmax16 { .. }
             | Kind::LogSoftmax { .. }
             | Kind::L2Normalize { .. }
             | Kind::Div { .. }
-            | Kind::FloorDiv { .. }
-            | Kind::ReduceProduct { .. } => Err(LowerError::Unsupported {
+            | Kind::FloorDiv { .. } => Err(LowerError::Unsupported {
                 index: op.index,
                 name: op.name,
                 reason: "this version computes it in `simulate` only".into(),
@@ -478,6 +458,8 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
             Plan::FineSum(p) => p.ring,
             Plan::Choice(choice) => choice.ring(out),
             Plan::Table16(_) => 16,
+            Plan::Folded { fold, then, .. } => fold.n.max(then.n),
+            Plan::Product { steps, last } => steps.iter().map(|f| f.n).max().unwrap_or(0).max(last.n),
             Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),
             Plan::Interpolate(None) | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum => out,
             Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => BYTE_RING,

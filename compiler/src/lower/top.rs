@@ -6,9 +6,9 @@
 //! are left, in order: `n − 1` minus the place, so the receiver learns the places and their order.
 //!
 //! K. E. Batcher, "Sorting networks and their applications" (AFIPS 1968). Each message is one of [`super::maximum`].
+use super::DATA_OWNER;
 use super::builder::Builder;
 use super::masked::Opened;
-use super::DATA_OWNER;
 use super::maximum::negative;
 use ir::infer::roles;
 use ir::{Amounts, Holders, Op, Strided, Value};

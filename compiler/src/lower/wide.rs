@@ -7,7 +7,7 @@
 use super::LowerError;
 use super::choose::{self, Unary};
 use super::emit::{self, Emitter, Operand};
-use super::formulas::{Class, Formulas, bits_for};
+use super::formulas::{Class, ClassKind, Formulas, bits_for};
 use super::plan::{Plan, Planner};
 use super::requant::Source;
 use crate::qgraph::{AddOperand, DType, Kind, Linear, Multiplier, Op as QOp, Output, Rescale};
@@ -50,7 +50,8 @@ fn power(m: Multiplier, left: u32) -> Option<u32> {
 
 impl Planner<'_> {
     fn refuse_wrap<T>(&self, op: &QOp, what: &str) -> Result<T, LowerError> {
-        let reason = format!("{what} may exceed 32 bits, which TFLite lets overflow; use scales that are closer to each other");
+        let reason =
+            format!("{what} may exceed 32 bits, which TFLite lets overflow; use scales that are closer to each other");
         Err(LowerError::Unsupported { index: op.index, name: op.name, reason })
     }
 
@@ -69,12 +70,13 @@ impl Planner<'_> {
             self.largest(op, 0).saturating_mul(weight.into()).saturating_mul(taps as i64)
         };
         match &op.kind {
-            Kind::Quantize { multiplier, .. } if wraps(self.largest(op, 0), by(multiplier)) => {
-                self.refuse_wrap(op, "its operand, shifted,")
-            }
             Kind::Mul { rescale: Rescale::Twice(m), .. } => {
                 let product = self.largest(op, 0) * self.largest(op, 1);
-                if m.iter().any(|m| wraps(product, by(m))) { self.refuse_wrap(op, "its product, shifted,") } else { Ok(()) }
+                if m.iter().any(|m| wraps(product, by(m))) {
+                    self.refuse_wrap(op, "its product, shifted,")
+                } else {
+                    Ok(())
+                }
             }
             Kind::Conv2d { linear, .. } | Kind::DepthwiseConv2d { linear, .. } | Kind::FullyConnected { linear }
                 if self.g.tensor(op.inputs[0]).dtype == DType::I16 && matches!(linear.rescale, Rescale::Twice(_)) =>
@@ -158,6 +160,35 @@ impl Planner<'_> {
         Ok(Plan::FineSum(Box::new(FineSum { sides, sign, formulas, sum, ring })))
     }
 
+    /// A 32-bit operand that the kernel shifts up by `left` bits: of it count its lower 32 − `left` bits, as a signed
+    /// number, `x − 2^bits·floor((x + 2^(bits−1)) / 2^bits)`.
+    pub(super) fn folded(&mut self, op: &QOp, multiplier: Multiplier, out: Output) -> Result<Plan, LowerError> {
+        let (from, to) = self.centred(op.inputs[0]);
+        if from < i32::MIN.into() || to > i32::MAX.into() {
+            return self.refuse_wrap(op, "its operand, centred,");
+        }
+        let bits = 32 - multiplier.e.clamp(1, 30).unsigned_abs();
+        let half = 1i64 << (bits - 1);
+        let staircase = Staircase::new(Rule::Twice(multiplier), out);
+        let then = self.single(op, best_fit(&staircase, -half, half - 1), -half, half - 1)?;
+        let (lo, hi) = ((from + half) >> bits, (to + half) >> bits);
+        let bound = from.abs().max(to.abs());
+        let class =
+            Class { m: 1, s: bits, above: half, below: half, lo, hi, split: lo, first_below: lo, ..Class::sign() };
+        let class = Class { kind: ClassKind::Stairs, ..class };
+        let result = std::mem::replace(&mut self.ring, then.n);
+        let fold = self.fits(op, Formulas::new(vec![class], 0, bound));
+        self.ring = result;
+        Ok(Plan::Folded { fold: fold?, bits, then })
+    }
+
+    /// Whether the kernel's shift of the operand leaves 32 bits.
+    pub(super) fn leaves_int32(&self, op: &QOp, multiplier: Multiplier) -> bool {
+        let (from, to) = self.centred(op.inputs[0]);
+        let shift = multiplier.e.max(0);
+        i128::from(from) << shift < i32::MIN.into() || i128::from(to) << shift > i32::MAX.into()
+    }
+
     /// A product, less the middle of its range where it is wide.
     pub(super) fn mul(&mut self, op: &QOp, rescale: &Rescale, out: Output) -> Result<Plan, LowerError> {
         let [(a, b), (c, d)] = [0, 1].map(|i| self.centred(op.inputs[i]));
@@ -222,6 +253,24 @@ impl Emitter<'_> {
         })
     }
 
+    /// The planned folding, and what follows.
+    pub(super) fn folded(
+        &mut self,
+        op: &QOp,
+        fold: &Formulas,
+        bits: u32,
+        then: &Formulas,
+    ) -> Result<Value, LowerError> {
+        let x = self.input(op, 0)?;
+        let (whole, rot) = (self.b.cast(x, fold.n), self.rot());
+        let quotient = emit::staircase(&mut self.b, Source::Shared(whole), fold, None, then.n, self.route, rot);
+        let by = self.b.scalar(1 << bits);
+        let high = self.b.one(Op::MulP { x: quotient, p: by });
+        let x = self.b.cast(x, then.n);
+        let x = self.b.one(Op::Sub { a: x, b: high });
+        Ok(self.finish(op, Source::Shared(x), then, None))
+    }
+
     /// A function of a sharing, in a ring of `k` bits.
     fn function(&mut self, x: Value, how: &Unary, k: u8) -> Value {
         match how {
@@ -236,24 +285,5 @@ impl Emitter<'_> {
                 super::table::table(&mut self.b, x, entries, k, rot)
             }
         }
-    }
-
-    /// Biases of at most `most`, as summands of all parties in a ring of `n` bits. A weights file holds 32 bits of a
-    /// number: larger ones come in two parts.
-    pub(super) fn biases(&mut self, placed: &[i64], most: i64, n: u8) -> Value {
-        const LOW: u8 = 31;
-        let channels = [placed.len() as u32];
-        let everyone = self.b.all();
-        let bias = if most <= i64::from(i32::MAX) {
-            self.shared_weight(&channels, placed.iter().map(|b| *b as i32).collect(), n)
-        } else {
-            let low = placed.iter().map(|b| (b & ((1 << LOW) - 1)) as i32).collect();
-            let high = placed.iter().map(|b| (b >> LOW) as i32).collect();
-            let low = self.shared_weight(&channels, low, n);
-            let high = self.shared_weight(&channels, high, n - LOW);
-            let high = self.b.one(Op::Raise { x: high, by: LOW });
-            self.b.one(Op::Add { a: low, b: high })
-        };
-        self.b.one(Op::AsSum { x: bias, at: everyone, bits: n })
     }
 }

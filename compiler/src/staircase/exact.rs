@@ -14,7 +14,7 @@
 //! `R64` is one floor by definition, a rounding shift is the case `M = 1, p = 1`.
 //!
 //! Numerators are large (31 bits), so where a search finds smaller constants they are taken: [`best_fit`].
-use super::affine::{Fit, Numbers, fit};
+use super::affine::{Fit, Numbers, fit, fit_large};
 use super::proof::{ProofError, prove};
 use super::rule::{Rule, Staircase, wide};
 use super::{MAX_STEPS, StaircaseError};
@@ -112,14 +112,15 @@ fn place(staircase: &Staircase, floor: Floor, left: u32, from: i64, to: i64) -> 
 /// Both ends, zero and around powers of two, and 4096 inputs spread evenly.
 fn samples(from: i64, to: i64) -> impl Iterator<Item = i64> {
     let powers = (0..62).flat_map(|n| [1i64 << n, -(1i64 << n)]).flat_map(|p| [p - 1, p, p + 1]);
-    let spread = (0..=4096i128).map(move |i| (i128::from(from) + (i128::from(to) - i128::from(from)) * i / 4096) as i64);
+    let spread =
+        (0..=4096i128).map(move |i| (i128::from(from) + (i128::from(to) - i128::from(from)) * i / 4096) as i64);
     powers.filter(move |x| (from..=to).contains(x)).chain(spread)
 }
 
 /// Steps of a staircase from which on the search is left out for rules that have small constants anyway.
 const MANY: usize = 1 << 10;
 
-/// Constants of `staircase`: those of the search, which are small, or those that need none.
+/// Constants of `staircase`: those of the search, which are small, or those that need none, or large ones.
 pub fn best_fit(staircase: &Staircase, from: i64, to: i64) -> Result<Fit, StaircaseError> {
     let many = i64::from(staircase.out.hi) - i64::from(staircase.out.lo) > MANY as i64;
     if let (Rule::Wide(_), true) = (staircase.rule, many)
@@ -132,7 +133,10 @@ pub fn best_fit(staircase: &Staircase, from: i64, to: i64) -> Result<Fit, Stairc
         Err(none) => none,
         found => return found,
     };
-    exact(staircase, from, to).and_then(Result::ok).ok_or(searched)
+    match exact(staircase, from, to) {
+        Some(Ok(found)) => Ok(found),
+        _ => fit_large(staircase, from, to).map_err(|_| searched),
+    }
 }
 
 #[cfg(test)]

@@ -53,11 +53,23 @@ pub struct PlacedBias {
 /// Plans a channel whose sum of products is in `-products..=products`, for accumulators up to `max_acc`: live if it can
 /// be, else dead.
 pub fn linear_channel(products: i64, rule: Rule, out: Output, max_acc: i64) -> Result<Channel, StaircaseError> {
+    linear_part(products, rule, out, out, max_acc)
+}
+
+/// The same for the outputs of `part` only, a narrower clamp; biases are moved as for all of `out`, so that parts share
+/// an accumulator.
+pub fn linear_part(
+    products: i64,
+    rule: Rule,
+    out: Output,
+    part: Output,
+    max_acc: i64,
+) -> Result<Channel, StaircaseError> {
     check_products(products, max_acc)?;
-    let staircase = Staircase::new(rule, out);
-    let thresholds = staircase.thresholds()?;
+    let (whole, staircase) = (Staircase::new(rule, out), Staircase::new(rule, part));
+    let thresholds = whole.thresholds()?;
     if thresholds.at.is_empty() {
-        return Ok(constant(thresholds.lo, products, staircase));
+        return Ok(constant(staircase.eval(0), products, staircase));
     }
     let (threshold, gap) = (thresholds.largest(), thresholds.smallest_gap());
     let needed = i128::from(threshold) + 2 * i128::from(products) + 1;
@@ -79,7 +91,7 @@ pub fn linear_channel(products: i64, rule: Rule, out: Output, max_acc: i64) -> R
     if gap < 2 * products {
         return Err(not_live);
     }
-    dead(products, staircase, &thresholds, max_acc)
+    dead(products, whole, &thresholds, max_acc)
 }
 
 /// The same channel as a dead one, `None` if two thresholds may be in doubt at once (or the output is constant). Where a

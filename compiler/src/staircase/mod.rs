@@ -23,9 +23,9 @@ pub mod rule;
 mod tests;
 
 pub use add::{AddFit, AddReference, Constants2, search_add, search_sub};
-pub use affine::{Constants, Fit, fit, fit_thresholds, sign};
+pub use affine::{Constants, Fit, fit, fit_large, fit_thresholds, sign};
 pub use exact::{best_fit, exact, exact_shifted};
-pub use linear::{Channel, ChannelKind, PlacedBias, dead_channel, linear_channel};
+pub use linear::{Channel, ChannelKind, PlacedBias, dead_channel, linear_channel, linear_part};
 pub use proof::{ProofError, prove, prove_add};
 pub use rule::{Rule, Staircase, Thresholds};
 
