@@ -3,6 +3,7 @@ use super::choice::Choice;
 use super::choose::{self, Unary};
 use super::formulas::{Class, ClassKind, Formulas};
 use super::linear::LinearPlan;
+use super::product::Step;
 use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
 use super::wide::FineSum;
 use super::{BYTE_RING, LowerError, Reveal, Route, ranges};
@@ -41,7 +42,7 @@ pub enum Plan {
     },
     /// Rescaled products of all but the last factor, then the result.
     Product {
-        steps: Vec<Formulas>,
+        steps: Vec<Step>,
         last: Formulas,
     },
     /// Maximum over windows, then the clamp.
@@ -459,7 +460,7 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
             Plan::Choice(choice) => choice.ring(out),
             Plan::Table16(_) => 16,
             Plan::Folded { fold, then, .. } => fold.n.max(then.n),
-            Plan::Product { steps, last } => steps.iter().map(|f| f.n).max().unwrap_or(0).max(last.n),
+            Plan::Product { steps, last } => steps.iter().map(|s| s.formulas.n).max().unwrap_or(0).max(last.n),
             Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),
             Plan::Interpolate(None) | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum => out,
             Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => BYTE_RING,

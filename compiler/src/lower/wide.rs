@@ -48,6 +48,13 @@ fn power(m: Multiplier, left: u32) -> Option<u32> {
     (m.m == 1 << 30).then(|| u32::try_from(exponent).ok()).flatten()
 }
 
+/// The middle of a range of many bits, if less it has fewer; else 0.
+pub fn middle(from: i64, to: i64) -> i64 {
+    let (bound, middle) = (from.abs().max(to.abs()), from + (to - from) / 2);
+    let narrower = bits_for((to - middle).max(middle - from)) < bits_for(bound);
+    if bound >= 1 << 30 && narrower { middle } else { 0 }
+}
+
 impl Planner<'_> {
     fn refuse_wrap<T>(&self, op: &QOp, what: &str) -> Result<T, LowerError> {
         let reason =
@@ -197,9 +204,7 @@ impl Planner<'_> {
         let from = if square { 0 } else { all.into_iter().min().unwrap_or(0) };
         let to = all.into_iter().max().unwrap_or(0);
         let bound = from.abs().max(to.abs());
-        let middle = from + (to - from) / 2;
-        let narrower = bits_for((to - middle).max(middle - from)) < bits_for(bound);
-        let middle = if bound >= 1 << 30 && narrower { middle } else { 0 };
+        let middle = middle(from, to);
         let rule = Rule::of_channel(rescale, 0).ok_or_else(|| self.no_multiplier(op, 0))?;
         let staircase = Staircase { input_offset: middle, ..Staircase::new(rule, out) };
         let (from, to) = match middle {
