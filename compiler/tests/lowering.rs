@@ -117,7 +117,7 @@ fn conformance() {
     let (known, unknown): (Vec<_>, Vec<_>) = refused.iter().partition(later);
     println!("{} cases for the oracle only", known.len());
     assert!(unknown.is_empty(), "imported but not lowered: {unknown:#?}");
-    assert!(!only.is_empty() || equal >= 882, "only {equal} cases were compared");
+    assert!(!only.is_empty() || equal >= 884, "only {equal} cases were compared");
 }
 
 /// Recurrent layers, their states turned into inputs and outputs: one call equals the oracle, whatever it begins with.
@@ -149,13 +149,11 @@ fn steps_of_recurrent_layers() {
     for name in &names {
         for route in [Route::Dealer, Route::Boolean] {
             let model = std::fs::read(dir.join(format!("{name}.tflite"))).unwrap();
-            let t = std::time::Instant::now();
             let options = Options { route, ..Options::default() };
             let unit = run(&model, options, &passes, |_, _, _| ControlFlow::Continue(())).unwrap();
             let c = finish(unit).unwrap();
-            eprintln!("{name} {route:?} compiled {:?} insts {}", t.elapsed(), c.program.insts.len());
             let typed = ir::verify::verify(&c.program).unwrap();
-            for sample in 0..3u64 {
+            for sample in 0..2u64 {
                 let inputs: Vec<TensorData> =
                     c.graph.inputs.iter().map(|id| drawn(c.graph.tensor(*id), sample)).collect();
                 let oracle = outputs(&c.graph, &eval(&c.graph, &inputs).unwrap()).unwrap();

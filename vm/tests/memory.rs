@@ -107,5 +107,5 @@ fn conformance_by(route: Route, by: &str) {
         equal += 1;
     }
     println!("{equal} conformance cases equal by {by}");
-    assert!(!only.is_empty() || equal >= 478, "only {equal} cases were compared");
+    assert!(!only.is_empty() || equal >= 884, "only {equal} cases were compared");
 }
