@@ -1,6 +1,6 @@
 //! From a model file to a program and its weights: the list of passes, in order.
+pub use crate::lower::{Aim, Options, Reveal, Route};
 use crate::lower::{LowerError, Lowered, lower, plan};
-pub use crate::lower::{Reveal, Route};
 use crate::passes::{Function, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
 use crate::profile::REP3;
 use crate::qgraph::Graph;
@@ -25,7 +25,7 @@ pub const PASSES: &[Pass] = &[
         name: "plan",
         about: "finds and proves the constants of each requantization and the ring of each tensor",
         run: |u| {
-            u.plans = Some(plan(graph(u), u.options.route, u.options.reveal)?);
+            u.plans = Some(plan(graph(u), u.options)?);
             Ok(())
         },
     },
@@ -34,8 +34,9 @@ pub const PASSES: &[Pass] = &[
         about: "writes each operator as ops of at most one exchange",
         run: |u| {
             let plans = u.plans.as_ref().expect("stands behind `plan`");
-            let mut lowered = lower(graph(u), plans, u.options.route, u.options.reveal)?;
+            let mut lowered = lower(graph(u), plans, u.options)?;
             u.weights = std::mem::take(&mut lowered.weights);
+            u.notes = std::mem::take(&mut lowered.notes);
             u.function = Some(assemble(lowered));
             Ok(())
         },
@@ -180,15 +181,6 @@ pub struct Compiled {
     pub graph: Graph,
     /// The value that holds the result of each layer, for comparisons.
     pub results: Vec<Option<Value>>,
-}
-
-/// Choices a user has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Options {
-    /// How requantizations are computed.
-    pub route: Route,
-    /// What the receiver learns.
-    pub reveal: Reveal,
 }
 
 /// Compiles a model file.
