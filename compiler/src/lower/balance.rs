@@ -3,7 +3,7 @@
 //!
 //! A part that splits a sharing keeps the roles of the parts that made it, where loads stay even: what its party A holds
 //! are pads of theirs, so A deals without waiting for their last exchange, and a message less lies in the longest chain.
-use super::{LowerError, Lowered};
+use super::{LowerError, Lowered, Route};
 use crate::passes::results_of;
 use crate::profile::REP3;
 use ir::Op;
@@ -17,13 +17,15 @@ type Load = [u64; 3];
 const SLACK: u64 = 4;
 
 /// Emits twice: with all roles unrotated, then balanced.
-pub fn balanced(emit: impl Fn(&[u8]) -> Result<Lowered, LowerError>) -> Result<Lowered, LowerError> {
+pub fn balanced(route: Route, emit: impl Fn(&[u8]) -> Result<Lowered, LowerError>) -> Result<Lowered, LowerError> {
     let draft = emit(&[])?;
     let (fixed, parts) = loads(&draft);
     let clusters = linked(&draft, parts.len());
     let together = clustered(fixed, &parts, &clusters);
     let alone = choose(fixed, &parts);
-    let even = busiest(fixed, &parts, &together) * 100 <= busiest(fixed, &parts, &alone) * (100 + SLACK);
+    // On the Boolean route A receives too, so nothing is gained.
+    let even = route == Route::Dealer
+        && busiest(fixed, &parts, &together) * 100 <= busiest(fixed, &parts, &alone) * (100 + SLACK);
     drop(draft);
     emit(if even { &together } else { &alone })
 }

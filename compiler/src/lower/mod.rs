@@ -237,5 +237,7 @@ pub fn lower(g: &Graph, plans: &Plans, options: Options) -> Result<Lowered, Lowe
     };
     let outputs = g.outputs.iter().map(output).collect::<Result<_, _>>()?;
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    balance::balanced(|rotations| emit::emit(g, plans, Builder::new(interface.clone(), 3), options, rotations))
+    balance::balanced(options.route, |rotations| {
+        emit::emit(g, plans, Builder::new(interface.clone(), 3), options, rotations)
+    })
 }
