@@ -3,7 +3,7 @@
 //!
 //! A part that splits a sharing keeps the roles of the parts that made it, where loads stay even: what its party A holds
 //! are pads of theirs, so A deals without waiting for their last exchange, and a message less lies in the longest chain.
-use super::{LowerError, Lowered, Route};
+use super::{LowerError, Lowered, Options, Route};
 use crate::passes::results_of;
 use crate::profile::REP3;
 use ir::Op;
@@ -16,15 +16,18 @@ type Load = [u64; 3];
 /// Percent by which the busiest party may send more, for fewer messages in a row.
 const SLACK: u64 = 4;
 
-/// Emits twice: with all roles unrotated, then balanced.
-pub fn balanced(route: Route, emit: impl Fn(&[u8]) -> Result<Lowered, LowerError>) -> Result<Lowered, LowerError> {
+/// Emits twice: with all roles unrotated, then balanced. A dealer always plays A.
+pub fn balanced(options: Options, emit: impl Fn(&[u8]) -> Result<Lowered, LowerError>) -> Result<Lowered, LowerError> {
     let draft = emit(&[])?;
+    if let Some(dealer) = options.protocol.profile().dealer {
+        return emit(&vec![dealer.0; draft.parts.len()]);
+    }
     let (fixed, parts) = loads(&draft);
     let clusters = linked(&draft, parts.len());
     let together = clustered(fixed, &parts, &clusters);
     let alone = choose(fixed, &parts);
     // On the Boolean route A receives too, so nothing is gained.
-    let even = route == Route::Dealer
+    let even = options.route == Route::Dealer
         && busiest(fixed, &parts, &together) * 100 <= busiest(fixed, &parts, &alone) * (100 + SLACK);
     drop(draft);
     emit(if even { &together } else { &alone })

@@ -24,6 +24,7 @@ mod softmax_table;
 pub mod table;
 mod top;
 
+use crate::profile::Protocol;
 use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
@@ -126,6 +127,8 @@ pub enum Route {
 /// Choices a user has.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Options {
+    /// Who computes.
+    pub protocol: Protocol,
     /// How requantizations are computed.
     pub route: Route,
     /// What the receiver learns.
@@ -237,7 +240,10 @@ pub fn lower(g: &Graph, plans: &Plans, options: Options) -> Result<Lowered, Lowe
     };
     let outputs = g.outputs.iter().map(output).collect::<Result<_, _>>()?;
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    balance::balanced(options.route, |rotations| {
-        emit::emit(g, plans, Builder::new(interface.clone(), 3), options, rotations)
-    })
+    let profile = options.protocol.profile();
+    if profile.dealer.is_some() && options.route == Route::Boolean {
+        let what = format!("protocol {} has no Boolean route: its dealer would have to receive", profile.name);
+        return Err(LowerError::Model(what));
+    }
+    balance::balanced(options, |rotations| emit::emit(g, plans, Builder::new(interface.clone(), 3), options, rotations))
 }
