@@ -35,11 +35,14 @@ fn loads(draft: &Lowered) -> (Load, Vec<Load>) {
             from_weights[next] = true;
         }
         next += results;
-        let part = draft.parts.partition_point(|start| *start <= i);
+        let part = draft.parts.partition_point(|part| part.start <= i);
         let load = match inst.op {
             Op::Reshare { .. } if setup => continue,
             Op::Open { .. } => &mut fixed,
-            _ => part.checked_sub(1).map_or(&mut fixed, |p| &mut parts[p]),
+            _ => match part.checked_sub(1).filter(|p| draft.parts[*p].free) {
+                Some(p) => &mut parts[p],
+                None => &mut fixed,
+            },
         };
         if let Some(x) = operands.first() {
             REP3.messages(&inst.op, b.ty(*x)).iter().for_each(|(from, _, bytes)| load[from.index()] += bytes);

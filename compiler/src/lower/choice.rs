@@ -76,13 +76,7 @@ impl Planner<'_> {
     }
 
     /// Relations of bytes.
-    pub(super) fn relation(
-        &self,
-        op: &QOp,
-        relation: Relation,
-        left_shift: u32,
-        sides: &[AddOperand; 2],
-    ) -> Choice {
+    pub(super) fn relation(&self, op: &QOp, relation: Relation, left_shift: u32, sides: &[AddOperand; 2]) -> Choice {
         let of = |i: usize| (self.centred(op.inputs[i]), &sides[i]);
         let key = |(range, side): ((i64, i64), &AddOperand), to: ((i64, i64), &AddOperand), equal: bool| {
             let f = |x: i64| {

@@ -5,7 +5,9 @@ use super::groups::Costs;
 use super::masked::Opened;
 use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
-use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Reveal, Route, dealer, maximum, shape32, softmax, table, top};
+use super::{
+    BYTE_RING, DATA_OWNER, LowerError, Lowered, Part, Reveal, Route, dealer, maximum, shape32, softmax, table, top,
+};
 use crate::qgraph::{Graph, Kind, Linear, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
@@ -39,7 +41,7 @@ pub(super) struct Emitter<'a> {
     pub(super) route: Route,
     /// Rotation of each part with roles of its own, 0 where there is none.
     rotations: &'a [u8],
-    parts: Vec<usize>,
+    parts: Vec<Part>,
     costs: Costs,
 }
 
@@ -206,11 +208,16 @@ impl Emitter<'_> {
 
     /// Begins a part with roles of its own.
     pub(super) fn rot(&mut self) -> u8 {
-        self.parts.push(self.b.insts.len());
+        self.parts.push(Part { start: self.b.insts.len(), free: true });
         self.rotations.get(self.parts.len() - 1).copied().unwrap_or(0)
     }
 
-    fn weight(&mut self, shape: &[u32], data: Vec<i32>) -> Value {
+    /// Begins a part in which the model owner is A.
+    pub(super) fn fixed(&mut self) {
+        self.parts.push(Part { start: self.b.insts.len(), free: false });
+    }
+
+    pub(super) fn weight(&mut self, shape: &[u32], data: Vec<i32>) -> Value {
         let index = self.weights.len() as u32;
         self.b.interface.weights.push(shape.to_vec());
         self.weights.push(data);
@@ -397,6 +404,7 @@ impl Emitter<'_> {
                 Ok(self.b.one(Op::SoftmaxH { x: logits, rule }))
             }
             (_, Plan::Choice(choice)) => self.choice(op, choice),
+            (_, Plan::Quotient) => self.quotient(op),
             (Kind::MatMul { .. }, Plan::MatMul { formulas }) => self.mat_mul(op, formulas),
             (Kind::Reshape, Plan::Finish) => Ok(self.b.reshape(x?, &out32)),
             (Kind::Quantize { input_zero_point, out: o, .. }, Plan::Finish) => {

@@ -106,6 +106,8 @@ pub enum Plan {
     MatMul {
         formulas: Formulas,
     },
+    /// By constants of the model owner.
+    Quotient,
     /// On a value that the receiver holds already: moves the zero point.
     Finish,
     /// No output depends on it.
@@ -123,7 +125,7 @@ impl Plan {
             Plan::Interpolate(f) => f.as_ref(),
             Plan::Unary(Unary::Stairs(f)) | Plan::Max(Unary::Stairs(f)) => Some(f),
             Plan::Unary(_) | Plan::Max(_) | Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Move => None,
-            Plan::Logits | Plan::Softmax(_) | Plan::Choice(_) | Plan::Finish | Plan::Dead => None,
+            Plan::Logits | Plan::Softmax(_) | Plan::Choice(_) | Plan::Quotient | Plan::Finish | Plan::Dead => None,
         }
     }
 }
@@ -502,13 +504,12 @@ impl Planner<'_> {
             Kind::Compare { relation, left_shift, operands } => {
                 Ok(Plan::Choice(Box::new(self.relation(op, *relation, *left_shift, operands))))
             }
+            Kind::Div { .. } | Kind::FloorDiv { .. } => self.quotient(op),
             Kind::Select => Ok(Plan::Choice(Box::new(Choice::Select))),
             Kind::Top { axis, indices, .. } => Ok(Plan::Choice(Box::new(self.top(op, *axis, *indices, ring)?))),
             Kind::Softmax16 { .. }
             | Kind::LogSoftmax { .. }
             | Kind::L2Normalize { .. }
-            | Kind::Div { .. }
-            | Kind::FloorDiv { .. }
             | Kind::ReduceProduct { .. } => Err(LowerError::Unsupported {
                 index: op.index,
                 name: op.name,
@@ -619,7 +620,7 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
             Plan::Choice(choice) => choice.ring(out),
             Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),
             Plan::Interpolate(None) | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum => out,
-            Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => BYTE_RING,
+            Plan::Logits | Plan::Softmax(_) | Plan::Quotient | Plan::Finish | Plan::Dead => BYTE_RING,
         };
         for t in &op.inputs {
             let ring = &mut rings[t.index()];

@@ -13,6 +13,8 @@ mod reduce;
 mod resize;
 mod rows;
 
+pub use choice::{floor_quotient, quotient};
+pub(crate) use pointwise::broadcast;
 pub use rows::{SoftmaxInverse, softmax_exponential, softmax_row, softmax_term};
 
 /// The value of a tensor.
@@ -169,7 +171,7 @@ struct Operand<'a> {
 }
 
 /// What is wrong with an operator, or its result.
-type Evaluated<T> = Result<T, &'static str>;
+pub(crate) type Evaluated<T> = Result<T, &'static str>;
 
 fn malformed(op: &Op, what: &'static str) -> EvalError {
     EvalError::Malformed { index: op.index, op: op.name, what }

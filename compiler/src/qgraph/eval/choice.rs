@@ -42,35 +42,42 @@ pub(super) fn div(
         return Err(ZERO);
     }
     pairs(operands, shape, |a, b| {
-        let (x, d) = (a.wrapping_sub(zero_points[0]), b.wrapping_sub(zero_points[1]));
-        let (x, d) = if d < 0 { (x.wrapping_neg(), d.wrapping_neg()) } else { (x, d) };
-        let zeros = d.leading_zeros();
-        let fraction = i32::try_from((d.cast_unsigned() << zeros) & 0x7fff_ffff).expect("31 bits");
-        let room = if x < 0 { (!x).leading_zeros() - 1 } else { x.leading_zeros() - 1 };
-        let quotient = fixed::hp(x << room, fixed::recip(fraction));
-        let shift = i64::from(31 - zeros) + i64::from(room) - i64::from(multiplier.e);
-        let product = i64::from(fixed::hp(quotient, multiplier.m));
-        let scaled = match u32::try_from(shift) {
-            Ok(right) => fixed::rs(product, right),
-            Err(_) => product << (-shift).min(31),
-        };
-        store(scaled, out)
+        quotient(a.wrapping_sub(zero_points[0]), b.wrapping_sub(zero_points[1]), multiplier, out)
     })
+}
+
+/// The rescaled quotient of two centred numbers, the second of which is not zero.
+pub fn quotient(x: i32, d: i32, multiplier: Multiplier, out: &Output) -> i32 {
+    let (x, d) = if d < 0 { (x.wrapping_neg(), d.wrapping_neg()) } else { (x, d) };
+    let zeros = d.leading_zeros();
+    let fraction = i32::try_from((d.cast_unsigned() << zeros) & 0x7fff_ffff).expect("31 bits");
+    let room = if x < 0 { (!x).leading_zeros() - 1 } else { x.leading_zeros() - 1 };
+    let quotient = fixed::hp(x << room, fixed::recip(fraction));
+    let shift = i64::from(31 - zeros) + i64::from(room) - i64::from(multiplier.e);
+    let product = i64::from(fixed::hp(quotient, multiplier.m));
+    let scaled = match u32::try_from(shift) {
+        Ok(right) => fixed::rs(product, right),
+        Err(_) => product << (-shift).min(31),
+    };
+    store(scaled, out)
 }
 
 pub(super) fn floor_div(remainder: bool, operands: [&Operand<'_>; 2], shape: &[usize]) -> Evaluated<Vec<i32>> {
     if operands[1].data.contains(&0) {
         return Err(ZERO);
     }
-    pairs(operands, shape, |a, b| {
-        let rest = a.wrapping_rem(b);
-        let opposite = rest != 0 && (rest < 0) != (b < 0);
-        match (remainder, opposite) {
-            (true, true) => rest + b,
-            (true, false) => rest,
-            (false, _) => a.wrapping_div(b) - i32::from(opposite),
-        }
-    })
+    pairs(operands, shape, |a, b| floor_quotient(a, b, remainder))
+}
+
+/// The quotient of stored integers, rounded down, or its remainder; the second is not zero.
+pub fn floor_quotient(a: i32, b: i32, remainder: bool) -> i32 {
+    let rest = a.wrapping_rem(b);
+    let opposite = rest != 0 && (rest < 0) != (b < 0);
+    match (remainder, opposite) {
+        (true, true) => rest + b,
+        (true, false) => rest,
+        (false, _) => a.wrapping_div(b) - i32::from(opposite),
+    }
 }
 
 #[cfg(test)]
