@@ -404,6 +404,7 @@ impl Emitter<'_> {
                 Ok(self.b.one(Op::SoftmaxH { x: logits, rule }))
             }
             (_, Plan::Choice(choice)) => self.choice(op, choice),
+            (_, Plan::Normal(normal)) => self.normal(op, normal),
             (_, Plan::Quotient) => self.quotient(op),
             (Kind::MatMul { .. }, Plan::MatMul { formulas }) => self.mat_mul(op, formulas),
             (Kind::Reshape, Plan::Finish) => Ok(self.b.reshape(x?, &out32)),

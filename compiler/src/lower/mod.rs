@@ -16,6 +16,7 @@ mod masked;
 mod matmul;
 pub mod maximum;
 mod movement;
+mod normalize;
 pub(crate) mod plan;
 mod quotient;
 mod ranges;
@@ -23,6 +24,7 @@ pub mod requant;
 mod resize;
 mod softmax;
 mod softmax_table;
+mod sum_table;
 pub mod table;
 mod top;
 

@@ -1,6 +1,7 @@
 //! What each operator becomes: proved constants, accumulator widths, ring of each tensor. Looks at no weight.
 use super::choice::Choice;
 use super::choose::{self, Unary};
+use super::normalize::Normal;
 use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
 use super::{BYTE_RING, LowerError, Reveal, Route, ranges};
 use crate::qgraph::{DType, Graph, Kind, Linear, Op, Output, Tensor, TensorId, Window};
@@ -106,6 +107,8 @@ pub enum Plan {
     MatMul {
         formulas: Formulas,
     },
+    /// LOG_SOFTMAX, L2_NORMALIZATION.
+    Normal(Box<Normal>),
     /// By constants of the model owner.
     Quotient,
     /// On a value that the receiver holds already: moves the zero point.
@@ -125,7 +128,13 @@ impl Plan {
             Plan::Interpolate(f) => f.as_ref(),
             Plan::Unary(Unary::Stairs(f)) | Plan::Max(Unary::Stairs(f)) => Some(f),
             Plan::Unary(_) | Plan::Max(_) | Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Move => None,
-            Plan::Logits | Plan::Softmax(_) | Plan::Choice(_) | Plan::Quotient | Plan::Finish | Plan::Dead => None,
+            Plan::Logits
+            | Plan::Softmax(_)
+            | Plan::Normal(_)
+            | Plan::Choice(_)
+            | Plan::Quotient
+            | Plan::Finish
+            | Plan::Dead => None,
         }
     }
 }
@@ -289,7 +298,7 @@ pub(super) struct Planner<'a> {
     pub(super) g: &'a Graph,
     pub(super) route: Route,
     reveal: Reveal,
-    thresholds: u64,
+    pub(super) thresholds: u64,
     /// Smallest and largest stored integer of each tensor.
     stored: &'a [(i64, i64)],
 }
@@ -504,13 +513,11 @@ impl Planner<'_> {
             Kind::Compare { relation, left_shift, operands } => {
                 Ok(Plan::Choice(Box::new(self.relation(op, *relation, *left_shift, operands))))
             }
+            Kind::LogSoftmax { .. } | Kind::L2Normalize { .. } => self.normal(op),
             Kind::Div { .. } | Kind::FloorDiv { .. } => self.quotient(op),
             Kind::Select => Ok(Plan::Choice(Box::new(Choice::Select))),
             Kind::Top { axis, indices, .. } => Ok(Plan::Choice(Box::new(self.top(op, *axis, *indices, ring)?))),
-            Kind::Softmax16 { .. }
-            | Kind::LogSoftmax { .. }
-            | Kind::L2Normalize { .. }
-            | Kind::ReduceProduct { .. } => Err(LowerError::Unsupported {
+            Kind::Softmax16 { .. } | Kind::ReduceProduct { .. } => Err(LowerError::Unsupported {
                 index: op.index,
                 name: op.name,
                 reason: "this version computes it in `simulate` only".into(),
@@ -618,6 +625,7 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
             Plan::Add { formulas, .. } | Plan::Average { formulas, .. } | Plan::Mean { formulas } => formulas.n,
             Plan::Mul { formulas } | Plan::Interpolate(Some(formulas)) | Plan::MatMul { formulas } => formulas.n,
             Plan::Choice(choice) => choice.ring(out),
+            Plan::Normal(normal) => normal.ring(),
             Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),
             Plan::Interpolate(None) | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum => out,
             Plan::Logits | Plan::Softmax(_) | Plan::Quotient | Plan::Finish | Plan::Dead => BYTE_RING,

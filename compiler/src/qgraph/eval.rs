@@ -15,7 +15,7 @@ mod rows;
 
 pub use choice::{floor_quotient, quotient};
 pub(crate) use pointwise::broadcast;
-pub use rows::{SoftmaxInverse, softmax_exponential, softmax_row, softmax_term};
+pub use rows::{LogSum, SoftmaxInverse, l2_normalized, softmax_exponential, softmax_row, softmax_term};
 
 /// The value of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
