@@ -12,7 +12,7 @@
 //! Every message is one of [`super::maximum`], [`super::table`], [`super::requant`] or [`super::dealer`], or a reshare.
 use super::choose::{self, Unary};
 use super::emit::{self, Emitter};
-use super::plan::{Class, ClassKind, Formulas, Planner, bits_for};
+use super::plan::{Class, Formulas, Planner, bits_for};
 use super::requant::Source;
 use super::{BYTE_RING, LowerError, maximum, shape32, table, top};
 use crate::qgraph::{AddOperand, Kind, Op as QOp, Relation, TensorId, fixed};
@@ -45,6 +45,14 @@ pub enum Test {
 }
 
 impl Choice {
+    /// Constants of its requantization, if it has one.
+    pub fn formulas(&self) -> Option<&Formulas> {
+        match self {
+            Choice::Top { formulas, .. } => Some(formulas),
+            _ => None,
+        }
+    }
+
     /// Ring that operands need, where the result goes into one of `out` bits.
     pub fn ring(&self, out: u8) -> u8 {
         match self {
@@ -116,19 +124,7 @@ impl Planner<'_> {
         let place = top::place_bits(self.g.tensor(op.inputs[0]).shape[axis] as u32);
         let value = bits_for(to - from).max(1);
         let bound = 1i64 << (place + value);
-        let hi = (1i64 << value) - 1;
-        let class = Class {
-            m: 1,
-            s: place.into(),
-            above: 0,
-            below: 0,
-            lo: 0,
-            hi,
-            split: 0,
-            first_below: 0,
-            kind: ClassKind::Stairs,
-            bound: 0,
-        };
+        let class = Class { s: place.into(), hi: (1 << value) - 1, ..Class::floor() };
         let formulas = self.fits(op, Formulas::new(vec![class], 0, bound))?;
         let ring = if indices { ring } else { 0 }.max(formulas.n).max(place + BYTE_RING);
         Ok(Choice::Top { place, ring, formulas })

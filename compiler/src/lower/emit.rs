@@ -405,6 +405,7 @@ impl Emitter<'_> {
             }
             (_, Plan::Choice(choice)) => self.choice(op, choice),
             (_, Plan::Normal(normal)) => self.normal(op, normal),
+            (Kind::Lookup { rows, size }, Plan::Lookup(high)) => self.lookup(op, *rows, *size, high.as_ref()),
             (_, Plan::Quotient) => self.quotient(op),
             (Kind::MatMul { .. }, Plan::MatMul { formulas }) => self.mat_mul(op, formulas),
             (Kind::Reshape, Plan::Finish) => Ok(self.b.reshape(x?, &out32)),

@@ -12,6 +12,7 @@ mod cost;
 pub mod dealer;
 mod emit;
 mod groups;
+mod lookup;
 mod masked;
 mod matmul;
 pub mod maximum;

@@ -109,6 +109,8 @@ pub enum Plan {
     },
     /// LOG_SOFTMAX, L2_NORMALIZATION.
     Normal(Box<Normal>),
+    /// Slices at secret positions; the division of a position by 2^8 where there are so many.
+    Lookup(Option<Formulas>),
     /// By constants of the model owner.
     Quotient,
     /// On a value that the receiver holds already: moves the zero point.
@@ -124,17 +126,13 @@ impl Plan {
             Plan::Linear(p) => Some(&p.formulas),
             Plan::Add { formulas, .. } | Plan::Mul { formulas } | Plan::Mean { formulas } => Some(formulas),
             Plan::MatMul { formulas } => Some(formulas),
+            Plan::Lookup(high) => high.as_ref(),
+            Plan::Choice(choice) => choice.formulas(),
             Plan::Average { formulas, .. } => Some(formulas),
             Plan::Interpolate(f) => f.as_ref(),
             Plan::Unary(Unary::Stairs(f)) | Plan::Max(Unary::Stairs(f)) => Some(f),
             Plan::Unary(_) | Plan::Max(_) | Plan::Extremum | Plan::Pad | Plan::Reshape | Plan::Move => None,
-            Plan::Logits
-            | Plan::Softmax(_)
-            | Plan::Normal(_)
-            | Plan::Choice(_)
-            | Plan::Quotient
-            | Plan::Finish
-            | Plan::Dead => None,
+            Plan::Logits | Plan::Softmax(_) | Plan::Normal(_) | Plan::Quotient | Plan::Finish | Plan::Dead => None,
         }
     }
 }
@@ -192,6 +190,12 @@ impl Class {
         let below = y - bound;
         let kind = ClassKind::Constant;
         Class { m: 1, s: 0, above: below, below, lo: y, hi: y + 1, split: y, first_below: y, kind, bound: 0 }
+    }
+
+    /// The number itself, with nothing below zero; the shift and the upper end are to be set.
+    pub(super) fn floor() -> Class {
+        let kind = ClassKind::Stairs;
+        Class { m: 1, s: 0, above: 0, below: 0, lo: 0, hi: 0, split: 0, first_below: 0, kind, bound: 0 }
     }
 
     /// `[acc ≥ 0]`.
@@ -513,6 +517,7 @@ impl Planner<'_> {
             Kind::Compare { relation, left_shift, operands } => {
                 Ok(Plan::Choice(Box::new(self.relation(op, *relation, *left_shift, operands))))
             }
+            Kind::Lookup { size, .. } => self.lookup(op, *size),
             Kind::LogSoftmax { .. } | Kind::L2Normalize { .. } => self.normal(op),
             Kind::Div { .. } | Kind::FloorDiv { .. } => self.quotient(op),
             Kind::Select => Ok(Plan::Choice(Box::new(Choice::Select))),
@@ -626,6 +631,7 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
             Plan::Mul { formulas } | Plan::Interpolate(Some(formulas)) | Plan::MatMul { formulas } => formulas.n,
             Plan::Choice(choice) => choice.ring(out),
             Plan::Normal(normal) => normal.ring(),
+            Plan::Lookup(high) => high.as_ref().map_or(BYTE_RING, |f| f.n).max(out),
             Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),
             Plan::Interpolate(None) | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum => out,
             Plan::Logits | Plan::Softmax(_) | Plan::Quotient | Plan::Finish | Plan::Dead => BYTE_RING,

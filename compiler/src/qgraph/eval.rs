@@ -228,6 +228,7 @@ fn eval_two(kind: &Kind, sides: [&Operand<'_>; 2], shape: &[usize]) -> Evaluated
         Kind::Extremum { largest: false } => pointwise::pairs(sides, shape, i32::min),
         Kind::MatMul { zero_points, rescale, out } => linear::mat_mul(*zero_points, rescale, out, sides, shape),
         Kind::Div { zero_points, multiplier, out } => choice::div(*zero_points, *multiplier, out, sides, shape),
+        Kind::Lookup { rows, size } => choice::look_up(*rows, *size, sides),
         Kind::FloorDiv { remainder } => choice::floor_div(*remainder, sides, shape),
         Kind::Compare { relation, left_shift, operands } => {
             choice::compare(*relation, *left_shift, operands, sides, shape)

@@ -28,6 +28,21 @@ pub(super) fn select(operands: [&Operand<'_>; 3], shape: &[usize]) -> Evaluated<
     Ok(from[0].iter().zip(&from[1]).zip(&from[2]).map(one).collect())
 }
 
+/// Slices at positions.
+pub(super) fn look_up(rows: usize, size: usize, operands: [&Operand<'_>; 2]) -> Evaluated<Vec<i32>> {
+    let [table, positions] = operands.map(|x| x.data);
+    let slices = rows.checked_mul(size).filter(|slices| table.len().checked_rem(*slices) == Some(0));
+    let inner = table.len() / slices.ok_or("the table does not fit its rows")?;
+    let mut result = Vec::with_capacity(rows * positions.len() * inner);
+    for row in table.chunks(size * inner) {
+        for at in positions {
+            let at = usize::try_from(*at).ok().filter(|at| *at < size).ok_or("a position is outside the table")?;
+            result.extend_from_slice(&row[at * inner..(at + 1) * inner]);
+        }
+    }
+    Ok(result)
+}
+
 /// A zero in the second operand, which the importer excludes.
 const ZERO: &str = "divides by zero";
 
