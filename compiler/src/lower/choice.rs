@@ -12,7 +12,8 @@
 //! Every message is one of [`super::maximum`], [`super::table`], [`super::requant`] or [`super::dealer`], or a reshare.
 use super::choose::{self, Unary};
 use super::emit::{self, Emitter};
-use super::plan::{Class, Formulas, Planner, bits_for};
+use super::formulas::{Class, Formulas, bits_for};
+use super::plan::Planner;
 use super::requant::Source;
 use super::{BYTE_RING, LowerError, maximum, shape32, table, top};
 use crate::qgraph::{AddOperand, Kind, Op as QOp, Relation, TensorId, fixed};
@@ -239,7 +240,7 @@ impl Emitter<'_> {
     }
 
     /// `[rows n]` of a tensor, n over the elements of some axes in order.
-    fn in_rows(&mut self, id: TensorId, x: Value, axes: &[usize]) -> Value {
+    pub(super) fn in_rows(&mut self, id: TensorId, x: Value, axes: &[usize]) -> Value {
         let shape = shape32(&self.g.tensor(id).shape);
         let n: u32 = axes.iter().map(|a| shape[*a]).product();
         let (kept, moved): (Vec<usize>, Vec<usize>) = (0..shape.len()).partition(|a| !axes.contains(a));

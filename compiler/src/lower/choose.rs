@@ -3,7 +3,7 @@
 //! A function that only moves the zero point is free. Otherwise a table serves always, and a staircase where the function
 //! is one; what sends fewer bits is taken, of equals what has fewer exchanges in a row. Both are counted by emitting them.
 use super::builder::Builder;
-use super::plan::Formulas;
+use super::formulas::Formulas;
 use super::requant::Source;
 use super::{BYTE_RING, Route, cost, emit, maximum, table};
 use crate::profile::REP3;
@@ -38,11 +38,19 @@ pub fn entries(from: i64, to: i64, f: impl Fn(i64) -> i64) -> Vec<i64> {
     table
 }
 
-/// Chooses for the function `f` of centred bytes between `from` and `to`, as centred results, shared in a ring of `k`
+/// Whether numbers between these are told apart by their low 8 bits.
+pub fn is_byte(from: i64, to: i64) -> bool {
+    to - from < 256
+}
+
+/// Chooses for the function `f` of centred numbers between `from` and `to`, which must have a staircase where they are no bytes, as centred results, shared in a ring of `k`
 /// bits; `stairs` where it is known as a staircase.
 pub fn unary(from: i64, to: i64, f: impl Fn(i64) -> i64, stairs: Option<Formulas>, k: u8, route: Route) -> Unary {
     if (from..=to).all(|x| f(x) == x) {
         return Unary::Same;
+    }
+    if let (false, Some(stairs)) = (is_byte(from, to), &stairs) {
+        return Unary::Stairs(stairs.clone());
     }
     let entries = entries(from, to, f);
     let Some(stairs) = stairs else { return Unary::Table(entries) };

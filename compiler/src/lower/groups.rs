@@ -3,7 +3,7 @@
 //! that need less get instructions of their own, where that saves enough.
 use super::builder::Builder;
 use super::dealer::requantize;
-use super::plan::{ClassKind, Formulas};
+use super::formulas::{ClassKind, Formulas};
 use super::requant::{Formula, Source};
 use crate::profile::REP3;
 use ir::{Interface, Op, Party};

@@ -18,8 +18,9 @@
 //! Every message is one of those gadgets', or a reshare.
 use super::compare::pick;
 use super::emit::{self, Emitter};
+use super::formulas::{Class, Formulas};
 use super::masked::Opened;
-use super::plan::{Class, Formulas, Plan, Planner, zero_point};
+use super::plan::{Plan, Planner, zero_point};
 use super::requant::Source;
 use super::{BYTE_RING, LowerError, shape32, table};
 use crate::qgraph::Op as QOp;

@@ -4,7 +4,8 @@
 //! columns of `b` are output channels. One local product of sharings; then the sums are rescaled as those of every linear
 //! operator.
 use super::emit::Emitter;
-use super::plan::{Formulas, Plan, Planner};
+use super::formulas::Formulas;
+use super::plan::{Plan, Planner};
 use super::requant::Source;
 use super::{LowerError, shape32};
 use crate::qgraph::{Op as QOp, Output, Rescale};

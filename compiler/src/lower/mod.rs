@@ -11,7 +11,9 @@ pub mod compare;
 mod cost;
 pub mod dealer;
 mod emit;
+pub(crate) mod formulas;
 mod groups;
+mod linear;
 mod lookup;
 mod masked;
 mod matmul;
@@ -19,6 +21,7 @@ pub mod maximum;
 mod movement;
 mod normalize;
 pub(crate) mod plan;
+mod product;
 mod quotient;
 mod ranges;
 pub mod requant;
@@ -27,7 +30,9 @@ mod softmax;
 mod softmax_table;
 mod sum_table;
 pub mod table;
+pub mod table16;
 mod top;
+mod wide;
 
 use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;
@@ -198,6 +203,9 @@ fn revealed(g: &Graph, id: TensorId, reveal: Reveal) -> TensorId {
 fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, LowerError> {
     let whole = port(g, id);
     let (row, rows) = whole.shape.split_last().ok_or_else(|| LowerError::Model("an output has no axis".into()))?;
+    if g.tensor(id).dtype == DType::I64 {
+        return Err(LowerError::Model("places of 64-bit numbers are not compared; end the model with int32".into()));
+    }
     if count > *row {
         let name = ir::text::escape(&whole.name);
         return Err(LowerError::Model(format!("output {name} has {row} entries, {count} places are asked for")));

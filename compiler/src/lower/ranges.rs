@@ -54,16 +54,3 @@ pub fn ring(g: &Graph, id: TensorId, range: (i64, i64)) -> u8 {
     let largest = lo.unsigned_abs().max(hi.unsigned_abs());
     (66 - largest.leading_zeros() as u8).min(64)
 }
-
-/// Whether every tensor of an operator has 8 bits or less, or it computes with wider ones.
-pub fn lowers(g: &Graph, op: &Op) -> bool {
-    let is = |types: &[DType], t: &TensorId| types.contains(&g.tensor(*t).dtype);
-    let bytes = |t: &TensorId| is(&[DType::I8, DType::U8, DType::Bool], t);
-    match op.kind {
-        Kind::Reshape | Kind::Move { .. } | Kind::Select => true,
-        Kind::Top { .. } => op.inputs.iter().all(bytes),
-        Kind::Lookup { .. } => is(&[DType::I8, DType::U8, DType::I16], &op.output),
-        Kind::ReduceExtremum { .. } => is(&[DType::I8, DType::U8, DType::I16], &op.output),
-        _ => op.inputs.iter().chain([&op.output]).all(bytes),
-    }
-}

@@ -11,7 +11,7 @@
 //! are *settled* if that function differs by more: then no sum from b on has a larger result than a, and none up to a has a
 //! smaller one than b. So all changes across a level lie between the last sum that is settled before a change across it,
 //! found by halving, and the first that is settled behind it; these are gone through one by one.
-use super::plan::bits_for;
+use super::formulas::bits_for;
 use std::collections::BTreeMap;
 
 /// Most bounds of segments: a value has that many planes.

@@ -6,10 +6,10 @@
 //! are left, in order: `n − 1` minus the place, so the receiver learns the places and their order.
 //!
 //! K. E. Batcher, "Sorting networks and their applications" (AFIPS 1968). Each message is one of [`super::maximum`].
+use super::DATA_OWNER;
 use super::builder::Builder;
 use super::masked::Opened;
-use super::maximum::{BYTES, negative};
-use super::{BYTE_RING, DATA_OWNER};
+use super::maximum::negative;
 use ir::infer::roles;
 use ir::{Amounts, Holders, Op, Strided, Value};
 
@@ -31,16 +31,16 @@ pub fn sorted(b: &mut Builder, x: Value, place: u8, m: u8, count: u32, rot: u8) 
     b.reshape(first, &[rows, count])
 }
 
-/// Opens to the receiver the places of the `count` largest entries of each row of a sharing `[rows n]` of bytes that are
-/// `least` or more, as `[rows count]`.
-pub fn open_places(b: &mut Builder, x: Value, least: i64, count: u32, rot: u8) -> Value {
+/// Opens to the receiver the places of the `count` largest entries of each row of a sharing `[rows n]` of numbers that are
+/// `least` or more and differ by less than 2^m, as `[rows count]`.
+pub fn open_places(b: &mut Builder, x: Value, least: i64, m: u8, count: u32, rot: u8) -> Value {
     let n = b.ty(x).shape[1];
     let place = place_bits(n);
-    let x = b.cast(x, BYTE_RING);
+    let x = b.cast(x, m + 2);
     let x = b.add_scalar(x, -least);
     // Keys need one bit more than they have.
-    let x = b.cast(x, BYTES + 1);
-    let first = sorted(b, x, place, place + BYTES, count, rot);
+    let x = b.cast(x, m + 1);
+    let first = sorted(b, x, place, place + m, count, rot);
     let low = b.cast(first, place);
     let opened = b.one(Op::Open { x: low, to: Holders::one(DATA_OWNER) });
     let unsigned = b.one(Op::PlanesH { x: opened, lo: 0, width: place });
