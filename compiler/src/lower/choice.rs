@@ -78,7 +78,7 @@ impl Planner<'_> {
         let count = axes.iter().map(|a| self.g.tensor(x).shape[*a]).product();
         let bits = bits_for(to - from).max(1);
         let after = match bits <= maximum::BYTES {
-            true => choose::after_maximum(from, to, count, ring, self.route),
+            true => choose::after_maximum(from, to, count, ring, self.way(op)),
             false => Unary::Same,
         };
         Choice::Extremum { bits, after }
@@ -94,7 +94,7 @@ impl Planner<'_> {
                 let exact = |y: &i64| !equal || rescaled(to.1, left_shift, *y) == wanted;
                 reached.filter(exact).unwrap_or(to.0.1 + 1)
             };
-            choose::unary(range.0, range.1, f, None, BYTE_RING, self.route)
+            choose::unary(range.0, range.1, f, None, BYTE_RING, self.way(op))
         };
         let equal = |negated| Choice::Relation {
             keys: [key(of(0), of(1), true), key(of(1), of(1), true)],

@@ -21,6 +21,7 @@ pub mod maximum;
 mod movement;
 mod normalize;
 pub(crate) mod plan;
+mod poly;
 mod product;
 mod quotient;
 mod ranges;
@@ -34,9 +35,11 @@ pub mod table16;
 mod top;
 mod wide;
 
+use crate::profile::Protocol;
 use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
+pub use cost::Aim;
 use ir::{Interface, Party, Port};
 use plan::Plans;
 
@@ -94,6 +97,8 @@ pub struct Lowered {
     pub thresholds: u64,
     /// `output`, `logits` where the receiver finishes a softmax, `argmax` or `topk:N`.
     pub reveal: String,
+    /// What was chosen for a layer, and why.
+    pub notes: Vec<(u32, String)>,
     /// The result of each layer.
     pub results: Vec<Option<ir::Value>>,
 }
@@ -139,6 +144,19 @@ pub enum Route {
     Dealer,
 }
 
+/// Choices a user has.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Options {
+    /// Who computes.
+    pub protocol: Protocol,
+    /// How requantizations are computed.
+    pub route: Route,
+    /// What the receiver learns.
+    pub reveal: Reveal,
+    /// What the cheaper of two ways has less of.
+    pub aim: Aim,
+}
+
 /// What the receiver learns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Reveal {
@@ -155,6 +173,17 @@ pub enum Reveal {
         /// Whether the axis stays: for one place it need not.
         axis: bool,
     },
+}
+
+impl Route {
+    /// Reads `dealer` or `boolean`.
+    pub fn from_name(name: &str) -> Option<Route> {
+        match name {
+            "dealer" => Some(Route::Dealer),
+            "boolean" => Some(Route::Boolean),
+            _ => None,
+        }
+    }
 }
 
 impl Reveal {
@@ -218,21 +247,26 @@ fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, 
 }
 
 /// Plans every operator of `g`: constants and ring widths.
-pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError> {
+pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
     if g.ops.len() > MAX_OPERATORS {
         return Err(LowerError::Operators(g.ops.len()));
     }
-    plan::plan(g, route, reveal)
+    plan::plan(g, options)
 }
 
 /// Emits the instructions of a planned graph.
-pub fn lower(g: &Graph, plans: &Plans, route: Route, reveal: Reveal) -> Result<Lowered, LowerError> {
+pub fn lower(g: &Graph, plans: &Plans, options: Options) -> Result<Lowered, LowerError> {
     let inputs = g.inputs.iter().map(|t| port(g, *t)).collect();
-    let output = |t: &TensorId| match reveal {
+    let output = |t: &TensorId| match options.reveal {
         Reveal::Places { count, axis } => places_port(g, *t, count, axis),
         _ => Ok(port(g, *t)),
     };
     let outputs = g.outputs.iter().map(output).collect::<Result<_, _>>()?;
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    balance::balanced(|rotations| emit::emit(g, plans, Builder::new(interface.clone(), 3), route, reveal, rotations))
+    let profile = options.protocol.profile();
+    if profile.dealer.is_some() && options.route == Route::Boolean {
+        let what = format!("protocol {} has no Boolean route: its dealer would have to receive", profile.name);
+        return Err(LowerError::Model(what));
+    }
+    balance::balanced(options, |rotations| emit::emit(g, plans, Builder::new(interface.clone(), 3), options, rotations))
 }

@@ -1,13 +1,13 @@
 //! What each operator becomes: proved constants, accumulator widths, ring of each tensor. Looks at no weight.
 use super::choice::Choice;
-use super::choose::{self, Unary};
+use super::choose::{self, Unary, Way};
 use super::formulas::{Class, ClassKind, Formulas};
 use super::linear::LinearPlan;
 use super::normalize::Normal;
 use super::product::Step;
 use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
 use super::wide::FineSum;
-use super::{BYTE_RING, LowerError, Reveal, Route, ranges};
+use super::{BYTE_RING, LowerError, Options, Reveal, ranges};
 use crate::qgraph::{DType, Graph, Kind, Op, Output, Tensor, TensorId, Window};
 use crate::staircase::{
     AddFit, Fit, Rule, Staircase, StaircaseError, Thresholds, best_fit, fit_thresholds, search_add, search_sub,
@@ -141,8 +141,7 @@ fn window_taps(w: &Window) -> i64 {
 
 pub(super) struct Planner<'a> {
     pub(super) g: &'a Graph,
-    pub(super) route: Route,
-    reveal: Reveal,
+    pub(super) options: Options,
     pub(super) thresholds: u64,
     /// Smallest and largest stored integer of each tensor.
     pub(super) stored: &'a [(i64, i64)],
@@ -154,6 +153,12 @@ impl Planner<'_> {
     /// Smallest and largest centred value of a tensor.
     pub(super) fn centred(&self, id: TensorId) -> (i64, i64) {
         ranges::centred(self.g, id, self.stored[id.index()])
+    }
+
+    /// How a function of each element of an operator's result is chosen.
+    pub(super) fn way(&self, op: &Op) -> Way {
+        let Options { route, aim, .. } = self.options;
+        Way { route, aim, elements: self.g.tensor(op.output).len() }
     }
 
     pub(super) fn constants(op: &Op, channel: usize, source: StaircaseError) -> LowerError {
@@ -256,13 +261,13 @@ impl Planner<'_> {
                     if !choose::is_byte(from, to) {
                         return Ok(Plan::Max(Unary::Same));
                     }
-                    return Ok(Plan::Max(choose::after_maximum(from, to, count, ring, self.route)));
+                    return Ok(Plan::Max(choose::after_maximum(from, to, count, ring, self.way(op))));
                 }
                 let z = zero_point(x);
                 let out = Output { zero_point: z as i32, lo: *lo, hi: *hi };
                 let stairs = self.clamp(op, out, from, to)?;
                 let clamped = |x: i64| (x + z).max(i64::from(*lo)).min(i64::from(*hi)) - z;
-                Ok(Plan::Max(choose::unary(from, to, clamped, Some(stairs), ring, self.route)))
+                Ok(Plan::Max(choose::unary(from, to, clamped, Some(stairs), ring, self.way(op))))
             }
             Kind::Mean { axes, rescale, out, .. } => {
                 let count: i64 = axes.iter().map(|a| x.shape[*a] as i64).product();
@@ -289,7 +294,7 @@ impl Planner<'_> {
                 let f = |a: i64| i64::from(staircase.eval(a)) - i64::from(out.zero_point);
                 let stairs = self.single(op, best_fit(&staircase, from, to), from, to);
                 let stairs = if choose::is_byte(from, to) { stairs.ok() } else { Some(stairs?) };
-                Ok(Plan::Unary(choose::unary(from, to, f, stairs, ring, self.route)))
+                Ok(Plan::Unary(choose::unary(from, to, f, stairs, ring, self.way(op))))
             }
             Kind::Table { table } => {
                 let (z_x, z_y) = (zero_point(x), zero_point(y));
@@ -298,9 +303,9 @@ impl Planner<'_> {
                 if !choose::is_byte(from, to) {
                     return Ok(wide_table(from, to, f));
                 }
-                Ok(Plan::Unary(choose::unary(from, to, f, None, ring, self.route)))
+                Ok(Plan::Unary(choose::unary(from, to, f, None, ring, self.way(op))))
             }
-            Kind::Softmax { .. } if self.reveal == Reveal::Logits => Ok(Plan::Logits),
+            Kind::Softmax { .. } if self.options.reveal == Reveal::Logits => Ok(Plan::Logits),
             Kind::Softmax { multiplier, dmin, bits, .. } => {
                 let row = x.shape.last().copied().unwrap_or(1);
                 let refuse = |reason: String| LowerError::Unsupported {
@@ -427,7 +432,8 @@ fn wide_table(from: i64, to: i64, f: impl Fn(i64) -> i64) -> Plan {
 }
 
 /// Plans every operator of `g`.
-pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError> {
+pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
+    let reveal = options.reveal;
     if !g.states.is_empty() {
         let reason = "the model keeps state between calls, which this version computes in `simulate` only";
         return Err(LowerError::Model(reason.to_owned()));
@@ -447,7 +453,7 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
         let id = super::revealed(g, *id, reveal);
         rings[id.index()] = least[id.index()];
     }
-    let mut planner = Planner { g, route, reveal, thresholds: 0, stored: &stored, ring: 0 };
+    let mut planner = Planner { g, options, thresholds: 0, stored: &stored, ring: 0 };
     let mut ops = vec![Plan::Dead; g.ops.len()];
     for (i, op) in g.ops.iter().enumerate().rev() {
         let out = rings[op.output.index()];

@@ -121,7 +121,7 @@ impl Planner<'_> {
         let formulas = self.fits(op, Formulas::new(vec![class], 0, bound));
         self.ring = result;
         let stairs = if choose::is_byte(from, to) { formulas.ok() } else { Some(formulas?) };
-        Ok(Side::Function(choose::unary(from, to, one, stairs, k, self.route)))
+        Ok(Side::Function(choose::unary(from, to, one, stairs, k, self.way(op))))
     }
 
     /// ADD, SUB step by step; `why` no single floor serves.
