@@ -46,9 +46,27 @@ fn check_by(dir: &Path, name: &str, route: Route) {
 
 #[test]
 fn small_models() {
-    for name in ["hello_world", "digits_cnn", "mnist_valid", "mnist_resnet", "ad01_autoencoder", "micro_speech"] {
+    for name in [
+        "hello_world",
+        "digits_cnn",
+        "mnist_valid",
+        "mnist_resnet",
+        "ad01_autoencoder",
+        "micro_speech",
+        "digits_transformer",
+    ] {
         check(name);
     }
+}
+
+/// Largest of 21 classes for each of 257 by 257 pixels: compiles, and a party needs less than 8 GiB.
+#[test]
+fn a_segmentation_model_compiles() {
+    let Some(dir) = models() else { return };
+    let compiled = compile(&std::fs::read(dir.join("deeplab_mnv2_dm05.tflite")).unwrap()).unwrap();
+    let p = &compiled.program;
+    println!("{} instructions, {} rounds, {} bytes of memory", p.insts.len(), p.predicted_rounds(), p.peak_memory);
+    assert!(p.peak_memory < 8 << 30, "{} bytes", p.peak_memory);
 }
 
 #[test]
@@ -110,5 +128,5 @@ fn conformance() {
     let (known, unknown): (Vec<_>, Vec<_>) = refused.iter().partition(later);
     println!("{} cases for the oracle only", known.len());
     assert!(unknown.is_empty(), "imported but not lowered: {unknown:#?}");
-    assert!(!only.is_empty() || equal >= 882, "only {equal} cases were compared");
+    assert!(!only.is_empty() || equal >= 918, "only {equal} cases were compared");
 }

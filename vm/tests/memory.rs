@@ -49,6 +49,7 @@ fn recorded_models_of_other_shapes() {
         "split_concat",
         "rnnoise_gru",
         "hps_presence",
+        "digits_transformer",
     ] {
         let c = build_by(&dir.join(format!("{name}.tflite")), Route::Dealer);
         let read =

@@ -314,7 +314,7 @@ impl Planner<'_> {
                     reason: format!("{reason}; compile with `--reveal=logits` to let the receiver finish it"),
                 };
                 if *bits != 8 {
-                    return Err(refuse(format!("results of {bits} bits are not computed inside")));
+                    return Err(refuse(format!("this version computes results of {bits} bits in `simulate` only")));
                 }
                 let table = SoftmaxTable::new(*multiplier, *dmin, row).map_err(|why| match why {
                     NoTable::Long => refuse(format!("rows of {row} elements, at most {MAX_ROW} are computed inside")),

@@ -30,13 +30,17 @@ const MOST: usize = 1 << 18;
 impl Planner<'_> {
     /// Whether the tables fit.
     pub(super) fn quotient(&self, op: &QOp) -> Result<Plan, LowerError> {
+        let refuse = |reason| Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
+        let profile = self.options.protocol.profile();
+        if profile.dealer.is_some_and(|dealer| dealer != MODEL_OWNER) {
+            let name = profile.name;
+            return refuse(format!("protocol {name} cannot divide yet: the model owner would have to deal"));
+        }
         let len = self.g.tensor(op.output).len();
         if len <= MOST {
             return Ok(Plan::Quotient);
         }
-        let reason =
-            format!("it divides {len} elements, at most {MOST} are divided; multiply by the reciprocal instead");
-        Err(LowerError::Unsupported { index: op.index, name: op.name, reason })
+        refuse(format!("it divides {len} elements, at most {MOST} are divided; multiply by the reciprocal instead"))
     }
 }
 
