@@ -103,6 +103,12 @@ fn conformance() {
             }
         };
         let typed = ir::verify::verify(&compiled.program).unwrap();
+        if !only.is_empty() {
+            let p = &compiled.program;
+            let outputs: usize = compiled.graph.outputs.iter().map(|t| compiled.graph.tensor(*t).len()).sum();
+            let bits = p.predicted_bytes().iter().sum::<u64>() * 8;
+            println!("{name}: {} rounds, {} bits for each output element", p.predicted_rounds(), bits / outputs as u64);
+        }
         let arrays = read_npz(dir.join(format!("{name}.npz"))).unwrap();
         let key =
             |side: &str, i: usize, j: usize| if j == 0 { format!("{side}_{i}") } else { format!("{side}_{i}_{j}") };

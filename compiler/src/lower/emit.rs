@@ -1,5 +1,6 @@
 //! Emits the instructions of planned operators.
 use super::builder::Builder;
+use super::choice::Sorted;
 use super::choose::Unary;
 use super::formulas::{Class, Formulas};
 use super::groups::Costs;
@@ -40,6 +41,8 @@ pub(super) struct Emitter<'a> {
     /// Centred sharing of each tensor, or stored integers at the receiver where opened.
     values: Vec<Option<Value>>,
     logits: bool,
+    /// Keys that were sorted last.
+    pub(super) sorted: Option<(Sorted, Value)>,
     pub(super) route: Route,
     aim: Aim,
     notes: Vec<(u32, String)>,
@@ -59,6 +62,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
         weights: vec![],
         values: vec![None; g.tensors.len()],
         logits: false,
+        sorted: None,
         route,
         aim,
         notes: vec![],

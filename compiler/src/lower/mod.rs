@@ -13,6 +13,8 @@ pub mod dealer;
 mod emit;
 pub(crate) mod formulas;
 mod groups;
+#[cfg(test)]
+mod handmade;
 mod linear;
 mod lookup;
 mod masked;
@@ -23,7 +25,7 @@ mod normalize;
 pub(crate) mod plan;
 mod poly;
 mod product;
-mod quotient;
+pub mod quotient;
 mod ranges;
 pub mod requant;
 mod resize;

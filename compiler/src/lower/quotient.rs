@@ -14,6 +14,7 @@
 //! *What each message reveals.* Nothing: A sends B the turned table minus a fresh pad that A shares with C; a simulator
 //! draws it at random. A receives nothing but its part of the reshare, which is as that of every reshare. 256 entries for
 //! each element: what is divided should be small.
+use super::builder::Builder;
 use super::dealer::choose_ring;
 use super::emit::Emitter;
 use super::plan::{Plan, Planner, zero_point};
@@ -76,34 +77,40 @@ impl Emitter<'_> {
         };
         let x = self.input(op, 0)?;
         let x = self.whole(op, x);
-        let x = self.b.reshape(x, &[len, 1]);
-        self.fixed();
-        let (u, v) = self.b.two(Op::SplitShared { x, rot: MODEL_OWNER.0 });
-        let bit = |me: &mut Self, x: Value, i: u8, n: u32| {
-            let one = me.b.one(Op::PlanesH { x, lo: i, width: 1 });
-            me.b.one(Op::Expand { x: one, shape: Dims(vec![len, n]) })
-        };
-        let mut turned = table;
-        for i in 0..8 {
-            let from = (0..ENTRIES).map(|j| i64::from((j + ENTRIES - (1 << i)) % ENTRIES)).collect();
-            let index = self.b.constant(&[ENTRIES], from);
-            let next = self.b.one(Op::Gather { x: turned, index, axis: 1 });
-            let bit = bit(self, u, i, ENTRIES);
-            turned = choose_ring(&mut self.b, turned, next, bit);
-        }
         let k = self.ring(op.output);
-        let mut rest = self.b.one(Op::Deal { x: turned, bits: k });
-        for i in (0..8).rev() {
-            let n = 1u32 << i;
-            let half = |me: &mut Self, start: u32| {
-                let part = Strided { start: vec![0, start], size: vec![len, n], stride: vec![1, 1] };
-                me.b.one(Op::Slice { x: rest, part })
-            };
-            let (low, high) = (half(self, 0), half(self, n));
-            let bit = bit(self, v, i, n);
-            rest = choose_ring(&mut self.b, low, high, bit);
-        }
-        let y = self.b.one(Op::Reshare { x: rest, bits: k });
+        self.fixed();
+        let y = look_up(&mut self.b, x, table, k);
         Ok(self.b.reshape(y, &shape))
     }
+}
+
+/// Entry x mod 2^8 of each of the tables `[… 256]` of the model owner, shared in a ring of `k` bits.
+pub fn look_up(b: &mut Builder, x: Value, table: Value, k: u8) -> Value {
+    let len = b.ty(x).len() as u32;
+    let x = b.reshape(x, &[len, 1]);
+    let (u, v) = b.two(Op::SplitShared { x, rot: MODEL_OWNER.0 });
+    let bit = |b: &mut Builder, x: Value, i: u8, n: u32| {
+        let one = b.one(Op::PlanesH { x, lo: i, width: 1 });
+        b.one(Op::Expand { x: one, shape: Dims(vec![len, n]) })
+    };
+    let mut turned = table;
+    for i in 0..8 {
+        let from = (0..ENTRIES).map(|j| i64::from((j + ENTRIES - (1 << i)) % ENTRIES)).collect();
+        let index = b.constant(&[ENTRIES], from);
+        let next = b.one(Op::Gather { x: turned, index, axis: 1 });
+        let bit = bit(b, u, i, ENTRIES);
+        turned = choose_ring(b, turned, next, bit);
+    }
+    let mut rest = b.one(Op::Deal { x: turned, bits: k });
+    for i in (0..8).rev() {
+        let n = 1u32 << i;
+        let half = |b: &mut Builder, start: u32| {
+            let part = Strided { start: vec![0, start], size: vec![len, n], stride: vec![1, 1] };
+            b.one(Op::Slice { x: rest, part })
+        };
+        let (low, high) = (half(b, 0), half(b, n));
+        let bit = bit(b, v, i, n);
+        rest = choose_ring(b, low, high, bit);
+    }
+    b.one(Op::Reshare { x: rest, bits: k })
 }
