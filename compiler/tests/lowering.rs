@@ -49,9 +49,27 @@ fn check_by(dir: &Path, name: &str, route: Route) {
 
 #[test]
 fn small_models() {
-    for name in ["hello_world", "digits_cnn", "mnist_valid", "mnist_resnet", "ad01_autoencoder", "micro_speech"] {
+    for name in [
+        "hello_world",
+        "digits_cnn",
+        "mnist_valid",
+        "mnist_resnet",
+        "ad01_autoencoder",
+        "micro_speech",
+        "digits_transformer",
+    ] {
         check(name);
     }
+}
+
+/// Largest of 21 classes for each of 257 by 257 pixels: compiles, and a party needs less than 8 GiB.
+#[test]
+fn a_segmentation_model_compiles() {
+    let Some(dir) = models() else { return };
+    let compiled = compile(&std::fs::read(dir.join("deeplab_mnv2_dm05.tflite")).unwrap()).unwrap();
+    let p = &compiled.program;
+    println!("{} instructions, {} rounds, {} bytes of memory", p.insts.len(), p.predicted_rounds(), p.peak_memory);
+    assert!(p.peak_memory < 8 << 30, "{} bytes", p.peak_memory);
 }
 
 #[test]
@@ -92,6 +110,12 @@ fn conformance() {
             }
         };
         let typed = ir::verify::verify(&compiled.program).unwrap();
+        if !only.is_empty() {
+            let p = &compiled.program;
+            let outputs: usize = compiled.graph.outputs.iter().map(|t| compiled.graph.tensor(*t).len()).sum();
+            let bits = p.predicted_bytes().iter().sum::<u64>() * 8;
+            println!("{name}: {} rounds, {} bits for each output element", p.predicted_rounds(), bits / outputs as u64);
+        }
         let arrays = read_npz(dir.join(format!("{name}.npz"))).unwrap();
         let key =
             |side: &str, i: usize, j: usize| if j == 0 { format!("{side}_{i}") } else { format!("{side}_{i}_{j}") };
@@ -117,7 +141,7 @@ fn conformance() {
     let (known, unknown): (Vec<_>, Vec<_>) = refused.iter().partition(later);
     println!("{} cases for the oracle only", known.len());
     assert!(unknown.is_empty(), "imported but not lowered: {unknown:#?}");
-    assert!(!only.is_empty() || equal >= 884, "only {equal} cases were compared");
+    assert!(!only.is_empty() || equal >= 918, "only {equal} cases were compared");
 }
 
 /// Recurrent layers, their states turned into inputs and outputs: one call equals the oracle, whatever it begins with.

@@ -12,7 +12,7 @@
 //! Every message is one of [`super::maximum`], [`super::table`], [`super::requant`] or [`super::dealer`], or a reshare.
 use super::choose::{self, Unary};
 use super::emit::{self, Emitter};
-use super::formulas::{Class, ClassKind, Formulas, bits_for};
+use super::formulas::{Class, Formulas, bits_for};
 use super::plan::Planner;
 use super::requant::Source;
 use super::{BYTE_RING, LowerError, maximum, shape32, table, top};
@@ -36,6 +36,15 @@ pub enum Choice {
     Top { place: u8, ring: u8, formulas: Formulas },
 }
 
+/// What was sorted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Sorted {
+    id: TensorId,
+    axis: usize,
+    k: usize,
+    largest: bool,
+}
+
 /// What is asked of the keys of the first and the second operand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Test {
@@ -46,6 +55,14 @@ pub enum Test {
 }
 
 impl Choice {
+    /// Constants of its requantization, if it has one.
+    pub fn formulas(&self) -> Option<&Formulas> {
+        match self {
+            Choice::Top { formulas, .. } => Some(formulas),
+            _ => None,
+        }
+    }
+
     /// Ring that operands need, where the result goes into one of `out` bits.
     pub fn ring(&self, out: u8) -> u8 {
         match self {
@@ -117,19 +134,7 @@ impl Planner<'_> {
         let place = top::place_bits(self.g.tensor(op.inputs[0]).shape[axis] as u32);
         let value = bits_for(to - from).max(1);
         let bound = 1i64 << (place + value);
-        let hi = (1i64 << value) - 1;
-        let class = Class {
-            m: 1,
-            s: place.into(),
-            above: 0,
-            below: 0,
-            lo: 0,
-            hi,
-            split: 0,
-            first_below: 0,
-            kind: ClassKind::Stairs,
-            bound: 0,
-        };
+        let class = Class { s: place.into(), hi: (1 << value) - 1, ..Class::floor() };
         let formulas = self.fits(op, Formulas::new(vec![class], 0, bound))?;
         let ring = if indices { ring } else { 0 }.max(formulas.n).max(place + BYTE_RING);
         Ok(Choice::Top { place, ring, formulas })
@@ -172,13 +177,14 @@ impl Emitter<'_> {
                 let id = op.inputs[0];
                 let (from, to) = self.range(id);
                 let n = self.g.tensor(id).shape[*axis];
-                let x = self.input(op, 0)?;
-                let x = self.b.cast(x, ring - place);
-                let x = self.in_rows(id, x, &[*axis]);
-                let (x, least) = if *largest { (x, from) } else { (self.negated(x), -to) };
-                let x = self.b.add_scalar(x, -least);
-                let rot = self.rot();
-                let keys = top::sorted(&mut self.b, x, *place, place + bits_for(to - from).max(1), *k as u32, rot);
+                let asked = Sorted { id, axis: *axis, k: *k, largest: *largest };
+                let keys = match self.sorted.filter(|(what, keys)| {
+                    // The positions of a TOPK_V2 follow its values.
+                    *what == asked && self.b.ty(*keys).domain.width() >= *ring
+                }) {
+                    Some((_, keys)) => keys,
+                    None => self.keys(op, asked, *place, *ring)?,
+                };
                 let bits = self.ring(op.output);
                 let source = self.b.cast(keys, formulas.n);
                 let rot = self.rot();
@@ -206,6 +212,20 @@ impl Emitter<'_> {
             }
             _ => unreachable!("the planner made a choice of the operator's kind"),
         }
+    }
+
+    /// Sorts keys.
+    fn keys(&mut self, op: &QOp, asked: Sorted, place: u8, ring: u8) -> Result<Value, LowerError> {
+        let (from, to) = self.range(asked.id);
+        let x = self.input(op, 0)?;
+        let x = self.b.cast(x, ring - place);
+        let x = self.in_rows(asked.id, x, &[asked.axis]);
+        let (x, least) = if asked.largest { (x, from) } else { (self.negated(x), -to) };
+        let x = self.b.add_scalar(x, -least);
+        let (m, rot) = (place + bits_for(to - from).max(1), self.rot());
+        let keys = top::sorted(&mut self.b, x, place, m, asked.k as u32, rot);
+        self.sorted = Some((asked, keys));
+        Ok(keys)
     }
 
     fn related(&mut self, op: &QOp, keys: &[Unary; 2], test: Test) -> Result<Value, LowerError> {

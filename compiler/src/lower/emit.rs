@@ -1,5 +1,6 @@
 //! Emits the instructions of planned operators.
 use super::builder::Builder;
+use super::choice::Sorted;
 use super::choose::Unary;
 use super::formulas::{Class, Formulas};
 use super::groups::Costs;
@@ -7,8 +8,8 @@ use super::masked::Opened;
 use super::plan::{Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
 use super::{
-    Aim, BYTE_RING, DATA_OWNER, LowerError, Lowered, Options, Reveal, Route, dealer, maximum, shape32, softmax, table,
-    table16, top,
+    Aim, BYTE_RING, DATA_OWNER, LowerError, Lowered, Options, Part, Reveal, Route, dealer, maximum, shape32, softmax,
+    table, table16, top,
 };
 use crate::qgraph::{Graph, Kind, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
@@ -40,12 +41,14 @@ pub(super) struct Emitter<'a> {
     /// Centred sharing of each tensor, or stored integers at the receiver where opened.
     values: Vec<Option<Value>>,
     logits: bool,
+    /// Keys that were sorted last.
+    pub(super) sorted: Option<(Sorted, Value)>,
     pub(super) route: Route,
     aim: Aim,
     notes: Vec<(u32, String)>,
     /// Rotation of each part with roles of its own, 0 where there is none.
     rotations: &'a [u8],
-    parts: Vec<usize>,
+    parts: Vec<Part>,
     costs: Costs,
 }
 
@@ -59,6 +62,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
         weights: vec![],
         values: vec![None; g.tensors.len()],
         logits: false,
+        sorted: None,
         route,
         aim,
         notes: vec![],
@@ -216,11 +220,16 @@ impl Emitter<'_> {
 
     /// Begins a part with roles of its own.
     pub(super) fn rot(&mut self) -> u8 {
-        self.parts.push(self.b.insts.len());
+        self.parts.push(Part { start: self.b.insts.len(), free: true });
         self.rotations.get(self.parts.len() - 1).copied().unwrap_or(0)
     }
 
-    fn weight(&mut self, shape: &[u32], data: Vec<i32>) -> Value {
+    /// Begins a part in which the model owner is A.
+    pub(super) fn fixed(&mut self) {
+        self.parts.push(Part { start: self.b.insts.len(), free: false });
+    }
+
+    pub(super) fn weight(&mut self, shape: &[u32], data: Vec<i32>) -> Value {
         let index = self.weights.len() as u32;
         self.b.interface.weights.push(shape.to_vec());
         self.weights.push(data);
@@ -428,6 +437,9 @@ impl Emitter<'_> {
                 Ok(self.b.one(Op::SoftmaxH { x: logits, rule }))
             }
             (_, Plan::Choice(choice)) => self.choice(op, choice),
+            (_, Plan::Normal(normal)) => self.normal(op, normal),
+            (Kind::Lookup { rows, size }, Plan::Lookup(high)) => self.lookup(op, *rows, *size, high.as_ref()),
+            (_, Plan::Quotient) => self.quotient(op),
             (Kind::MatMul { .. }, Plan::MatMul { formulas }) => self.mat_mul(op, formulas),
             (Kind::Reshape, Plan::Finish) => Ok(self.b.reshape(x?, &out32)),
             (Kind::Quantize { input_zero_point, out: o, .. }, Plan::Finish) => {

@@ -77,6 +77,12 @@ impl Class {
         Class { m: 1, s: 0, above: below, below, lo: y, hi: y + 1, split: y, first_below: y, kind, bound: 0 }
     }
 
+    /// The number itself, with nothing below zero; the shift and the upper end are to be set.
+    pub fn floor() -> Class {
+        let kind = ClassKind::Stairs;
+        Class { m: 1, s: 0, above: 0, below: 0, lo: 0, hi: 0, split: 0, first_below: 0, kind, bound: 0 }
+    }
+
     /// `[acc ≥ 0]`.
     pub fn sign() -> Class {
         let kind = ClassKind::Sign;

@@ -13,19 +13,25 @@ pub mod dealer;
 mod emit;
 pub(crate) mod formulas;
 mod groups;
+#[cfg(test)]
+mod handmade;
 mod linear;
+mod lookup;
 mod masked;
 mod matmul;
 pub mod maximum;
 mod movement;
+mod normalize;
 pub(crate) mod plan;
 mod poly;
 mod product;
+pub mod quotient;
 mod ranges;
 pub mod requant;
 mod resize;
 mod softmax;
 mod softmax_table;
+mod sum_table;
 pub mod table;
 pub mod table16;
 mod top;
@@ -72,10 +78,19 @@ pub enum LowerError {
     Model(String),
 }
 
+/// A part of a program with roles of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Its first instruction.
+    pub start: usize,
+    /// Whether any party can play any role.
+    pub free: bool,
+}
+
 /// A lowered model: instructions to schedule, and the private weights in the order of the interface.
 pub struct Lowered {
-    /// Where each part with roles of its own begins: it lasts until the next one begins.
-    pub parts: Vec<usize>,
+    /// The parts with roles of their own: each lasts until the next one begins.
+    pub parts: Vec<Part>,
     /// Instructions.
     pub builder: Builder,
     /// Private tensors.

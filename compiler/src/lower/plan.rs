@@ -3,6 +3,7 @@ use super::choice::Choice;
 use super::choose::{self, Unary, Way};
 use super::formulas::{Class, ClassKind, Formulas};
 use super::linear::LinearPlan;
+use super::normalize::Normal;
 use super::product::Step;
 use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
 use super::wide::FineSum;
@@ -71,6 +72,12 @@ pub enum Plan {
     MatMul {
         formulas: Formulas,
     },
+    /// LOG_SOFTMAX, L2_NORMALIZATION.
+    Normal(Box<Normal>),
+    /// Slices at secret positions; the division of a position by 2^8 where there are so many.
+    Lookup(Option<Formulas>),
+    /// By constants of the model owner.
+    Quotient,
     /// On a value that the receiver holds already: moves the zero point.
     Finish,
     /// No output depends on it.
@@ -87,6 +94,8 @@ impl Plan {
             Plan::Folded { then, .. } => Some(then),
             Plan::Product { last, .. } => Some(last),
             Plan::MatMul { formulas } => Some(formulas),
+            Plan::Lookup(high) => high.as_ref(),
+            Plan::Choice(choice) => choice.formulas(),
             Plan::Average { formulas, .. } => Some(formulas),
             Plan::Interpolate(f) => f.as_ref(),
             Plan::Unary(Unary::Stairs(f)) | Plan::Max(Unary::Stairs(f)) => Some(f),
@@ -97,7 +106,7 @@ impl Plan {
             | Plan::Pad
             | Plan::Reshape
             | Plan::Move => None,
-            Plan::Logits | Plan::Softmax(_) | Plan::Choice(_) | Plan::Finish | Plan::Dead => None,
+            Plan::Logits | Plan::Softmax(_) | Plan::Normal(_) | Plan::Quotient | Plan::Finish | Plan::Dead => None,
         }
     }
 }
@@ -133,7 +142,7 @@ fn window_taps(w: &Window) -> i64 {
 
 pub(super) struct Planner<'a> {
     pub(super) g: &'a Graph,
-    options: Options,
+    pub(super) options: Options,
     pub(super) thresholds: u64,
     /// Smallest and largest stored integer of each tensor.
     pub(super) stored: &'a [(i64, i64)],
@@ -308,7 +317,7 @@ impl Planner<'_> {
                     reason: format!("{reason}; compile with `--reveal=logits` to let the receiver finish it"),
                 };
                 if *bits != 8 {
-                    return Err(refuse(format!("results of {bits} bits are computed in `simulate` only")));
+                    return Err(refuse(format!("this version computes results of {bits} bits in `simulate` only")));
                 }
                 let table = SoftmaxTable::new(*multiplier, *dmin, row).map_err(|why| match why {
                     NoTable::Long => refuse(format!("rows of {row} elements, at most {MAX_ROW} are computed inside")),
@@ -342,13 +351,12 @@ impl Planner<'_> {
                 Ok(Plan::Choice(Box::new(self.relation(op, *relation, *left_shift, operands))))
             }
             Kind::ReduceProduct { axes, multiplier, out, .. } => self.product(op, axes, *multiplier, *out),
+            Kind::Lookup { size, .. } => self.lookup(op, *size),
+            Kind::LogSoftmax { .. } | Kind::L2Normalize { .. } => self.normal(op),
+            Kind::Div { .. } | Kind::FloorDiv { .. } => self.quotient(op),
             Kind::Select => Ok(Plan::Choice(Box::new(Choice::Select))),
             Kind::Top { axis, indices, .. } => Ok(Plan::Choice(Box::new(self.top(op, *axis, *indices, ring)?))),
-            Kind::Softmax16 { .. }
-            | Kind::LogSoftmax { .. }
-            | Kind::L2Normalize { .. }
-            | Kind::Div { .. }
-            | Kind::FloorDiv { .. } => Err(LowerError::Unsupported {
+            Kind::Softmax16 { .. } => Err(LowerError::Unsupported {
                 index: op.index,
                 name: op.name,
                 reason: "this version computes it in `simulate` only".into(),
@@ -448,8 +456,7 @@ pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
         let id = super::revealed(g, *id, reveal);
         rings[id.index()] = least[id.index()];
     }
-    let mut planner =
-        Planner { g, options, thresholds: 0, stored: &stored, ring: 0, found: HashMap::new() };
+    let mut planner = Planner { g, options, thresholds: 0, stored: &stored, ring: 0, found: HashMap::new() };
     let mut ops = vec![Plan::Dead; g.ops.len()];
     for (i, op) in g.ops.iter().enumerate().rev() {
         let out = rings[op.output.index()];
@@ -468,12 +475,14 @@ pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
             Plan::Mul { formulas, .. } | Plan::Interpolate(Some(formulas)) | Plan::MatMul { formulas } => formulas.n,
             Plan::FineSum(p) => p.ring,
             Plan::Choice(choice) => choice.ring(out),
+            Plan::Normal(normal) => normal.ring(),
+            Plan::Lookup(high) => high.as_ref().map_or(BYTE_RING, |f| f.n).max(out),
             Plan::Table16(_) => 16,
             Plan::Folded { fold, then, .. } => fold.n.max(then.n),
             Plan::Product { steps, last } => steps.iter().map(|s| s.formulas.n).max().unwrap_or(0).max(last.n),
             Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),
             Plan::Interpolate(None) | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum => out,
-            Plan::Logits | Plan::Softmax(_) | Plan::Finish | Plan::Dead => BYTE_RING,
+            Plan::Logits | Plan::Softmax(_) | Plan::Quotient | Plan::Finish | Plan::Dead => BYTE_RING,
         };
         for t in &op.inputs {
             let ring = &mut rings[t.index()];

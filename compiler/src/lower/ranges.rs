@@ -22,7 +22,9 @@ fn result(g: &Graph, op: &Op, all: &[(i64, i64)]) -> (i64, i64) {
     match &op.kind {
         Kind::Compare { .. } => (0, 1),
         Kind::Top { axis, indices: true, .. } => (0, g.tensor(op.inputs[0]).shape[*axis] as i64 - 1),
-        Kind::Top { indices: false, .. } | Kind::ReduceExtremum { .. } | Kind::Reshape => hull(&op.inputs[..1]),
+        Kind::Top { indices: false, .. } | Kind::ReduceExtremum { .. } | Kind::Reshape | Kind::Lookup { .. } => {
+            hull(&op.inputs[..1])
+        }
         Kind::Extremum { .. } => hull(&op.inputs),
         Kind::Select => hull(&op.inputs[1..]),
         Kind::Table { table } => {

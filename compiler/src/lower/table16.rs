@@ -148,7 +148,8 @@ mod tests {
         let y = b.one(Op::Open { x: y, to: Holders::one(DATA_OWNER) });
         b.emit(Op::Output { x: y, index: 0 });
         let (reveal, parts, results) = ("output".into(), vec![], vec![]);
-        let p = program_of(Lowered { builder: b, weights: vec![], thresholds: 0, reveal, parts, results });
+        let p =
+            program_of(Lowered { builder: b, weights: vec![], thresholds: 0, reveal, parts, results, notes: vec![] });
         let typed = ir::verify::verify(&p).unwrap_or_else(|bad| panic!("{}", bad[0]));
         let want: Vec<i64> = inputs.iter().map(|x| entries[x.rem_euclid(1 << 16) as usize]).collect();
         for seed in 0..3 {
