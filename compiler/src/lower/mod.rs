@@ -30,6 +30,7 @@ mod ranges;
 pub mod requant;
 mod resize;
 mod softmax;
+mod softmax16;
 mod softmax_table;
 mod sum_table;
 pub mod table;
