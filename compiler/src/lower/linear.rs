@@ -9,9 +9,10 @@ use super::formulas::{Class, Formulas};
 use super::plan::{Plan, Planner, base_of, zero_point};
 use super::requant::Source;
 use crate::qgraph::{Linear, Op as QOp, Output};
-use crate::staircase::{Channel, ChannelKind, Rule, dead_channel, linear_channel, linear_part};
+use crate::staircase::{Channel, ChannelKind, Rule, StaircaseError, dead_channel, linear_part};
 use ir::{Op, Value};
 use rayon::prelude::*;
+use std::collections::HashSet;
 
 /// Largest accumulator: what comes of it is checked against 64-bit words where its constants are known.
 const MAX_ACC: i64 = (1 << 58) - 1;
@@ -26,6 +27,42 @@ pub struct LinearPlan {
     pub channels: Vec<Channel>,
     /// Further parts of the results: where each begins, and its constants.
     pub parts: Vec<(i64, Formulas)>,
+}
+
+/// What constants are searched for.
+#[derive(Clone, Copy, PartialEq)]
+struct Sought {
+    products: i64,
+    rule: Rule,
+    out: Output,
+    part: Output,
+}
+
+/// Numbers that say what is sought; channels and steps of recurrent layers often agree.
+pub(super) type Key = (i64, [i64; 3], [i32; 5]);
+
+impl Sought {
+    fn key(&self) -> Key {
+        let rule = match self.rule {
+            Rule::Twice(m) => [0, m.m.into(), m.e.into()],
+            Rule::Once(k) => [1, k.to_bits().cast_signed(), 0],
+            Rule::Wide(m) => [2, m.m.into(), m.e.into()],
+            Rule::Shift(n) => [3, n.into(), 0],
+            Rule::AverageSigned { count } => [4, count as i64, 0],
+            Rule::AverageUnsigned { count } => [5, count as i64, 0],
+        };
+        let Output { zero_point, lo, hi } = self.out;
+        (self.products, rule, [zero_point, lo, hi, self.part.lo, self.part.hi])
+    }
+
+    fn find(&self) -> Result<Channel, StaircaseError> {
+        let Sought { products, rule, out, part } = *self;
+        // A dead channel costs one comparison only, so it is preferred.
+        match dead_channel(products, rule, out, MAX_ACC) {
+            Ok(Some(dead)) => Ok(dead),
+            _ => linear_part(products, rule, out, part, MAX_ACC),
+        }
+    }
 }
 
 impl Planner<'_> {
@@ -61,17 +98,16 @@ impl Planner<'_> {
         let mut all: Vec<Vec<Channel>> = Vec::new();
         for i in 0..parts {
             let part = if parts == 1 { out } else { Output { lo: end(i), hi: end(i + 1), ..out } };
-            let one = |c: usize| {
-                let rule = Rule::of_channel(&linear.rescale, c).ok_or_else(|| self.no_multiplier(op, c))?;
-                // A dead channel costs one comparison only, so it is preferred.
-                match dead_channel(products, rule, out, MAX_ACC) {
-                    Ok(Some(dead)) => return Ok(dead),
-                    _ if parts == 1 => linear_channel(products, rule, out, MAX_ACC),
-                    _ => linear_part(products, rule, out, part, MAX_ACC),
-                }
-                .map_err(|e| Self::constants(op, c, e))
-            };
-            all.push((0..channels).into_par_iter().map(one).collect::<Result<_, _>>()?);
+            let rule = |c: usize| Rule::of_channel(&linear.rescale, c).ok_or_else(|| self.no_multiplier(op, c));
+            let sought = |c: usize| rule(c).map(|rule| Sought { products, rule, out, part });
+            let sought = (0..channels).map(sought).collect::<Result<Vec<_>, _>>()?;
+            let mut seen = HashSet::new();
+            let is_new = |(_, s): &(usize, &Sought)| !self.found.contains_key(&s.key()) && seen.insert(s.key());
+            let new: Vec<(usize, &Sought)> = sought.iter().enumerate().filter(is_new).collect();
+            let find = |(c, s): (usize, &Sought)| Ok((s.key(), s.find().map_err(|e| Self::constants(op, c, e))?));
+            let new = new.into_par_iter().map(find).collect::<Result<Vec<_>, _>>()?;
+            self.found.extend(new);
+            all.push(sought.iter().map(|s| self.found[&s.key()]).collect());
         }
         let bound = all.iter().flatten().map(|c| c.acc_bound).max().unwrap_or(1);
         let class = |c: &Channel, i: usize| match c.kind {

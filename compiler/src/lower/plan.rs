@@ -10,8 +10,9 @@ use super::wide::FineSum;
 use super::{BYTE_RING, LowerError, Options, Reveal, ranges};
 use crate::qgraph::{DType, Graph, Kind, Op, Output, Tensor, TensorId, Window};
 use crate::staircase::{
-    AddFit, Fit, Rule, Staircase, StaircaseError, Thresholds, best_fit, fit_thresholds, search_add, search_sub,
+    AddFit, Channel, Fit, Rule, Staircase, StaircaseError, Thresholds, best_fit, fit_thresholds, search_add, search_sub,
 };
+use std::collections::HashMap;
 
 /// How an operator is lowered.
 #[derive(Clone, Debug)]
@@ -147,6 +148,8 @@ pub(super) struct Planner<'a> {
     pub(super) stored: &'a [(i64, i64)],
     /// Ring of the result that is being planned.
     pub(super) ring: u8,
+    /// Channels found so far.
+    pub(super) found: HashMap<super::linear::Key, Channel>,
 }
 
 impl Planner<'_> {
@@ -314,7 +317,7 @@ impl Planner<'_> {
                     reason: format!("{reason}; compile with `--reveal=logits` to let the receiver finish it"),
                 };
                 if *bits != 8 {
-                    return Err(refuse(format!("this version computes results of {bits} bits in `simulate` only")));
+                    return Err(refuse(format!("results of {bits} bits are computed in `simulate` only")));
                 }
                 let table = SoftmaxTable::new(*multiplier, *dmin, row).map_err(|why| match why {
                     NoTable::Long => refuse(format!("rows of {row} elements, at most {MAX_ROW} are computed inside")),
@@ -453,7 +456,7 @@ pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
         let id = super::revealed(g, *id, reveal);
         rings[id.index()] = least[id.index()];
     }
-    let mut planner = Planner { g, options, thresholds: 0, stored: &stored, ring: 0 };
+    let mut planner = Planner { g, options, thresholds: 0, stored: &stored, ring: 0, found: HashMap::new() };
     let mut ops = vec![Plan::Dead; g.ops.len()];
     for (i, op) in g.ops.iter().enumerate().rev() {
         let out = rings[op.output.index()];

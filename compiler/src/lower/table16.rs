@@ -20,7 +20,7 @@ use super::builder::Builder;
 use super::compare::stack;
 use super::masked::Opened;
 use ir::infer::roles;
-use ir::{Holders, Op, Value};
+use ir::{Dims, Holders, Op, Value};
 
 /// Entries of a one-hot vector of a byte, without entry 0.
 const ENTRIES: usize = 255;
@@ -31,36 +31,6 @@ const MIX: usize = 64;
 struct Low {
     kept: Value,
     borrowed: Value,
-}
-
-/// XORs of entries: for each result the constant, and which entries of `kept` and `borrowed` (from entry 1) it takes.
-struct Mixed<'a> {
-    count: usize,
-    constant: &'a dyn Fn(usize) -> bool,
-    kept: &'a dyn Fn(usize, usize) -> bool,
-    borrowed: &'a dyn Fn(usize, usize) -> bool,
-}
-
-impl Low {
-    fn mix(&self, b: &mut Builder, of: &Mixed<'_>) -> Value {
-        let parts = (0..of.count).step_by(MIX).map(|first| {
-            let results = first..(first + MIX).min(of.count);
-            let width = results.len() as u8;
-            let word = |take: &dyn Fn(usize) -> bool| -> i64 {
-                results.clone().enumerate().map(|(bit, r)| i64::from(take(r)) << bit).fold(0, |a, b| a | b)
-            };
-            let mut one = |x: Value, constant: i64, take: &dyn Fn(usize, usize) -> bool| {
-                let entries = (1..=ENTRIES).map(|i| word(&|r| take(r, i)));
-                let table = b.constant(&[ENTRIES as u32 + 1], std::iter::once(constant).chain(entries).collect());
-                b.one(Op::MixP { x, table, width })
-            };
-            let kept = one(self.kept, word(of.constant), of.kept);
-            let borrowed = one(self.borrowed, 0, of.borrowed);
-            b.one(Op::Add { a: kept, b: borrowed })
-        });
-        let parts: Vec<Value> = parts.collect();
-        stack(b, parts)
-    }
 }
 
 /// The one-hot vectors of the low bytes.
@@ -81,11 +51,13 @@ fn low(b: &mut Builder, hot: Value, v: Value) -> Low {
     Low { kept: b.one(Op::Add { a: all, b: borrowed }), borrowed }
 }
 
-/// The XOR of all planes.
-fn parity(b: &mut Builder, x: Value) -> Value {
+/// The XOR of all planes, and the last axis as planes.
+fn bits_of(b: &mut Builder, x: Value, width: u8) -> Value {
     let planes = u32::from(b.ty(x).domain.width());
     let table = b.constant(&[planes + 1], std::iter::once(0).chain((0..planes).map(|_| 1)).collect());
-    b.one(Op::MixP { x, table, width: 1 })
+    let x = b.one(Op::MixP { x, table, width: 1 });
+    let to = b.constant(&[width.into()], (0..i64::from(width)).collect());
+    b.one(Op::FoldP { x, to, width })
 }
 
 /// `table[x mod 2^16]`, shared in a ring of `k` bits.
@@ -95,7 +67,7 @@ pub fn table(b: &mut Builder, x: Value, table: &[i64], k: u8, rot: u8) -> Value 
     let least = table.iter().copied().min().unwrap_or(0);
     let f = |high: usize, low: usize| table[(high & 255) << 8 | low].wrapping_sub(least) as u64;
     let most = table.iter().map(|y| y.wrapping_sub(least) as u64).max().unwrap_or(0);
-    let width = (64 - most.leading_zeros()).max(1) as usize;
+    let width = (64 - most.leading_zeros()).max(1) as u8;
 
     let (u, v) = b.two(Op::SplitShared { x, rot });
     let byte = |b: &mut Builder, x, lo| b.one(Op::PlanesH { x, lo, width: 8 });
@@ -110,42 +82,38 @@ pub fn table(b: &mut Builder, x: Value, table: &[i64], k: u8, rot: u8) -> Value 
     let entries = Opened::new(b, e, rot);
 
     // Entry 0 of l never borrows: what it takes is the constant, flipped by every other entry.
-    let first = lows.mix(
-        b,
-        &Mixed {
-            count: width,
-            constant: &|j| f(0, 0) >> j & 1 == 1,
-            kept: &|j, l| (f(0, l) ^ f(0, 0)) >> j & 1 == 1,
-            borrowed: &|j, l| (f(255, l) ^ f(0, 0)) >> j & 1 == 1,
-        },
-    );
-    let (mut sums, mut dealt) = (Vec::new(), Vec::new());
-    for j in 0..width {
-        let bit = |x: u64| x >> j & 1 == 1;
-        let w = lows.mix(
-            b,
-            &Mixed {
-                count: ENTRIES,
-                constant: &|r| bit(f(r + 1, 0) ^ f(0, 0)),
-                kept: &|r, l| bit(f(r + 1, l) ^ f(r + 1, 0) ^ f(0, l) ^ f(0, 0)),
-                borrowed: &|r, l| bit(f(r, l) ^ f(r + 1, 0) ^ f(255, l) ^ f(0, 0)),
-            },
-        );
-        let opened = Opened::new(b, w, rot);
-        let by_entry = b.one(Op::MulSh { a: w, h: entries.t });
-        let by_result = b.one(Op::MulSh { a: e, h: opened.t });
-        let known = b.one(Op::MulHh { a: entries.t, b: opened.t });
-        let known = b.one(Op::AsSum { x: known, at: pair, bits: 1 });
-        let sum = b.one(Op::Add { a: by_entry, b: by_result });
-        let sum = b.one(Op::Add { a: sum, b: known });
-        sums.push(parity(b, sum));
-        let masks = b.one(Op::MulHh { a: entries.beta, b: opened.beta });
-        dealt.push(parity(b, masks));
-    }
-    let sums = stack(b, sums);
-    let dealt = stack(b, dealt);
-    let dealt = b.one(Op::Deal { x: dealt, bits: 1 });
-    let bits = b.one(Op::Add { a: sums, b: dealt });
+    let first = {
+        let entries = |of: &dyn Fn(usize) -> u64| (1..=ENTRIES).map(|l| (of(l) ^ f(0, 0)) as i64).collect::<Vec<_>>();
+        let mut mix = |x: Value, constant: u64, rest: Vec<i64>| {
+            let table = b.constant(&[ENTRIES as u32 + 1], [vec![constant as i64], rest].concat());
+            b.one(Op::MixP { x, table, width })
+        };
+        let kept = mix(lows.kept, f(0, 0), entries(&|l| f(0, l)));
+        let borrowed = mix(lows.borrowed, 0, entries(&|l| f(255, l)));
+        b.one(Op::Add { a: kept, b: borrowed })
+    };
+    let all = b.constant(&[1 << 16], table.iter().map(|y| y.wrapping_sub(least)).collect());
+    let w = b.one(Op::RowsP { same: lows.kept, before: lows.borrowed, table: all, width });
+    let opened = Opened::new(b, w, rot);
+    let shape = b.ty(w).shape.clone();
+    let mut expand = |x: Value| {
+        let mut one = b.ty(x).shape.clone();
+        one.push(1);
+        let x = b.reshape(x, &one);
+        b.one(Op::Expand { x, shape: Dims(shape.clone()) })
+    };
+    let [e, seen, beta] = [e, entries.t, entries.beta].map(&mut expand);
+    let by_entry = b.one(Op::MulSh { a: w, h: seen });
+    let by_result = b.one(Op::MulSh { a: e, h: opened.t });
+    let known = b.one(Op::MulHh { a: seen, b: opened.t });
+    let known = b.one(Op::AsSum { x: known, at: pair, bits: 1 });
+    let sum = b.one(Op::Add { a: by_entry, b: by_result });
+    let sum = b.one(Op::Add { a: sum, b: known });
+    let sum = bits_of(b, sum, width);
+    let masks = b.one(Op::MulHh { a: beta, b: opened.beta });
+    let masks = bits_of(b, masks, width);
+    let dealt = b.one(Op::Deal { x: masks, bits: 1 });
+    let bits = b.one(Op::Add { a: sum, b: dealt });
     let bits = b.one(Op::Add { a: bits, b: first });
     let number = Opened::new(b, bits, rot).numbers(b, k);
     let y = b.one(Op::Reshare { x: number, bits: k });

@@ -72,9 +72,19 @@ impl Planner<'_> {
     pub(super) fn no_wrap(&self, op: &QOp) -> Result<(), LowerError> {
         let wraps = |x: i64, shift: u32| i128::from(x) << shift >= 1 << 31;
         let by = |m: &Multiplier| m.e.max(0).unsigned_abs();
-        let sums = |taps: usize, linear: &Linear| {
-            let weight = linear.weight_range.0.abs().max(linear.weight_range.1.abs());
-            self.largest(op, 0).saturating_mul(weight.into()).saturating_mul(taps as i64)
+        // Of the model's own weights: what is refused depends on them, what is emitted does not.
+        let sums = |linear: &Linear| -> bool {
+            let channels = linear.bias.len().max(1);
+            let mut sums: Vec<i128> = linear.bias.iter().map(|b| i128::from(b.unsigned_abs())).collect();
+            let taps = (linear.weights.len() / channels).max(1);
+            let last = matches!(op.kind, Kind::DepthwiseConv2d { .. });
+            for (i, w) in linear.weights.iter().enumerate() {
+                let c = if last { i % channels } else { i / taps };
+                if let Some(sum) = sums.get_mut(c) {
+                    *sum += i128::from(w.unsigned_abs()) * i128::from(self.largest(op, 0));
+                }
+            }
+            sums.iter().any(|sum| *sum >= 1 << 31)
         };
         match &op.kind {
             Kind::Mul { rescale: Rescale::Twice(m), .. } => {
@@ -88,8 +98,11 @@ impl Planner<'_> {
             Kind::Conv2d { linear, .. } | Kind::DepthwiseConv2d { linear, .. } | Kind::FullyConnected { linear }
                 if self.g.tensor(op.inputs[0]).dtype == DType::I16 && matches!(linear.rescale, Rescale::Twice(_)) =>
             {
-                let taps = linear.weights.len() / linear.bias.len().max(1);
-                if wraps(sums(taps, linear), 0) { self.refuse_wrap(op, "its sum of products") } else { Ok(()) }
+                if sums(linear) {
+                    self.refuse_wrap(op, "its sum of products")
+                } else {
+                    Ok(())
+                }
             }
             _ => Ok(()),
         }
