@@ -68,7 +68,7 @@ pub const PASSES: &[Pass] = &[
         name: "schedule",
         about: "puts exchanges into the fewest rounds and local work between them",
         run: |u| {
-            schedule(u.function());
+            schedule(u.function(), &REP3);
             Ok(())
         },
     },
@@ -124,7 +124,7 @@ fn assemble(lowered: Lowered) -> Function {
 /// Schedules instructions that no model has led to, such as those of a single gadget.
 pub fn program_of(lowered: Lowered) -> Program {
     let mut function = assemble(lowered);
-    schedule(&mut function);
+    schedule(&mut function, &REP3);
     measure(&mut function.program, &REP3);
     function.program.peak_memory = peak_memory(&function.program);
     function.program

@@ -359,6 +359,8 @@ impl Machine {
                 outcome.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
             }
             kept.push(self.runtime.send(pad, what, &value, ty, out));
+            drop(value);
+            self.drop_dead(lane, i);
             if let Some(l) = outcome.layers.get_mut(layer) {
                 l.payload_bytes += (out.iter().map(Vec::len).sum::<usize>() - before) as u64;
                 l.compute_s += start.elapsed().as_secs_f64();
@@ -386,13 +388,13 @@ impl Machine {
             let ty = flat(&self.typed, x);
             let result = self.runtime.receive(what, kept, ty, &mut readers);
             self.set(lane, i, [result]);
+            self.drop_dead(lane, i);
             let layer = self.program.insts[i].layer as usize;
             if let Some(l) = outcome.layers.get_mut(layer) {
                 l.compute_s += start.elapsed().as_secs_f64();
             }
         }
         debug_assert!(readers.iter().all(|r| r.is_empty()), "message lengths were compared at load");
-        order().for_each(|(lane, i)| self.drop_dead(lane, i));
         Ok(())
     }
 }
