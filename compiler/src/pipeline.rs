@@ -1,13 +1,14 @@
 //! From a model file to a program and its weights: the list of passes, in order.
+use crate::lower::plan::Plan;
 use crate::lower::{LowerError, Lowered, lower, plan};
 pub use crate::lower::{Reveal, Route};
-use crate::passes::{Function, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
+use crate::passes::{Function, Observed, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
 use crate::profile::REP3;
-use crate::qgraph::Graph;
+use crate::qgraph::{Graph, TensorId};
 use crate::schedule::{KERNELS, measure, peak_memory, schedule};
 use crate::tflite::{ImportReport, import};
+use ir::Program;
 use ir::weights::Weights;
-use ir::{Program, Value};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,10 @@ pub const PASSES: &[Pass] = &[
             let plans = u.plans.as_ref().expect("stands behind `plan`");
             let mut lowered = lower(graph(u), plans, u.options.route, u.options.reveal)?;
             u.weights = std::mem::take(&mut lowered.weights);
-            u.function = Some(assemble(lowered));
+            // Operators that nothing needs have no layer, inputs and outputs have one of their own.
+            let made = graph(u).ops.iter().zip(&plans.ops).filter(|(_, plan)| !matches!(plan, Plan::Dead));
+            let made: Vec<TensorId> = made.map(|(op, _)| op.output).collect();
+            u.function = Some(assemble(lowered, &made));
             Ok(())
         },
     },
@@ -99,8 +103,8 @@ pub const PASSES: &[Pass] = &[
     },
 ];
 
-/// A function that is not scheduled yet.
-fn assemble(lowered: Lowered) -> Function {
+/// A function that is not scheduled yet; `made` has the results of its layers but the first and the last.
+fn assemble(lowered: Lowered, made: &[TensorId]) -> Function {
     let b = lowered.builder;
     let mut program = Program {
         protocol: REP3.name.into(),
@@ -118,12 +122,14 @@ fn assemble(lowered: Lowered) -> Function {
         layers: b.layers,
     };
     program.opened_bits = opened_bits(&program, &b.types);
-    Function { program, results: lowered.results }
+    let results = made.iter().zip(lowered.results.iter().skip(1));
+    let results = results.filter_map(|(t, v)| Some(Observed { tensor: *t, value: (*v)?, offset: 0 })).collect();
+    Function { program, results }
 }
 
 /// Schedules instructions that no model has led to, such as those of a single gadget.
 pub fn program_of(lowered: Lowered) -> Program {
-    let mut function = assemble(lowered);
+    let mut function = assemble(lowered, &[]);
     schedule(&mut function, &REP3);
     measure(&mut function.program, &REP3);
     function.program.peak_memory = peak_memory(&function.program);
@@ -178,8 +184,8 @@ pub struct Compiled {
     pub weights: Weights,
     /// The quantized graph, for the oracle.
     pub graph: Graph,
-    /// The value that holds the result of each layer, for comparisons.
-    pub results: Vec<Option<Value>>,
+    /// Where the results of operators are, for comparisons.
+    pub results: Vec<Observed>,
 }
 
 /// Choices a user has.
