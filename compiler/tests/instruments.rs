@@ -149,6 +149,11 @@ fn estimates_follow_the_formula() {
     let most = list(&json["payload_bytes"]).iter().map(number).max().expect("parties") as f64;
     let all: u64 = list(&json["payload_bytes"]).iter().map(number).sum();
     assert!(part("transfer") >= most * 8e-8 && part("transfer") <= all as f64 * 8e-8, "{json}");
+    // Without a number each kind of work has its measured speed, all far above that.
+    let measured = desk.json("estimate mlp.mpcb --net rtt=40ms,bw=100Mbit --json");
+    assert!(measured["ops_per_second"].is_null(), "{measured}");
+    let compute = measured["seconds"]["compute"].as_f64().expect("a number");
+    assert!(compute > 1e-6 && compute < part("compute"), "{measured}");
     for wrong in ["rtt=40", "rtt=40ms", "bw=0Gbit,rtt=1ms", "rtt=-1ms,bw=1Gbit", "moon", "x=1", ""] {
         let (stdout, stderr) = desk.check_words(&["estimate", "mlp.mpcb", "--net", wrong], 2);
         assert!(stdout.is_empty() && stderr.starts_with("error: "), "{wrong}: {stderr}");
