@@ -1,14 +1,15 @@
 //! From a model file to a program and its weights: the list of passes, in order.
 use crate::lower::plan::Plan;
+pub use crate::lower::{Aim, Options, Reveal, Route};
 use crate::lower::{LowerError, Lowered, lower, plan};
-pub use crate::lower::{Reveal, Route};
 use crate::passes::{Function, Observed, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
-use crate::profile::REP3;
+pub use crate::profile::Protocol;
+use crate::profile::{Profile, REP3};
 use crate::qgraph::{Graph, TensorId};
 use crate::schedule::{KERNELS, measure, peak_memory, schedule};
 use crate::tflite::{ImportReport, import};
-use ir::Program;
 use ir::weights::Weights;
+use ir::{Party, Program};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ pub const PASSES: &[Pass] = &[
         name: "plan",
         about: "finds and proves the constants of each requantization and the ring of each tensor",
         run: |u| {
-            u.plans = Some(plan(graph(u), u.options.route, u.options.reveal)?);
+            u.plans = Some(plan(graph(u), u.options)?);
             Ok(())
         },
     },
@@ -35,12 +36,13 @@ pub const PASSES: &[Pass] = &[
         about: "writes each operator as ops of at most one exchange",
         run: |u| {
             let plans = u.plans.as_ref().expect("stands behind `plan`");
-            let mut lowered = lower(graph(u), plans, u.options.route, u.options.reveal)?;
+            let mut lowered = lower(graph(u), plans, u.options)?;
             u.weights = std::mem::take(&mut lowered.weights);
+            u.notes = std::mem::take(&mut lowered.notes);
             // Operators that nothing needs have no layer, inputs and outputs have one of their own.
             let made = graph(u).ops.iter().zip(&plans.ops).filter(|(_, plan)| !matches!(plan, Plan::Dead));
             let made: Vec<TensorId> = made.map(|(op, _)| op.output).collect();
-            u.function = Some(assemble(lowered, &made));
+            u.function = Some(assemble(lowered, &made, u.options.protocol.profile()));
             Ok(())
         },
     },
@@ -72,7 +74,8 @@ pub const PASSES: &[Pass] = &[
         name: "schedule",
         about: "puts exchanges into the fewest rounds and local work between them",
         run: |u| {
-            schedule(u.function(), &REP3);
+            let profile = u.options.protocol.profile();
+            schedule(u.function(), profile);
             Ok(())
         },
     },
@@ -80,8 +83,10 @@ pub const PASSES: &[Pass] = &[
         name: "messages",
         about: "writes down the exact length of every message and the bits that are opened",
         run: |u| {
-            measure(&mut u.function().program, &REP3);
-            Ok(())
+            let profile = u.options.protocol.profile();
+            let program = &mut u.function().program;
+            measure(program, profile);
+            undisturbed(program, profile)
         },
     },
     Pass {
@@ -104,11 +109,11 @@ pub const PASSES: &[Pass] = &[
 ];
 
 /// A function that is not scheduled yet; `made` has the results of its layers but the first and the last.
-fn assemble(lowered: Lowered, made: &[TensorId]) -> Function {
+fn assemble(lowered: Lowered, made: &[TensorId], profile: &Profile) -> Function {
     let b = lowered.builder;
     let mut program = Program {
-        protocol: REP3.name.into(),
-        parties: REP3.parties,
+        protocol: profile.name.into(),
+        parties: profile.parties,
         reveal: lowered.reveal,
         kernels: KERNELS.into(),
         opened_bits: 0,
@@ -127,9 +132,26 @@ fn assemble(lowered: Lowered, made: &[TensorId]) -> Function {
     Function { program, results }
 }
 
+/// Refuses a program that sends something to the dealer.
+fn undisturbed(p: &Program, profile: &Profile) -> Result<(), CompileError> {
+    let Some(dealer) = profile.dealer else { return Ok(()) };
+    let mut at = 0;
+    for round in &p.rounds {
+        let here = &p.insts[at..round.exchange_end as usize];
+        at = round.exchange_end as usize;
+        if (0..p.parties).any(|q| round.messages.get(p.parties, Party(q), dealer) > 0) {
+            let name = here.last().and_then(|i| p.layers.get(i.layer as usize)).map_or("", |l| &l.name);
+            let name = ir::text::escape(name);
+            let what = format!("protocol {} cannot compute {name} yet: its dealer would have to receive", profile.name);
+            return Err(LowerError::Model(what).into());
+        }
+    }
+    Ok(())
+}
+
 /// Schedules instructions that no model has led to, such as those of a single gadget.
 pub fn program_of(lowered: Lowered) -> Program {
-    let mut function = assemble(lowered, &[]);
+    let mut function = assemble(lowered, &[], &REP3);
     schedule(&mut function, &REP3);
     measure(&mut function.program, &REP3);
     function.program.peak_memory = peak_memory(&function.program);
@@ -186,15 +208,6 @@ pub struct Compiled {
     pub graph: Graph,
     /// Where the results of operators are, for comparisons.
     pub results: Vec<Observed>,
-}
-
-/// Choices a user has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Options {
-    /// How requantizations are computed.
-    pub route: Route,
-    /// What the receiver learns.
-    pub reveal: Reveal,
 }
 
 /// Compiles a model file.

@@ -5,7 +5,7 @@ use super::files::{self, Access};
 use super::instruments::Watch;
 use super::{CompileArgs, print, print_json, program, remarks, say};
 use compiler::passes::text::Shown;
-use compiler::pipeline::{Options, PASSES, finish, run};
+use compiler::pipeline::{Aim, Options, PASSES, Reveal, finish, run};
 use std::path::{Path, PathBuf};
 
 /// Compiles and writes both files, or neither; without an output only shows what was asked for.
@@ -20,7 +20,8 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
         }
     }
     let model = files::read(&args.model, MAX_MODEL)?;
-    let options = Options { reveal: args.reveal, ..Options::default() };
+    let aim = args.net.map_or(Aim::Bits, Aim::Seconds);
+    let options = Options { protocol: args.protocol, route: args.route, reveal: args.reveal, aim };
     let mut watch = Watch::new(&args.instruments);
     let ran = run(&model, options, PASSES, |pass, unit, took| watch.seen(pass, unit, took));
     let unit = match ran {
@@ -67,14 +68,14 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
     say(&format!("cost: {}", program::cost_line(&compiled.program)));
     say(&program::security_line(&compiled.program));
     if compiled.program.reveal == "logits" {
-        say(&saving(&model, &compiled.program));
+        say(&saving(&model, options, &compiled.program));
     }
     Ok(0)
 }
 
 /// What it saves that the receiver finishes the softmax.
-fn saving(model: &[u8], logits: &ir::Program) -> String {
-    let Ok(whole) = build(model, Options::default()) else {
+fn saving(model: &[u8], options: Options, logits: &ir::Program) -> String {
+    let Ok(whole) = build(model, Options { reveal: Reveal::Output, ..options }) else {
         return "logits: `--reveal=output` cannot be had for this model; `qnnc check` says why".into();
     };
     let bytes = |p: &ir::Program| p.predicted_bytes().iter().sum::<u64>();

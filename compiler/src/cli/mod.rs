@@ -17,7 +17,7 @@ mod simulate;
 mod stats;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use compiler::pipeline::Reveal;
+use compiler::pipeline::{Protocol, Reveal, Route};
 use failure::Failure;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -74,6 +74,16 @@ struct CompileArgs {
     /// N largest, and no value)
     #[arg(long, value_name = "POLICY", default_value = "output", value_parser = reveal)]
     reveal: Reveal,
+    /// Who computes: `rep3` (three parties), or `dealer2` (two, and party 2 deals ahead of the input)
+    #[arg(long, value_name = "NAME", default_value = "rep3", value_parser = protocol)]
+    protocol: Protocol,
+    /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way)
+    #[arg(long, value_name = "ROUTE", default_value = "dealer", value_parser = route)]
+    route: Route,
+    /// Network to choose for, `loopback`, `lan`, `wan`, or as in `rtt=40ms,bw=100mbit`: of two ways to compute a layer the
+    /// one that takes less time on it [default: the one that sends fewer bits]
+    #[arg(long, value_name = "NET")]
+    net: Option<ir::network::Network>,
     /// Print one JSON object on stdout
     #[arg(long, conflicts_with_all = ["print_ir_after", "print_ir_changed", "stop_after", "remarks"])]
     json: bool,
@@ -87,6 +97,17 @@ struct CompileArgs {
 /// With one of these, a program need not be written.
 const SHOWING: [&str; 6] =
     ["print_ir_after", "print_ir_changed", "dump_ir_dir", "stop_after", "time_passes", "remarks"];
+
+/// Reads `--protocol`.
+fn protocol(text: &str) -> Result<Protocol, String> {
+    let names: Vec<&str> = Protocol::ALL.iter().map(|p| p.profile().name).collect();
+    Protocol::from_name(text).ok_or_else(|| names.join(" or "))
+}
+
+/// Reads `--route`.
+fn route(text: &str) -> Result<Route, String> {
+    Route::from_name(text).ok_or_else(|| "`dealer` or `boolean`".to_owned())
+}
 
 /// Reads `--reveal`.
 fn reveal(text: &str) -> Result<Reveal, String> {

@@ -15,6 +15,8 @@ mod masked;
 pub mod maximum;
 mod movement;
 pub(crate) mod plan;
+mod poly;
+mod ranges;
 pub mod requant;
 mod resize;
 mod softmax;
@@ -22,9 +24,11 @@ mod softmax_table;
 pub mod table;
 mod top;
 
+use crate::profile::Protocol;
 use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
+pub use cost::Aim;
 use ir::{Interface, Party, Port};
 use plan::Plans;
 
@@ -73,6 +77,8 @@ pub struct Lowered {
     pub thresholds: u64,
     /// `output`, `logits` where the receiver finishes a softmax, `argmax` or `topk:N`.
     pub reveal: String,
+    /// What was chosen for a layer, and why.
+    pub notes: Vec<(u32, String)>,
     /// The result of each layer.
     pub results: Vec<Option<ir::Value>>,
 }
@@ -92,29 +98,20 @@ fn shape32(shape: &[usize]) -> Vec<u32> {
     shape.iter().map(|d| *d as u32).collect()
 }
 
-fn port(g: &Graph, id: TensorId) -> Result<Port, LowerError> {
+fn port(g: &Graph, id: TensorId) -> Port {
     let t = g.tensor(id);
     let dtype = match t.dtype {
         DType::I8 => ir::program::DType::I8,
         DType::U8 => ir::program::DType::U8,
-        _ => {
-            return Err(LowerError::Model(format!(
-                "tensor {} is neither int8 nor uint8; this version computes it in `simulate` only",
-                ir::text::escape(&t.name)
-            )));
-        }
+        DType::I16 => ir::program::DType::I16,
+        DType::I32 => ir::program::DType::I32,
+        DType::I64 => ir::program::DType::I64,
+        DType::Bool => ir::program::DType::Bool,
     };
     let quant = t.quant.unwrap_or(crate::qgraph::Quant { scale: 1.0, zero_point: 0 });
     // A program carries only so much of a name.
     let name: String = t.name.chars().take(200).collect();
-    Ok(Port {
-        name,
-        dtype,
-        shape: shape32(&t.shape),
-        scale: quant.scale,
-        zero_point: quant.zero_point,
-        party: DATA_OWNER,
-    })
+    Port { name, dtype, shape: shape32(&t.shape), scale: quant.scale, zero_point: quant.zero_point, party: DATA_OWNER }
 }
 
 /// How requantizations are computed.
@@ -125,6 +122,19 @@ pub enum Route {
     /// The party that knows one operand deals to the two that know the other: five exchanges.
     #[default]
     Dealer,
+}
+
+/// Choices a user has.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Options {
+    /// Who computes.
+    pub protocol: Protocol,
+    /// How requantizations are computed.
+    pub route: Route,
+    /// What the receiver learns.
+    pub reveal: Reveal,
+    /// What the cheaper of two ways has less of.
+    pub aim: Aim,
 }
 
 /// What the receiver learns.
@@ -143,6 +153,17 @@ pub enum Reveal {
         /// Whether the axis stays: for one place it need not.
         axis: bool,
     },
+}
+
+impl Route {
+    /// Reads `dealer` or `boolean`.
+    pub fn from_name(name: &str) -> Option<Route> {
+        match name {
+            "dealer" => Some(Route::Dealer),
+            "boolean" => Some(Route::Boolean),
+            _ => None,
+        }
+    }
 }
 
 impl Reveal {
@@ -189,7 +210,7 @@ fn revealed(g: &Graph, id: TensorId, reveal: Reveal) -> TensorId {
 
 /// The port of an output of which places are opened.
 fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, LowerError> {
-    let whole = port(g, id)?;
+    let whole = port(g, id);
     let (row, rows) = whole.shape.split_last().ok_or_else(|| LowerError::Model("an output has no axis".into()))?;
     if count > *row {
         let name = ir::text::escape(&whole.name);
@@ -203,21 +224,26 @@ fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, 
 }
 
 /// Plans every operator of `g`: constants and ring widths.
-pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError> {
+pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
     if g.ops.len() > MAX_OPERATORS {
         return Err(LowerError::Operators(g.ops.len()));
     }
-    plan::plan(g, route, reveal)
+    plan::plan(g, options)
 }
 
 /// Emits the instructions of a planned graph.
-pub fn lower(g: &Graph, plans: &Plans, route: Route, reveal: Reveal) -> Result<Lowered, LowerError> {
-    let inputs = g.inputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
-    let output = |t: &TensorId| match reveal {
+pub fn lower(g: &Graph, plans: &Plans, options: Options) -> Result<Lowered, LowerError> {
+    let inputs = g.inputs.iter().map(|t| port(g, *t)).collect();
+    let output = |t: &TensorId| match options.reveal {
         Reveal::Places { count, axis } => places_port(g, *t, count, axis),
-        _ => port(g, *t),
+        _ => Ok(port(g, *t)),
     };
     let outputs = g.outputs.iter().map(output).collect::<Result<_, _>>()?;
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    balance::balanced(|rotations| emit::emit(g, plans, Builder::new(interface.clone(), 3), route, reveal, rotations))
+    let profile = options.protocol.profile();
+    if profile.dealer.is_some() && options.route == Route::Boolean {
+        let what = format!("protocol {} has no Boolean route: its dealer would have to receive", profile.name);
+        return Err(LowerError::Model(what));
+    }
+    balance::balanced(options, |rotations| emit::emit(g, plans, Builder::new(interface.clone(), 3), options, rotations))
 }

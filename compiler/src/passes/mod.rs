@@ -59,6 +59,8 @@ pub struct Unit<'a> {
     pub function: Option<Function>,
     /// The private tensors.
     pub weights: Vec<Vec<i32>>,
+    /// What was chosen for layers, and why.
+    pub notes: Vec<(u32, String)>,
     /// The encoded program.
     pub bytes: Vec<u8>,
 }
@@ -66,7 +68,7 @@ pub struct Unit<'a> {
 impl<'a> Unit<'a> {
     /// Before the first pass.
     pub fn new(model: &'a [u8], options: Options) -> Self {
-        Unit { model, options, graph: None, plans: None, function: None, weights: vec![], bytes: vec![] }
+        Unit { model, options, graph: None, plans: None, function: None, weights: vec![], notes: vec![], bytes: vec![] }
     }
 
     /// The function, in a pass that stands behind `lower`.
