@@ -1,7 +1,7 @@
 //! Orders a program whose exchanges have their rounds, so that little is alive at once.
 //!
-//! A local instruction may stand anywhere between the exchanges that it needs and the first exchange that needs it. Round
-//! after round,
+//! Exchanges keep their order. A local instruction may stand anywhere between the exchanges that it needs and the first
+//! exchange that needs it. Round after round,
 //! - what frees at least as many bytes as it makes runs as soon as it can;
 //! - the rest waits until an exchange needs it: one exchange after the other, and below an exchange the operand first
 //!   whose making takes most beyond what it leaves (after Sethi and Ullman, The Generation of Optimal Code for
@@ -235,11 +235,9 @@ impl<'a> Walk<'a> {
                 self.locals(region, k + 1 == plain.len());
             }
             let local = self.order[start..].to_vec();
-            let mut exchanges = region.exchanges.clone();
-            self.sort_exchanges(&mut exchanges);
-            let buffers = self.buffers(&exchanges);
-            exchanges.iter().for_each(|i| self.emit(*i, &buffers));
-            regions.push(Region { local, exchanges });
+            let buffers = self.buffers(&region.exchanges);
+            region.exchanges.iter().for_each(|i| self.emit(*i, &buffers));
+            regions.push(Region { local, exchanges: region.exchanges.clone() });
         }
         regions
     }
@@ -324,17 +322,5 @@ impl<'a> Walk<'a> {
             }
         }
         made + stays <= freed
-    }
-
-    /// First the exchanges that free more than they make, those that make little before others; then the others, those
-    /// that free much before others.
-    fn sort_exchanges(&self, list: &mut [usize]) {
-        let sizes = |i: &usize| {
-            let made: u64 = self.results(*i).map(|v| self.g.total[v]).sum();
-            let freed = |v: &&usize| self.left[**v] == 1 && !self.g.kept[**v];
-            let freed: u64 = self.g.operands[*i].iter().filter(freed).map(|v| self.g.total[*v]).sum();
-            if freed >= made { (0, made) } else { (1, u64::MAX - freed) }
-        };
-        list.sort_by_key(sizes);
     }
 }
