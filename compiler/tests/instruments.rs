@@ -205,7 +205,7 @@ fn models() -> PathBuf {
 
 /// The first sample of a recorded model as a file.
 fn recorded_input(desk: &Desk, name: &str) -> PathBuf {
-    let arrays = compiler::npy::read_npz(&models().join(format!("{name}.inputs.npz"))).expect("an archive");
+    let arrays = compiler::npy::read_npz(models().join(format!("{name}.inputs.npz"))).expect("an archive");
     let x = &arrays["input_0"];
     let ints: Vec<i32> = x.ints().expect("integers").iter().map(|v| *v as i32).collect();
     let input = desk.0.join(format!("{name}.npy"));
