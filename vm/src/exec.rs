@@ -409,13 +409,13 @@ impl Machine {
             let ty = flat(&self.typed, x);
             let result = self.runtime.receive(what, kept, ty, &mut readers);
             self.set(lane, i, [result]);
+            self.drop_dead(lane, i);
             let layer = self.program.insts[i].layer as usize;
             if let Some(l) = outcome.layers.get_mut(layer) {
                 l.compute_s += start.elapsed().as_secs_f64();
             }
         }
         debug_assert!(readers.iter().all(|r| r.is_empty()), "message lengths were compared at load");
-        order().for_each(|(lane, i)| self.drop_dead(lane, i));
         Ok(())
     }
 }
