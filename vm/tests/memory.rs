@@ -108,5 +108,7 @@ fn conformance_by(options: Options, by: &str) {
         equal += 1;
     }
     println!("{equal} conformance cases equal by {by}");
-    assert!(!only.is_empty() || equal >= 921, "only {equal} cases were compared");
+    // Not all gadgets are there for two parties and a dealer.
+    let least = if by == "dealer2" { 889 } else { 921 };
+    assert!(!only.is_empty() || equal >= least, "only {equal} cases were compared");
 }
