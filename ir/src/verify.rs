@@ -16,11 +16,13 @@
 //!   only, where a beta counts as depending on its mask: dealt products of masks follow the masked bits in that order
 //! - V11 what is revealed is `output`, `logits`, `argmax` or `topk:N`, and the openings are as that word says: each has as
 //!   many elements as an output, a receiver finishes a softmax under `logits` only, and under `topk:N` rows hold N places
+//! - V12 nothing reads a bit of a held number that its ring does not have ([`crate::width`])
 use crate::infer::{Context, checked_len, infer};
 use crate::ops::{Class, Op};
 use crate::program::{Port, Program, Value};
 use crate::text::escape;
 use crate::types::{Domain, Form, Holders, Party, Type};
+use crate::width;
 use std::collections::BTreeMap;
 
 /// Longest message in bytes.
@@ -113,6 +115,7 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
     check_interface(p, &mut report);
     check_tags(p, &typed, &mut report);
     check_reveal(p, &mut report);
+    width::check(p, &typed, |inst, what| report(12, inst, what));
     for (r, round) in p.rounds.iter().enumerate() {
         let parties = || (0..p.parties).map(Party);
         let pairs = parties().flat_map(|a| parties().map(move |b| (a, b)));
