@@ -125,7 +125,7 @@ fn long_rows_are_normalized() {
     let (multiplier, reverse) = (Multiplier { m: 1 << 30, e: 23 }, Multiplier { m: 1 << 30, e: -21 });
     let kind = Kind::LogSoftmax { multiplier, dmin: -248, reverse, out };
     let g = single(kind, vec![tensor(DType::I8, 3, &[3, n])], tensor(DType::I8, 127, &[3, n]));
-    check(&g, &[data.clone()], "logarithms of 300");
+    check(&g, std::slice::from_ref(&data), "logarithms of 300");
     let out = Output { zero_point: 0, lo: -128, hi: 127 };
     let kind = Kind::L2Normalize { input_zero_point: 3, left_shift: 0, gain: 7, out };
     let g = single(kind, vec![tensor(DType::I8, 3, &[3, n])], tensor(DType::I8, 0, &[3, n]));
