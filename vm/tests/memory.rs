@@ -108,7 +108,7 @@ fn conformance_by(options: Options, by: &str) {
         equal += 1;
     }
     println!("{equal} conformance cases equal by {by}");
-    // Not all gadgets are there for two parties and a dealer.
+    // A dealer that receives nothing takes no part in resharing a sum of all three.
     let least = if by == "dealer2" { 889 } else { 921 };
     assert!(!only.is_empty() || equal >= least, "only {equal} cases were compared");
 }
