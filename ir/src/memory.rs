@@ -1,6 +1,6 @@
 //! How much memory a party needs to run a program: values alive at once, and the messages of a round.
-use crate::ops::Class;
-use crate::program::Program;
+use crate::ops::{Class, Op};
+use crate::program::{Inst, Program};
 use crate::types::{Form, Party};
 use crate::verify::{Typed, last_uses};
 
@@ -16,7 +16,7 @@ pub fn dead_after(p: &Program, typed: &Typed) -> Vec<Vec<u32>> {
 }
 
 /// Bytes of values and messages alive at once in party `me`, who has `pieces` pieces of a value. What one instruction
-/// needs for itself while it runs is not counted.
+/// needs for itself while it runs is not counted. What is stored for the next call is counted all along.
 pub fn peak(p: &Program, typed: &Typed, me: Party, pieces: impl Fn(Form) -> u64) -> u64 {
     let size = |v: usize| pieces(typed.types[v].form).saturating_mul(typed.types[v].memory_bytes());
     let buffers = |i: usize| {
@@ -24,7 +24,12 @@ pub fn peak(p: &Program, typed: &Typed, me: Party, pieces: impl Fn(Form) -> u64)
         let both = |q| round.map_or(0, |r| r.messages.get(p.parties, me, q) + r.messages.get(p.parties, q, me));
         (0..p.parties).map(Party).map(both).fold(0, u64::saturating_add)
     };
-    let (mut now, mut most) = (0u64, 0u64);
+    let stored = |inst: &Inst| match inst.op {
+        Op::Store { x, .. } => size(x.index()),
+        _ => 0,
+    };
+    let mut now = p.insts.iter().map(stored).fold(0, u64::saturating_add);
+    let mut most = now;
     for (i, dead) in dead_after(p, typed).iter().enumerate() {
         now = typed.results(i).map(size).fold(now, u64::saturating_add);
         let buffers = if p.insts[i].op.class() == Class::Round { buffers(i) } else { 0 };

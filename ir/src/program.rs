@@ -196,6 +196,14 @@ impl Program {
         }
     }
 
+    /// The sharings that outlive a call.
+    pub fn stored(&self) -> impl Iterator<Item = Value> {
+        self.insts.iter().filter_map(|inst| match inst.op {
+            Op::Store { x, .. } => Some(x),
+            _ => None,
+        })
+    }
+
     /// Rounds of one inference: the largest level of its message graph. A message has level 1 + the largest level its
     /// sender had received before the round.
     pub fn predicted_rounds(&self) -> u32 {

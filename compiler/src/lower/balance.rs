@@ -1,6 +1,7 @@
 //! Which party plays which role in each part of a program, so that all send about as much. Roles change no value and no
 //! round, so a program is emitted once to count what each role sends, and again with the roles that were found.
 use super::{LowerError, Lowered};
+use crate::passes::results_of;
 use crate::profile::REP3;
 use ir::Op;
 
@@ -26,15 +27,10 @@ fn loads(draft: &Lowered) -> (Load, Vec<Load>) {
     for (i, inst) in b.insts.iter().enumerate() {
         let operands = inst.op.operands();
         let setup = operands.first().is_some_and(|x| from_weights[x.index()]);
-        let results = match inst.op {
-            Op::Output { .. } => 0,
-            Op::Split { .. } | Op::SplitShared { .. } => 2,
-            _ => 1,
-        };
         if matches!(inst.op, Op::Weight { .. }) {
             from_weights[next] = true;
         }
-        next += results;
+        next += results_of(&inst.op);
         let part = draft.parts.partition_point(|start| *start <= i);
         let load = match inst.op {
             Op::Reshare { .. } if setup => continue,

@@ -34,7 +34,7 @@ pub(super) struct Emitter<'a> {
     pub(super) b: Builder,
     weights: Vec<Vec<i32>>,
     /// Centred sharing of each tensor, or stored integers at the receiver where opened.
-    values: Vec<Option<Value>>,
+    pub(super) values: Vec<Option<Value>>,
     logits: bool,
     route: Route,
     /// Rotation of each part with roles of its own, 0 where there is none.
@@ -71,6 +71,7 @@ pub fn emit(
         let x = e.b.add_scalar(x, -zero_point(t));
         e.values[id.index()] = Some(e.b.one(Op::Reshare { x, bits: plans.rings[id.index()] }));
     }
+    e.states();
     let mut results = vec![None];
     for (op, plan) in g.ops.iter().zip(&plans.ops) {
         if matches!(plan, Plan::Dead) {
@@ -97,6 +98,7 @@ pub fn emit(
         };
         e.b.emit(Op::Output { x: held, index: i as u32 });
     }
+    e.store_states()?;
     // The word says what happens: without a last SOFTMAX nothing is left to the receiver.
     let reveal = if reveal == Reveal::Logits && !e.logits { Reveal::Output.name() } else { reveal.name() };
     Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal, parts: e.parts, results })
@@ -181,7 +183,7 @@ impl Emitter<'_> {
     }
 
     /// A tensor's centred sharing; a constant of the model comes from the weights file when first asked for.
-    fn tensor(&mut self, id: TensorId) -> Option<Value> {
+    pub(super) fn tensor(&mut self, id: TensorId) -> Option<Value> {
         if let Some(x) = self.values[id.index()] {
             return Some(x);
         }
@@ -206,7 +208,7 @@ impl Emitter<'_> {
         self.b.one(Op::Weight { index })
     }
 
-    fn shared_weight(&mut self, shape: &[u32], data: Vec<i32>, bits: u8) -> Value {
+    pub(super) fn shared_weight(&mut self, shape: &[u32], data: Vec<i32>, bits: u8) -> Value {
         let x = self.weight(shape, data);
         self.b.one(Op::Reshare { x, bits })
     }
@@ -360,6 +362,7 @@ impl Emitter<'_> {
             }
             (Kind::Reshape, Plan::Reshape) => {
                 let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
+                let x = self.recentred(x, op.inputs[0], op.output);
                 Ok(self.b.reshape(x, &out32))
             }
             (Kind::Quantize { .. } | Kind::Table { .. }, Plan::Unary(how)) => {

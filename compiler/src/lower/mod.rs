@@ -19,6 +19,7 @@ pub mod requant;
 mod resize;
 mod softmax;
 mod softmax_table;
+mod states;
 pub mod table;
 mod top;
 

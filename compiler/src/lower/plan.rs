@@ -557,12 +557,22 @@ impl Planner<'_> {
     }
 }
 
-/// Plans every operator of `g`.
+/// Plans every operator of `g`. What the next call begins with must come in the ring in which this one reads it: rings
+/// only grow from try to try and have a largest width, so this ends.
 pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError> {
-    if !g.states.is_empty() {
-        let reason = "the model keeps state between calls, which this version computes in `simulate` only";
-        return Err(LowerError::Model(reason.to_owned()));
+    let mut kept = vec![BYTE_RING; g.states.len()];
+    loop {
+        let plans = plan_with(g, route, reveal, &kept)?;
+        let read: Vec<u8> = g.states.iter().map(|s| plans.rings[s.tensor.index()]).collect();
+        if read == kept {
+            return Ok(plans);
+        }
+        kept = read;
     }
+}
+
+/// The same with a ring of at least `kept` bits for each state.
+fn plan_with(g: &Graph, route: Route, reveal: Reveal, kept: &[u8]) -> Result<Plans, LowerError> {
     for op in &g.ops {
         let byte = |t: &TensorId| matches!(g.tensor(*t).dtype, DType::I8 | DType::U8);
         if !op.inputs.iter().chain([&op.output]).all(byte) {
@@ -581,6 +591,15 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
     for id in &g.outputs {
         let id = super::revealed(g, *id, reveal);
         rings[id.index()] = BYTE_RING;
+    }
+    for (state, kept) in g.states.iter().zip(kept) {
+        if opened[state.next.index()] {
+            let reason = "the model keeps the result of a SOFTMAX between calls, which `--reveal=logits` opens";
+            return Err(LowerError::Model(reason.to_owned()));
+        }
+        for t in [state.tensor, state.next] {
+            rings[t.index()] = rings[t.index()].max(*kept);
+        }
     }
     let mut planner = Planner { g, route, reveal, thresholds: 0 };
     let mut ops = vec![Plan::Dead; g.ops.len()];

@@ -126,7 +126,7 @@ pub fn rewrite(f: &mut Function, mut step: impl FnMut(&mut Builder, usize, &Inst
 /// Number of results of an op.
 pub fn results_of(op: &Op<Value>) -> usize {
     match op {
-        Op::Output { .. } => 0,
+        Op::Output { .. } | Op::Store { .. } => 0,
         Op::Split { .. } | Op::SplitShared { .. } => 2,
         _ => 1,
     }

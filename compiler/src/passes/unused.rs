@@ -1,6 +1,7 @@
 //! Removes what no output needs: instructions, and constants that nobody loads.
 //!
-//! A mask stays while its beta does: what a dealer makes from beta has a meaning only with the masked bits.
+//! A mask stays while its beta does: what a dealer makes from beta has a meaning only with the masked bits. A state is
+//! stored while it is read.
 use super::{Function, Step, rewrite};
 use ir::{Op, Value};
 use std::collections::HashMap;
@@ -10,10 +11,14 @@ pub fn remove_unused(f: &mut Function) {
     let insts = &f.program.insts;
     let mut origin: Vec<usize> = Vec::new();
     let mut masks: HashMap<u32, usize> = HashMap::new();
+    let mut stores: HashMap<u32, usize> = HashMap::new();
     for (i, inst) in insts.iter().enumerate() {
         origin.extend(std::iter::repeat_n(i, super::results_of(&inst.op)));
         if let Op::Mask { tag, .. } = inst.op {
             masks.insert(tag, i);
+        }
+        if let Op::Store { index, .. } = inst.op {
+            stores.insert(index, i);
         }
     }
     let mut used = vec![false; insts.len()];
@@ -23,8 +28,10 @@ pub fn remove_unused(f: &mut Function) {
             continue;
         }
         todo.extend(insts[i].op.operands().iter().map(|v: &Value| origin[v.index()]));
-        if let Op::Beta { tag, .. } = &insts[i].op {
-            todo.extend(masks.get(tag));
+        match &insts[i].op {
+            Op::Beta { tag, .. } => todo.extend(masks.get(tag)),
+            Op::State { index, .. } => todo.extend(stores.get(index)),
+            _ => {}
         }
     }
     rewrite(f, |_, i, inst| if used[i] { Step::Op(inst.op.clone()) } else { Step::Gone });

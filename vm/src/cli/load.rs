@@ -49,8 +49,13 @@ impl Loaded {
         )
     }
 
-    /// Refuses a program that needs more memory than allowed.
-    pub fn check_memory(&self, args: &RunArgs) -> Result<(), Failure> {
+    /// Refuses a run that needs more memory than allowed, or a batch where each sample begins with what the one before
+    /// stored.
+    pub fn check_run(&self, args: &RunArgs) -> Result<(), Failure> {
+        if args.batch > 1 && self.program.stored().next().is_some() {
+            let what = "the program keeps state from one sample to the next: leave out `--batch`";
+            return Err(Failure::new(Failure::USAGE, what));
+        }
         let weights: u64 = self.program.interface.weights.iter().map(|w| 4 * elements(w)).sum();
         let held = if args.weights.is_some() { weights } else { 0 };
         let need = [self.memory.saturating_mul(args.batch.into()), 4 * self.file_bytes, held, BASE_MEMORY]

@@ -45,7 +45,7 @@ pub fn run(args: &LocalArgs) -> Result<(), Failure> {
 pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> {
     let run = &args.run;
     let loaded = load::program(&run.model)?;
-    loaded.check_memory(run)?;
+    loaded.check_run(run)?;
     let parties = loaded.program.parties;
     let face = &loaded.program.interface;
     if run.weights.is_none() {

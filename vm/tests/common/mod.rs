@@ -28,6 +28,14 @@ pub fn models() -> Option<PathBuf> {
     None
 }
 
+/// Conformance cases whose samples are one sequence that carries the state.
+pub fn sequences(conformance: &Path) -> Vec<String> {
+    let index = std::fs::read_to_string(conformance.join("INDEX.json")).expect("list of the cases");
+    let index: serde_json::Value = serde_json::from_str(&index).expect("JSON");
+    let cases = index["cases"].as_array().expect("a list").iter();
+    cases.filter(|c| c["reset"] == false).filter_map(|c| Some(c["name"].as_str()?.to_owned())).collect()
+}
+
 pub fn ints(a: &Array) -> Vec<i64> {
     a.ints().expect("recorded integers").to_vec()
 }
@@ -75,15 +83,37 @@ pub fn in_threads<T: Send>(links: Vec<MemoryLink>, f: impl Fn(MemoryLink) -> T +
 
 /// Three parties over `links`, several inferences in one session; each element of `inputs` is one inference.
 pub fn run_all(c: &Compiled, links: Vec<MemoryLink>, inputs: &[Vec<Vec<i64>>]) -> Vec<Vec<Outcome>> {
+    run_session(c, links, inputs, Calls::Apart)
+}
+
+/// Whether a call begins with the state that the one before left.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Calls {
+    /// Each is a first call.
+    Apart,
+    /// They are successive.
+    Sequence,
+}
+
+/// The same; where the program keeps state, `calls` says what becomes of it.
+pub fn run_session(
+    c: &Compiled,
+    links: Vec<MemoryLink>,
+    inputs: &[Vec<Vec<i64>>],
+    calls: Calls,
+) -> Vec<Vec<Outcome>> {
     in_threads(links, |mut link| {
         let mut m = machine(c, &mut link);
         let me = link.me();
         m.setup((me == Party(0)).then_some(&c.weights), &mut link).expect("set-up");
         let own = |x: &Vec<i64>| (me == Party(1)).then(|| x.clone());
-        let outcomes = inputs
-            .iter()
-            .map(|x| m.infer(&x.iter().map(own).collect::<Vec<_>>(), &mut link).expect("inference"))
-            .collect();
+        let call = |x: &Vec<Vec<i64>>| {
+            if calls == Calls::Apart {
+                m.reset();
+            }
+            m.infer(&x.iter().map(own).collect::<Vec<_>>(), &mut link).expect("inference")
+        };
+        let outcomes = inputs.iter().map(call).collect();
         link.close().expect("close");
         outcomes
     })
@@ -100,8 +130,13 @@ pub type Tensors = Vec<Vec<i64>>;
 
 /// Runs in memory and checks outputs, rounds, bytes and openings against recordings and the program.
 pub fn check_all(c: &Compiled, samples: &[(Tensors, Tensors)], what: &str) {
+    check_calls(c, samples, Calls::Apart, what);
+}
+
+/// The same; where the program keeps state, `calls` says what becomes of it.
+pub fn check_calls(c: &Compiled, samples: &[(Tensors, Tensors)], calls: Calls, what: &str) {
     let inputs: Vec<_> = samples.iter().map(|s| s.0.clone()).collect();
-    let parties = run_all(c, network(3), &inputs);
+    let parties = run_session(c, network(3), &inputs, calls);
     let predicted = c.program.predicted_bytes();
     for (i, (_, want)) in samples.iter().enumerate() {
         let want: Vec<_> = want.iter().cloned().map(Some).collect();
