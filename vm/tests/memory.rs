@@ -71,14 +71,7 @@ fn conformance() {
 }
 
 fn conformance_by(route: Route, by: &str) {
-    let dir = std::env::var_os("QNN_CONFORMANCE_DIR").map_or_else(
-        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"),
-        std::path::PathBuf::from,
-    );
-    if !dir.is_dir() {
-        println!("skipped: no conformance cases in {}", dir.display());
-        return;
-    }
+    let Some(dir) = common::conformance() else { return };
     let mut names: Vec<String> = std::fs::read_dir(&dir)
         .expect("folder")
         .filter_map(|e| e.expect("entry").file_name().into_string().ok()?.strip_suffix(".tflite").map(str::to_owned))

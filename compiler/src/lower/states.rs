@@ -35,7 +35,8 @@ impl Emitter<'_> {
     pub(super) fn store_states(&mut self) -> Result<(), LowerError> {
         for (index, state) in (0..).zip(&self.g.states) {
             let next = self.tensor(state.next);
-            let x = next.ok_or_else(|| LowerError::Model(format!("nothing computes the next value of state {index}")))?;
+            let x =
+                next.ok_or_else(|| LowerError::Model(format!("nothing computes the next value of state {index}")))?;
             let x = self.recentred(x, state.next, state.tensor);
             let x = self.b.cast(x, self.plans.rings[state.tensor.index()]);
             self.b.emit(Op::Store { x, index });

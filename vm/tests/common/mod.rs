@@ -1,5 +1,6 @@
 //! Shared by the end-to-end tests: models, their recorded samples, and three parties in one process.
 #![allow(dead_code, missing_docs, reason = "each test file uses a part")]
+pub mod launch;
 pub mod tile;
 pub mod wrapped;
 
@@ -25,6 +26,17 @@ pub fn models() -> Option<PathBuf> {
         return Some(dir);
     }
     println!("skipped: no models in {}", dir.display());
+    None
+}
+
+/// Conformance cases, where present.
+pub fn conformance() -> Option<PathBuf> {
+    let dir = std::env::var_os("QNN_CONFORMANCE_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"), PathBuf::from);
+    if dir.is_dir() {
+        return Some(dir);
+    }
+    println!("skipped: no conformance cases in {}", dir.display());
     None
 }
 
@@ -96,12 +108,7 @@ pub enum Calls {
 }
 
 /// The same; where the program keeps state, `calls` says what becomes of it.
-pub fn run_session(
-    c: &Compiled,
-    links: Vec<MemoryLink>,
-    inputs: &[Vec<Vec<i64>>],
-    calls: Calls,
-) -> Vec<Vec<Outcome>> {
+pub fn run_session(c: &Compiled, links: Vec<MemoryLink>, inputs: &[Vec<Vec<i64>>], calls: Calls) -> Vec<Vec<Outcome>> {
     in_threads(links, |mut link| {
         let mut m = machine(c, &mut link);
         let me = link.me();

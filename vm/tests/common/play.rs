@@ -56,7 +56,12 @@ pub fn machines(p: &Program, protocol: &Protocol) -> Result<Vec<Machine>, LoadEr
 }
 
 /// One party's side of set-up and one inference.
-pub fn side(machine: &mut Machine, link: &mut impl Link, calls: &[Vec<Vec<i64>>], weights: &[Vec<i32>]) -> Vec<Outcome> {
+pub fn side(
+    machine: &mut Machine,
+    link: &mut impl Link,
+    calls: &[Vec<Vec<i64>>],
+    weights: &[Vec<i32>],
+) -> Vec<Outcome> {
     let me = link.me();
     let p = machine.program();
     let own = |inputs: &Vec<Vec<i64>>| -> Vec<Option<Vec<i64>>> {
