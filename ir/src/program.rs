@@ -32,17 +32,23 @@ pub enum DType {
     I16 = 2,
     /// Signed 32 bits.
     I32 = 3,
+    /// Signed 64 bits.
+    I64 = 4,
+    /// One byte, 0 or 1.
+    Bool = 5,
 }
 
 impl DType {
+    const ALL: [DType; 6] = [DType::I8, DType::U8, DType::I16, DType::I32, DType::I64, DType::Bool];
+
     /// From the byte in a file.
     pub fn from_code(code: u8) -> Option<Self> {
-        [DType::I8, DType::U8, DType::I16, DType::I32].into_iter().find(|d| *d as u8 == code)
+        Self::ALL.into_iter().find(|d| *d as u8 == code)
     }
 
     /// From its name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [DType::I8, DType::U8, DType::I16, DType::I32].into_iter().find(|d| d.name() == name)
+        Self::ALL.into_iter().find(|d| d.name() == name)
     }
 
     /// Smallest and largest value.
@@ -52,6 +58,8 @@ impl DType {
             DType::U8 => (0, 255),
             DType::I16 => (-32768, 32767),
             DType::I32 => (i32::MIN.into(), i32::MAX.into()),
+            DType::I64 => (i64::MIN, i64::MAX),
+            DType::Bool => (0, 1),
         }
     }
 
@@ -62,6 +70,8 @@ impl DType {
             DType::U8 => "uint8",
             DType::I16 => "int16",
             DType::I32 => "int32",
+            DType::I64 => "int64",
+            DType::Bool => "bool",
         }
     }
 }

@@ -94,7 +94,7 @@ pub fn emit(
         let held = match reveal {
             Reveal::Places { count, .. } => e.places(x, id, i, count),
             _ if plans.opened[id.index()] => x,
-            _ => e.open(x, zero_point(g.tensor(id))),
+            _ => e.open(x, id),
         };
         e.b.emit(Op::Output { x: held, index: i as u32 });
     }
@@ -156,8 +156,9 @@ pub fn staircase(
 
 impl Emitter<'_> {
     /// Opens a centred sharing to the receiver, as stored integers.
-    fn open(&mut self, x: Value, zero_point: i64) -> Value {
-        let x = self.b.cast(x, BYTE_RING);
+    fn open(&mut self, x: Value, id: TensorId) -> Value {
+        let zero_point = zero_point(self.g.tensor(id));
+        let x = self.b.cast(x, self.plans.least[id.index()]);
         let x = self.b.one(Op::Open { x, to: Holders::one(DATA_OWNER) });
         self.b.add_scalar(x, zero_point)
     }
@@ -384,7 +385,7 @@ impl Emitter<'_> {
             }
             (Kind::Softmax { multiplier, dmin, lo, bits }, Plan::Logits) => {
                 self.logits = true;
-                let logits = self.open(x?, zero_point(self.g.tensor(op.inputs[0])));
+                let logits = self.open(x?, op.inputs[0]);
                 let rule = SoftmaxRule { m: multiplier.m, e: multiplier.e, dmin: *dmin, lo: *lo, bits: *bits };
                 Ok(self.b.one(Op::SoftmaxH { x: logits, rule }))
             }

@@ -15,6 +15,7 @@ mod masked;
 pub mod maximum;
 mod movement;
 pub(crate) mod plan;
+mod ranges;
 pub mod requant;
 mod resize;
 mod softmax;
@@ -93,29 +94,20 @@ fn shape32(shape: &[usize]) -> Vec<u32> {
     shape.iter().map(|d| *d as u32).collect()
 }
 
-fn port(g: &Graph, id: TensorId) -> Result<Port, LowerError> {
+fn port(g: &Graph, id: TensorId) -> Port {
     let t = g.tensor(id);
     let dtype = match t.dtype {
         DType::I8 => ir::program::DType::I8,
         DType::U8 => ir::program::DType::U8,
-        _ => {
-            return Err(LowerError::Model(format!(
-                "tensor {} is neither int8 nor uint8; this version computes it in `simulate` only",
-                ir::text::escape(&t.name)
-            )));
-        }
+        DType::I16 => ir::program::DType::I16,
+        DType::I32 => ir::program::DType::I32,
+        DType::I64 => ir::program::DType::I64,
+        DType::Bool => ir::program::DType::Bool,
     };
     let quant = t.quant.unwrap_or(crate::qgraph::Quant { scale: 1.0, zero_point: 0 });
     // A program carries only so much of a name.
     let name: String = t.name.chars().take(200).collect();
-    Ok(Port {
-        name,
-        dtype,
-        shape: shape32(&t.shape),
-        scale: quant.scale,
-        zero_point: quant.zero_point,
-        party: DATA_OWNER,
-    })
+    Port { name, dtype, shape: shape32(&t.shape), scale: quant.scale, zero_point: quant.zero_point, party: DATA_OWNER }
 }
 
 /// How requantizations are computed.
@@ -190,7 +182,7 @@ fn revealed(g: &Graph, id: TensorId, reveal: Reveal) -> TensorId {
 
 /// The port of an output of which places are opened.
 fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, LowerError> {
-    let whole = port(g, id)?;
+    let whole = port(g, id);
     let (row, rows) = whole.shape.split_last().ok_or_else(|| LowerError::Model("an output has no axis".into()))?;
     if count > *row {
         let name = ir::text::escape(&whole.name);
@@ -213,10 +205,10 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
 
 /// Emits the instructions of a planned graph.
 pub fn lower(g: &Graph, plans: &Plans, route: Route, reveal: Reveal) -> Result<Lowered, LowerError> {
-    let inputs = g.inputs.iter().map(|t| port(g, *t)).collect::<Result<_, _>>()?;
+    let inputs = g.inputs.iter().map(|t| port(g, *t)).collect();
     let output = |t: &TensorId| match reveal {
         Reveal::Places { count, axis } => places_port(g, *t, count, axis),
-        _ => port(g, *t),
+        _ => Ok(port(g, *t)),
     };
     let outputs = g.outputs.iter().map(output).collect::<Result<_, _>>()?;
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };

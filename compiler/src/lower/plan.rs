@@ -1,7 +1,7 @@
 //! What each operator becomes: proved constants, accumulator widths, ring of each tensor. Looks at no weight.
 use super::choose::{self, Unary};
 use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
-use super::{BYTE_RING, LowerError, Reveal, Route};
+use super::{BYTE_RING, LowerError, Reveal, Route, ranges};
 use crate::qgraph::{DType, Graph, Kind, Linear, Op, Output, Tensor, TensorId, Window};
 use crate::staircase::{
     AddFit, Channel, ChannelKind, Constants, Fit, Rule, Staircase, StaircaseError, Thresholds, dead_channel, fit,
@@ -125,6 +125,8 @@ pub struct Plans {
     pub ops: Vec<Plan>,
     /// Ring of each tensor, 0 where nothing needs it.
     pub rings: Vec<u8>,
+    /// Smallest ring that holds each tensor.
+    pub least: Vec<u8>,
     /// Thresholds proved.
     pub thresholds: u64,
     /// Whether the receiver holds the tensor in the clear.
@@ -133,13 +135,6 @@ pub struct Plans {
 
 fn bits_for(bound: i64) -> u8 {
     (64 - bound.unsigned_abs().leading_zeros()) as u8
-}
-
-/// Smallest and largest centred value of an 8-bit tensor.
-fn centred(t: &Tensor) -> (i64, i64) {
-    let (lo, hi) = t.dtype.range();
-    let z = zero_point(t);
-    (lo - z, hi - z)
 }
 
 /// Zero point of a tensor.
@@ -282,9 +277,16 @@ struct Planner<'a> {
     route: Route,
     reveal: Reveal,
     thresholds: u64,
+    /// Smallest and largest stored integer of each tensor.
+    stored: &'a [(i64, i64)],
 }
 
 impl Planner<'_> {
+    /// Smallest and largest centred value of a tensor.
+    fn centred(&self, id: TensorId) -> (i64, i64) {
+        ranges::centred(self.g, id, self.stored[id.index()])
+    }
+
     fn constants(op: &Op, channel: usize, source: StaircaseError) -> LowerError {
         LowerError::Constants { index: op.index, name: op.name, channel, source }
     }
@@ -302,8 +304,8 @@ impl Planner<'_> {
     }
 
     fn linear(&mut self, op: &Op, linear: &Linear, taps: i64, channels: usize) -> Result<Plan, LowerError> {
-        let (x, y) = (self.g.tensor(op.inputs[0]), self.g.tensor(op.output));
-        let (lo, hi) = centred(x);
+        let y = self.g.tensor(op.output);
+        let (lo, hi) = self.centred(op.inputs[0]);
         let largest = i64::from(linear.weight_range.0.abs().max(linear.weight_range.1.abs()));
         let products = taps * lo.abs().max(hi.abs()) * largest;
         let per_channel: Vec<Channel> = (0..channels)
@@ -358,7 +360,7 @@ impl Planner<'_> {
             ir::shape::window_count(&[x.shape[1] as u32, x.shape[2] as u32], &super::emit::window(window, &y.shape));
         let most = counts.iter().copied().max().unwrap_or(1);
         let per_count = counts.iter().any(|c| *c != most);
-        let (from, to) = centred(x);
+        let (from, to) = self.centred(op.inputs[0]);
         let base = base_of(y);
         let bound = most * from.abs().max(to.abs());
         let first = if per_count { 0 } else { most };
@@ -385,7 +387,7 @@ impl Planner<'_> {
     fn op(&mut self, op: &Op, ring: u8) -> Result<Plan, LowerError> {
         let x = self.g.tensor(op.inputs[0]);
         let y = self.g.tensor(op.output);
-        let (from, to) = centred(x);
+        let (from, to) = self.centred(op.inputs[0]);
         match &op.kind {
             Kind::Conv2d { window, groups, linear } => {
                 let depth = x.shape.last().copied().unwrap_or(1) / groups;
@@ -458,7 +460,7 @@ impl Planner<'_> {
             }
             Kind::Mul { rescale, out, .. } => {
                 let largest = |t: TensorId| {
-                    let (lo, hi) = centred(self.g.tensor(t));
+                    let (lo, hi) = self.centred(t);
                     lo.abs().max(hi.abs())
                 };
                 let bound = largest(op.inputs[0]) * largest(op.inputs[1]);
@@ -504,7 +506,7 @@ impl Planner<'_> {
 
     fn stored_ranges(&self, op: &Op) -> [(i32, i32); 2] {
         [op.inputs[0], op.inputs[1]].map(|t| {
-            let (lo, hi) = self.g.tensor(t).dtype.range();
+            let (lo, hi) = self.stored[t.index()];
             (lo as i32, hi as i32)
         })
     }
@@ -517,7 +519,7 @@ impl Planner<'_> {
             AddFit::Affine(c) => {
                 self.thresholds += c.checked() as u64;
                 let reach = |i: usize| {
-                    let (lo, hi) = centred(self.g.tensor(op.inputs[i]));
+                    let (lo, hi) = self.centred(op.inputs[i]);
                     lo.abs().max(hi.abs())
                 };
                 let bound = c.m1() * reach(0) + c.m2() * reach(1);
@@ -560,7 +562,7 @@ impl Planner<'_> {
 /// Plans every operator of `g`. What the next call begins with must come in the ring in which this one reads it: rings
 /// only grow from try to try and have a largest width, so this ends.
 pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError> {
-    let mut kept = vec![BYTE_RING; g.states.len()];
+    let mut kept = vec![0; g.states.len()];
     loop {
         let plans = plan_with(g, route, reveal, &kept)?;
         let read: Vec<u8> = g.states.iter().map(|s| plans.rings[s.tensor.index()]).collect();
@@ -574,12 +576,14 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
 /// The same with a ring of at least `kept` bits for each state.
 fn plan_with(g: &Graph, route: Route, reveal: Reveal, kept: &[u8]) -> Result<Plans, LowerError> {
     for op in &g.ops {
-        let byte = |t: &TensorId| matches!(g.tensor(*t).dtype, DType::I8 | DType::U8);
-        if !op.inputs.iter().chain([&op.output]).all(byte) {
+        if !ranges::lowers(g, op) {
             let reason = "it has values other than 8-bit ones, which this version computes in `simulate` only".into();
             return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
         }
     }
+    let stored = ranges::stored(g);
+    let ids = (0..g.tensors.len() as u32).map(TensorId);
+    let least: Vec<u8> = ids.map(|id| ranges::ring(g, id, stored[id.index()])).collect();
     let mut rings = vec![0u8; g.tensors.len()];
     let mut opened = vec![false; g.tensors.len()];
     for op in &g.ops {
@@ -590,7 +594,7 @@ fn plan_with(g: &Graph, route: Route, reveal: Reveal, kept: &[u8]) -> Result<Pla
     }
     for id in &g.outputs {
         let id = super::revealed(g, *id, reveal);
-        rings[id.index()] = BYTE_RING;
+        rings[id.index()] = least[id.index()];
     }
     for (state, kept) in g.states.iter().zip(kept) {
         if opened[state.next.index()] {
@@ -598,10 +602,10 @@ fn plan_with(g: &Graph, route: Route, reveal: Reveal, kept: &[u8]) -> Result<Pla
             return Err(LowerError::Model(reason.to_owned()));
         }
         for t in [state.tensor, state.next] {
-            rings[t.index()] = rings[t.index()].max(*kept);
+            rings[t.index()] = rings[t.index()].max(*kept).max(least[t.index()]);
         }
     }
-    let mut planner = Planner { g, route, reveal, thresholds: 0 };
+    let mut planner = Planner { g, route, reveal, thresholds: 0, stored: &stored };
     let mut ops = vec![Plan::Dead; g.ops.len()];
     for (i, op) in g.ops.iter().enumerate().rev() {
         let out = rings[op.output.index()];
@@ -610,7 +614,7 @@ fn plan_with(g: &Graph, route: Route, reveal: Reveal, kept: &[u8]) -> Result<Pla
         }
         if op.inputs.iter().any(|t| opened[t.index()]) {
             ops[i] = finish(g, op)?;
-            rings[op.inputs[0].index()] = BYTE_RING;
+            rings[op.inputs[0].index()] = least[op.inputs[0].index()];
             continue;
         }
         ops[i] = planner.op(op, out)?;
@@ -624,13 +628,13 @@ fn plan_with(g: &Graph, route: Route, reveal: Reveal, kept: &[u8]) -> Result<Pla
         };
         for t in &op.inputs {
             let ring = &mut rings[t.index()];
-            *ring = (*ring).max(need);
+            *ring = (*ring).max(need).max(least[t.index()]);
         }
     }
     for t in &g.inputs {
-        rings[t.index()] = rings[t.index()].max(BYTE_RING);
+        rings[t.index()] = rings[t.index()].max(least[t.index()]);
     }
-    Ok(Plans { ops, rings, thresholds: planner.thresholds, opened })
+    Ok(Plans { ops, rings, least, thresholds: planner.thresholds, opened })
 }
 
 /// An operator after the softmax, on a value that the receiver holds.
@@ -639,7 +643,7 @@ fn finish(g: &Graph, op: &Op) -> Result<Plan, LowerError> {
     match &op.kind {
         Kind::Reshape => Ok(Plan::Finish),
         Kind::Quantize { multiplier, out, .. } => {
-            let (from, to) = centred(g.tensor(op.inputs[0]));
+            let (from, to) = ranges::centred(g, op.inputs[0], g.tensor(op.inputs[0]).dtype.range());
             let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
             if (from..=to).all(|a| i64::from(staircase.eval(a)) - i64::from(out.zero_point) == a) {
                 return Ok(Plan::Finish);

@@ -129,6 +129,8 @@ fn from_npy(bytes: &[u8], port: &Port) -> Result<Read, String> {
         DType::U8 => (TypeChar::Uint, 1),
         DType::I16 => (TypeChar::Int, 2),
         DType::I32 => (TypeChar::Int, 4),
+        DType::I64 => (TypeChar::Int, 8),
+        DType::Bool => (TypeChar::Bool, 1),
     };
     let mut notes = Vec::new();
     if unbatched {
@@ -140,6 +142,8 @@ fn from_npy(bytes: &[u8], port: &Port) -> Result<Read, String> {
             DType::U8 => npy.into_vec::<u8>().map(widen),
             DType::I16 => npy.into_vec::<i16>().map(widen),
             DType::I32 => npy.into_vec::<i32>().map(widen),
+            DType::I64 => npy.into_vec::<i64>(),
+            DType::Bool => npy.into_vec::<bool>().map(widen),
         }
         .map_err(failed)?,
         (TypeChar::Float, 4 | 8) => {
@@ -235,6 +239,8 @@ pub fn format_npy(port: &Port, data: &[i64]) -> Vec<u8> {
         DType::U8 => "|u1",
         DType::I16 => "<i2",
         DType::I32 => "<i4",
+        DType::I64 => "<i8",
+        DType::Bool => "|b1",
     };
     let mut shape: String = dims.iter().map(|d| format!("{d}, ")).collect();
     shape.truncate(shape.len().saturating_sub(if dims.len() == 1 { 1 } else { 2 }));
@@ -246,9 +252,10 @@ pub fn format_npy(port: &Port, data: &[i64]) -> Vec<u8> {
     bytes.extend(u16::try_from(text.len()).expect("programs have a few dimensions").to_le_bytes());
     bytes.extend(text.as_bytes());
     let width = match port.dtype {
-        DType::I8 | DType::U8 => 1,
+        DType::I8 | DType::U8 | DType::Bool => 1,
         DType::I16 => 2,
         DType::I32 => 4,
+        DType::I64 => 8,
     };
     data.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()[..width]));
     bytes
