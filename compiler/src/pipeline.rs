@@ -1,6 +1,6 @@
 //! From a model file to a program and its weights: the list of passes, in order.
 use crate::lower::{LowerError, Lowered, lower, plan};
-pub use crate::lower::{Reveal, Route};
+pub use crate::lower::{Owners, Reveal, Route};
 use crate::passes::{Function, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
 use crate::profile::REP3;
 use crate::qgraph::Graph;
@@ -34,7 +34,7 @@ pub const PASSES: &[Pass] = &[
         about: "writes each operator as ops of at most one exchange",
         run: |u| {
             let plans = u.plans.as_ref().expect("stands behind `plan`");
-            let mut lowered = lower(graph(u), plans, u.options.route, u.options.reveal)?;
+            let mut lowered = lower(graph(u), plans, u.options.route, u.options.reveal, &u.options.owners)?;
             u.weights = std::mem::take(&mut lowered.weights);
             u.function = Some(assemble(lowered));
             Ok(())
@@ -162,6 +162,7 @@ impl CompileError {
         match self {
             CompileError::Import(report) => report.exit_code(),
             CompileError::Lower(LowerError::Operators(_)) => 5,
+            CompileError::Lower(LowerError::Owner(_)) => 2,
             CompileError::Lower(_) => 3,
             CompileError::Broken { .. } | CompileError::Unfinished => 1,
         }
@@ -183,12 +184,14 @@ pub struct Compiled {
 }
 
 /// Choices a user has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {
     /// How requantizations are computed.
     pub route: Route,
     /// What the receiver learns.
     pub reveal: Reveal,
+    /// Who owns the inputs and receives the outputs.
+    pub owners: Owners,
 }
 
 /// Compiles a model file.

@@ -10,7 +10,7 @@ const MODELS: [&str; 3] = ["digits", "digits_mlp", "digits_u8"];
 
 fn build(name: &str, route: Route, reveal: Reveal) -> Compiled {
     let model = std::fs::read(testdata(&format!("{name}.tflite"))).expect("part of the repository");
-    compile_with(&model, Options { route, reveal }).unwrap_or_else(|e| panic!("{name}: {e}"))
+    compile_with(&model, Options { route, reveal, ..Options::default() }).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
 fn samples(name: &str) -> Vec<(common::Tensors, common::Tensors)> {

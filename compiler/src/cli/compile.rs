@@ -5,7 +5,8 @@ use super::files::{self, Access};
 use super::instruments::Watch;
 use super::{CompileArgs, print, print_json, program, remarks, say};
 use compiler::passes::text::Shown;
-use compiler::pipeline::{Options, PASSES, finish, run};
+use compiler::pipeline::{Options, Owners, PASSES, finish, run};
+use ir::Party;
 use std::path::{Path, PathBuf};
 
 /// Compiles and writes both files, or neither; without an output only shows what was asked for.
@@ -20,7 +21,8 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
         }
     }
     let model = files::read(&args.model, MAX_MODEL)?;
-    let options = Options { reveal: args.reveal, ..Options::default() };
+    let owners = Owners { inputs: args.input_owner.clone(), receiver: Party(args.receiver) };
+    let options = Options { reveal: args.reveal, owners, ..Options::default() };
     let mut watch = Watch::new(&args.instruments);
     let ran = run(&model, options, PASSES, |pass, unit, took| watch.seen(pass, unit, took));
     let unit = match ran {

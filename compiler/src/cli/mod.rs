@@ -19,6 +19,7 @@ mod stats;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use compiler::pipeline::Reveal;
 use failure::Failure;
+use ir::Party;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
@@ -74,6 +75,12 @@ struct CompileArgs {
     /// N largest, and no value)
     #[arg(long, value_name = "POLICY", default_value = "output", value_parser = reveal)]
     reveal: Reveal,
+    /// The party that owns an input, by its name or number; may be repeated [default: 1 for each]
+    #[arg(long, value_name = "INPUT=PARTY", value_parser = input_owner)]
+    input_owner: Vec<(String, Party)>,
+    /// The party that receives the outputs
+    #[arg(long, value_name = "PARTY", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..3))]
+    receiver: u8,
     /// Print one JSON object on stdout
     #[arg(long, conflicts_with_all = ["print_ir_after", "print_ir_changed", "stop_after", "remarks"])]
     json: bool,
@@ -87,6 +94,13 @@ struct CompileArgs {
 /// With one of these, a program need not be written.
 const SHOWING: [&str; 6] =
     ["print_ir_after", "print_ir_changed", "dump_ir_dir", "stop_after", "time_passes", "remarks"];
+
+/// Reads `--input-owner`.
+fn input_owner(text: &str) -> Result<(String, Party), String> {
+    let (name, party) = text.rsplit_once('=').ok_or("an input and a party, as in `x=2`")?;
+    let party = party.parse().ok().filter(|p| *p < 3).ok_or("parties are 0, 1 and 2")?;
+    Ok((name.to_owned(), Party(party)))
+}
 
 /// Reads `--reveal`.
 fn reveal(text: &str) -> Result<Reveal, String> {

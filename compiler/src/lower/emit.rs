@@ -5,7 +5,7 @@ use super::groups::Costs;
 use super::masked::Opened;
 use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
-use super::{BYTE_RING, DATA_OWNER, LowerError, Lowered, Reveal, Route, dealer, maximum, shape32, softmax, table, top};
+use super::{BYTE_RING, LowerError, Lowered, Reveal, Route, dealer, maximum, shape32, softmax, table, top};
 use crate::qgraph::{Graph, Kind, Linear, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
@@ -159,7 +159,8 @@ impl Emitter<'_> {
     fn open(&mut self, x: Value, id: TensorId) -> Value {
         let zero_point = zero_point(self.g.tensor(id));
         let x = self.b.cast(x, self.plans.least[id.index()]);
-        let x = self.b.one(Op::Open { x, to: Holders::one(DATA_OWNER) });
+        let to = Holders::one(self.b.receiver());
+        let x = self.b.one(Op::Open { x, to });
         self.b.add_scalar(x, zero_point)
     }
 

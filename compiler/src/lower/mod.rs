@@ -14,6 +14,7 @@ mod groups;
 mod masked;
 pub mod maximum;
 mod movement;
+mod owners;
 pub(crate) mod plan;
 mod ranges;
 pub mod requant;
@@ -28,6 +29,7 @@ use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
 use ir::{Interface, Party, Port};
+pub use owners::Owners;
 use plan::Plans;
 
 /// Why a model that was read cannot be lowered.
@@ -61,6 +63,9 @@ pub enum LowerError {
     /// The model as a whole.
     #[error("{0}")]
     Model(String),
+    /// An owner or a receiver that cannot be.
+    #[error("{0}")]
+    Owner(String),
 }
 
 /// A lowered model: instructions to schedule, and the private weights in the order of the interface.
@@ -79,9 +84,11 @@ pub struct Lowered {
     pub results: Vec<Option<ir::Value>>,
 }
 
+/// Parties that compute.
+const PARTIES: u8 = 3;
 /// Party that owns the model.
 pub const MODEL_OWNER: Party = Party(0);
-/// Party that owns the inputs and receives the outputs.
+/// Party that owns the inputs and receives the outputs, unless the user says otherwise.
 pub const DATA_OWNER: Party = Party(1);
 
 /// Most operators: each costs a search for constants.
@@ -204,13 +211,16 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
 }
 
 /// Emits the instructions of a planned graph.
-pub fn lower(g: &Graph, plans: &Plans, route: Route, reveal: Reveal) -> Result<Lowered, LowerError> {
+pub fn lower(g: &Graph, plans: &Plans, route: Route, reveal: Reveal, owners: &Owners) -> Result<Lowered, LowerError> {
     let inputs = g.inputs.iter().map(|t| port(g, *t)).collect();
     let output = |t: &TensorId| match reveal {
         Reveal::Places { count, axis } => places_port(g, *t, count, axis),
         _ => Ok(port(g, *t)),
     };
     let outputs = g.outputs.iter().map(output).collect::<Result<_, _>>()?;
-    let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    balance::balanced(|rotations| emit::emit(g, plans, Builder::new(interface.clone(), 3), route, reveal, rotations))
+    let mut interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
+    owners.apply(&mut interface, PARTIES)?;
+    balance::balanced(|rotations| {
+        emit::emit(g, plans, Builder::new(interface.clone(), PARTIES), route, reveal, rotations)
+    })
 }

@@ -6,10 +6,10 @@
 //! are left, in order: `n − 1` minus the place, so the receiver learns the places and their order.
 //!
 //! K. E. Batcher, "Sorting networks and their applications" (AFIPS 1968). Each message is one of [`super::maximum`].
+use super::BYTE_RING;
 use super::builder::Builder;
 use super::masked::Opened;
 use super::maximum::negative;
-use super::{BYTE_RING, DATA_OWNER};
 use ir::infer::roles;
 use ir::{Amounts, Holders, Op, Strided, Value};
 
@@ -28,7 +28,8 @@ pub fn open_places(b: &mut Builder, x: Value, least: i64, count: u32, rot: u8) -
     let sorted = largest(b, keys, count.next_power_of_two(), place_bits + 8, rot);
     let [first, _] = part(b, sorted, 1, count);
     let low = b.cast(first, place_bits);
-    let opened = b.one(Op::Open { x: low, to: Holders::one(DATA_OWNER) });
+    let to = Holders::one(b.receiver());
+    let opened = b.one(Op::Open { x: low, to });
     let unsigned = b.one(Op::PlanesH { x: opened, lo: 0, width: place_bits });
     let number = b.one(Op::NumberH { x: unsigned });
     let minus = b.scalar(-1);

@@ -1,6 +1,5 @@
 //! The program `qnnvm` as a user starts it: by the launcher, or party by party.
-use super::build;
-use compiler::pipeline::Compiled;
+use compiler::pipeline::{Compiled, Options, compile_with};
 use serde_json::Value;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -28,7 +27,13 @@ impl Dir {
 
     /// Compiles a model into `name.mpcb` and `name.mpcw`.
     pub fn compile(&self, name: &str, model: &Path) -> Compiled {
-        let compiled = build(model);
+        self.compile_with(name, model, Options::default())
+    }
+
+    /// The same, as the user chose.
+    pub fn compile_with(&self, name: &str, model: &Path, options: Options) -> Compiled {
+        let bytes = fs::read(model).expect("model file");
+        let compiled = compile_with(&bytes, options).unwrap_or_else(|e| panic!("{}: {e}", model.display()));
         fs::write(self.file(&format!("{name}.mpcb")), &compiled.bytes).expect("program");
         fs::write(self.file(&format!("{name}.mpcw")), ir::weights::encode(&compiled.weights)).expect("weights");
         compiled

@@ -113,12 +113,13 @@ pub fn run_session(c: &Compiled, links: Vec<MemoryLink>, inputs: &[Vec<Vec<i64>>
         let mut m = machine(c, &mut link);
         let me = link.me();
         m.setup((me == Party(0)).then_some(&c.weights), &mut link).expect("set-up");
-        let own = |x: &Vec<i64>| (me == Party(1)).then(|| x.clone());
+        let ports = &c.program.interface.inputs;
         let call = |x: &Vec<Vec<i64>>| {
             if calls == Calls::Apart {
                 m.reset();
             }
-            m.infer(&x.iter().map(own).collect::<Vec<_>>(), &mut link).expect("inference")
+            let own = x.iter().zip(ports).map(|(x, port)| (port.party == me).then(|| x.clone()));
+            m.infer(&own.collect::<Vec<_>>(), &mut link).expect("inference")
         };
         let outcomes = inputs.iter().map(call).collect();
         link.close().expect("close");
@@ -145,17 +146,18 @@ pub fn check_calls(c: &Compiled, samples: &[(Tensors, Tensors)], calls: Calls, w
     let inputs: Vec<_> = samples.iter().map(|s| s.0.clone()).collect();
     let parties = run_session(c, network(3), &inputs, calls);
     let predicted = c.program.predicted_bytes();
+    let receiver = c.program.interface.outputs[0].party.index();
     for (i, (_, want)) in samples.iter().enumerate() {
         let want: Vec<_> = want.iter().cloned().map(Some).collect();
-        assert_eq!(parties[1][i].outputs, want, "{what}, sample {i}");
-        for p in [0, 2] {
+        assert_eq!(parties[receiver][i].outputs, want, "{what}, sample {i}");
+        for p in (0..3).filter(|p| *p != receiver) {
             assert!(parties[p][i].outputs.iter().all(Option::is_none), "{what}: only the receiver learns");
         }
         let rounds = parties.iter().map(|p| p[i].rounds).max();
         assert_eq!(rounds, Some(c.program.predicted_rounds()), "{what}: rounds");
         let sent: Vec<u64> = parties.iter().map(|p| p[i].payload_sent).collect();
         assert_eq!(sent, predicted, "{what}: payload bytes");
-        assert_eq!(parties[1][i].opened_bits, c.program.opened_bits, "{what}: opened bits");
+        assert_eq!(parties[receiver][i].opened_bits, c.program.opened_bits, "{what}: opened bits");
     }
 }
 
