@@ -142,7 +142,14 @@ pub fn leakage_rows(p: &Program, typed: &Typed) -> Vec<[String; 2]> {
     let (tensors, owner) = (p.interface.weights.len(), p.interface.weight_owner);
     let mut rows = vec![
         ["public".into(), format!("architecture, shapes, operators, scales, zero points ({scales})")],
-        ["secret".into(), format!("weights and biases ({tensors} tensors): known to their owner, {owner}, alone")],
+        [
+            "public".into(),
+            "what shapes a computation: positions and padding values that the model fixes, clamps".into(),
+        ],
+        [
+            "secret".into(),
+            format!("weights, biases and constant operands ({tensors} tensors): known to their owner, {owner}, alone"),
+        ],
     ];
     for port in &p.interface.inputs {
         let (name, shape) = (escape(&port.name), dims(&port.shape));

@@ -21,13 +21,6 @@ pub fn window(w: &Window, out: &[usize]) -> ir::Window {
     }
 }
 
-/// An operand of an element-wise op.
-enum Operand {
-    Shared(Value),
-    /// Shape and centred integers.
-    Public(Vec<u32>, Vec<i64>),
-}
-
 pub(super) struct Emitter<'a> {
     pub(super) g: &'a Graph,
     pub(super) plans: &'a Plans,
@@ -445,46 +438,23 @@ impl Emitter<'_> {
         Ok(self.b.one(Op::Add { a: y, b: base }))
     }
 
-    /// m1·x1 + m2·x2 in a ring of n bits; one operand may be a constant of the model.
+    /// m1·x1 + m2·x2 in a ring of n bits.
     fn sum(&mut self, op: &QOp, m: [i64; 2], n: u8) -> Result<Value, LowerError> {
-        let mut shared = Vec::new();
-        let mut public = None;
-        for (i, m) in m.into_iter().enumerate() {
-            match self.operand(op, i, n)? {
-                Operand::Public(shape, data) => {
-                    public = Some(self.b.constant(&shape, data.into_iter().map(|c| c * m).collect()));
-                }
-                Operand::Shared(x) => {
-                    let by = self.b.scalar(m);
-                    shared.push(self.b.one(Op::MulP { x, p: by }));
-                }
-            }
-        }
+        let mut scaled = |i: usize| -> Result<Value, LowerError> {
+            let (x, p) = (self.operand(op, i, n)?, self.b.scalar(m[i]));
+            Ok(self.b.one(Op::MulP { x, p }))
+        };
+        let (a, b) = (scaled(0)?, scaled(1)?);
         let out = shape32(&self.g.tensor(op.output).shape);
-        match (&shared[..], public) {
-            ([a, b], _) => {
-                let (a, b) = if self.b.ty(*b).shape == out { (*b, *a) } else { (*a, *b) };
-                let a = self.whole(op, a);
-                Ok(self.b.one(Op::Add { a, b }))
-            }
-            ([a], Some(p)) => {
-                let x = self.whole(op, *a);
-                Ok(self.b.one(Op::AddP { x, p }))
-            }
-            _ => Err(LowerError::Model(format!("operator {} ({}) adds two constants", op.index, op.name))),
-        }
+        let (a, b) = if self.b.ty(b).shape == out { (b, a) } else { (a, b) };
+        let a = self.whole(op, a);
+        Ok(self.b.one(Op::Add { a, b }))
     }
 
-    /// An operand of a two-operand op in a ring of `n` bits: shared, or the centred integers of a constant.
-    fn operand(&mut self, op: &QOp, i: usize, n: u8) -> Result<Operand, LowerError> {
-        let id = op.inputs[i];
-        let t = self.g.tensor(id);
-        if let (None, Some(stored)) = (self.values[id.index()], &t.constant) {
-            let z = zero_point(t);
-            return Ok(Operand::Public(shape32(&t.shape), stored.iter().map(|q| i64::from(*q) - z).collect()));
-        }
+    /// An operand of a two-operand op in a ring of `n` bits.
+    fn operand(&mut self, op: &QOp, i: usize, n: u8) -> Result<Value, LowerError> {
         let x = self.input(op, i)?;
-        Ok(Operand::Shared(self.b.cast(x, n)))
+        Ok(self.b.cast(x, n))
     }
 
     /// Repeated to the shape of the result.
@@ -498,39 +468,16 @@ impl Emitter<'_> {
 
     /// Product of two operands in a ring of `n` bits.
     fn product(&mut self, op: &QOp, n: u8) -> Result<Source, LowerError> {
-        match (self.operand(op, 0, n)?, self.operand(op, 1, n)?) {
-            (Operand::Shared(a), Operand::Shared(b)) => {
-                let (a, b) = (self.whole(op, a), self.whole(op, b));
-                Ok(Source::Sum(self.b.one(Op::MulSs { a, b })))
-            }
-            (Operand::Shared(x), Operand::Public(shape, data)) | (Operand::Public(shape, data), Operand::Shared(x)) => {
-                let x = self.whole(op, x);
-                let p = self.b.constant(&shape, data);
-                Ok(Source::Shared(self.b.one(Op::MulP { x, p })))
-            }
-            _ => Err(LowerError::Model(format!("operator {} ({}) multiplies two constants", op.index, op.name))),
-        }
+        let (a, b) = (self.operand(op, 0, n)?, self.operand(op, 1, n)?);
+        let (a, b) = (self.whole(op, a), self.whole(op, b));
+        Ok(Source::Sum(self.b.one(Op::MulSs { a, b })))
     }
 
     /// Stored integers of an operand as a sharing of the result's shape.
     fn stored(&mut self, op: &QOp, i: usize, n: u8) -> Result<Value, LowerError> {
-        let z = zero_point(self.g.tensor(op.inputs[i]));
-        match self.operand(op, i, n)? {
-            Operand::Shared(x) => {
-                let x = self.whole(op, x);
-                Ok(self.b.add_scalar(x, z))
-            }
-            Operand::Public(shape, data) => {
-                // A sharing of zero takes the constant.
-                let x = self.input(op, 1 - i)?;
-                let x = self.b.cast(x, n);
-                let x = self.whole(op, x);
-                let nothing = self.b.scalar(0);
-                let x = self.b.one(Op::MulP { x, p: nothing });
-                let p = self.b.constant(&shape, data.into_iter().map(|c| c + z).collect());
-                Ok(self.b.one(Op::AddP { x, p }))
-            }
-        }
+        let x = self.operand(op, i, n)?;
+        let x = self.whole(op, x);
+        Ok(self.b.add_scalar(x, zero_point(self.g.tensor(op.inputs[i]))))
     }
 
     /// Maximum over windows: a tournament of pairs. Values are shifted to be non-negative, so that padding loses.
