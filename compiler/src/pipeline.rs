@@ -1,6 +1,6 @@
 //! From a model file to a program and its weights: the list of passes, in order.
+pub use crate::lower::{Aim, Options, Owners, Reveal, Route};
 use crate::lower::{LowerError, Lowered, lower, plan};
-pub use crate::lower::{Owners, Reveal, Route};
 use crate::passes::{Function, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
 use crate::profile::REP3;
 use crate::qgraph::Graph;
@@ -25,7 +25,7 @@ pub const PASSES: &[Pass] = &[
         name: "plan",
         about: "finds and proves the constants of each requantization and the ring of each tensor",
         run: |u| {
-            u.plans = Some(plan(graph(u), u.options.route, u.options.reveal)?);
+            u.plans = Some(plan(graph(u), u.options)?);
             Ok(())
         },
     },
@@ -34,8 +34,9 @@ pub const PASSES: &[Pass] = &[
         about: "writes each operator as ops of at most one exchange",
         run: |u| {
             let plans = u.plans.as_ref().expect("stands behind `plan`");
-            let mut lowered = lower(graph(u), plans, u.options.route, u.options.reveal, &u.options.owners)?;
+            let mut lowered = lower(graph(u), plans, u.options, &u.owners)?;
             u.weights = std::mem::take(&mut lowered.weights);
+            u.notes = std::mem::take(&mut lowered.notes);
             u.function = Some(assemble(lowered));
             Ok(())
         },
@@ -183,17 +184,6 @@ pub struct Compiled {
     pub results: Vec<Option<Value>>,
 }
 
-/// Choices a user has.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Options {
-    /// How requantizations are computed.
-    pub route: Route,
-    /// What the receiver learns.
-    pub reveal: Reveal,
-    /// Who owns the inputs and receives the outputs.
-    pub owners: Owners,
-}
-
 /// Compiles a model file.
 pub fn compile(model: &[u8]) -> Result<Compiled, CompileError> {
     compile_with(model, Options::default())
@@ -201,18 +191,21 @@ pub fn compile(model: &[u8]) -> Result<Compiled, CompileError> {
 
 /// Compiles a model file in a given way.
 pub fn compile_with(model: &[u8], options: Options) -> Result<Compiled, CompileError> {
-    let unit = run(model, options, PASSES, |_, _, _| ControlFlow::Continue(()))?;
-    finish(unit)
+    compile_for(model, options, Owners::default())
+}
+
+/// The same for inputs and outputs of chosen parties.
+pub fn compile_for(model: &[u8], options: Options, owners: Owners) -> Result<Compiled, CompileError> {
+    let unit = Unit { owners, ..Unit::new(model, options) };
+    finish(run(unit, PASSES, |_, _, _| ControlFlow::Continue(()))?)
 }
 
 /// Runs passes in order, verifies after each, and tells `seen` the state and the time it took; `seen` may stop it.
 pub fn run<'a>(
-    model: &'a [u8],
-    options: Options,
+    mut unit: Unit<'a>,
     passes: &[Pass],
     mut seen: impl FnMut(&Pass, &Unit<'_>, Duration) -> ControlFlow<()>,
 ) -> Result<Unit<'a>, CompileError> {
-    let mut unit = Unit::new(model, options);
     for pass in passes {
         let start = Instant::now();
         (pass.run)(&mut unit)?;

@@ -52,7 +52,7 @@ fn text(g: &Gadget<'_>) -> String {
     };
     b.emit(Op::Output { x: y, index: 0 });
     let (reveal, parts, results) = ("output".into(), vec![], vec![]);
-    let p = program_of(Lowered { builder: b, weights: vec![], thresholds: 0, reveal, parts, results });
+    let p = program_of(Lowered { builder: b, weights: vec![], thresholds: 0, reveal, parts, notes: vec![], results });
     let typed = ir::verify::verify(&p).unwrap_or_else(|bad| panic!("{}: {}", g.name, bad[0]));
     let want: Vec<i64> = g.inputs.iter().map(|x| (g.meaning)(*x)).collect();
     let got = eval(&p, &typed, std::slice::from_ref(&g.inputs), &[]);

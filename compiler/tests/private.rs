@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Every pass behind the import.
 fn compile(graph: &Graph, options: &Options) -> Option<Compiled> {
-    let mut unit = Unit::new(&[], options.clone());
+    let mut unit = Unit::new(&[], *options);
     unit.graph = Some(graph.clone());
     PASSES[1..].iter().try_for_each(|pass| (pass.run)(&mut unit)).ok()?;
     Some(finish(unit).unwrap_or_else(|e| panic!("{e}")))

@@ -9,7 +9,8 @@ the owner shares accumulators, they are requantized, the result is opened.
     reference_rep3_dealer.py CASE.json   runs a case (-: from standard input) and prints each message as JSON: [round, from, to, hex]
 
 A case: n, k (rings before and after), width, h, rot, owner, receiver; per element acc, m (M'), s, b_p, b_n (null: one piece), split,
-lo, hi; seeds[j] and session (hex), key j being the one that party j lacks; inference. Pads are addressed by instruction:
+lo, hi; chunk (null: chunks of four, joined in groups; else their size, joined at once: one exchange less);
+seeds[j] and session (hex), key j being the one that party j lacks; inference. Pads are addressed by instruction:
 `split_at` is the one that splits, `exchanges[r]` are those that talk in round r+1, in order. Masks are addressed by their number.
 Round 1 shares the accumulators, exchange e of the route is round e+1, the last round opens.
 
@@ -144,6 +145,8 @@ class World:
         self.pads = Pads([bytes.fromhex(s) for s in case["seeds"]], bytes.fromhex(case["session"]), case["inference"])
         self.a, self.b, self.c = (case["rot"] % 3, (case["rot"] + 1) % 3, (case["rot"] + 2) % 3)
         self.lead = 0 if self.b < self.c else 1
+        self.flat = case.get("chunk") is not None
+        self.chunk = case["chunk"] if self.flat else CHUNK
         self.left = [list(e) for e in case["exchanges"]] if "exchanges" in case else None
         self.drawn = 1000
         self.sent, self.tags = {}, 0
@@ -221,6 +224,37 @@ def chain(lt, eq):
     return less, equal
 
 
+def parts(terms):
+    """Every set of two or more bits within one of the sets, in ascending order."""
+    found = set()
+    for term in terms:
+        part = term
+        while part:
+            found.add(part)
+            part = (part - 1) & term
+    return sorted(p for p in found if p.bit_count() > 1)
+
+
+def portions(lists):
+    """What is dealt together, as (list, set): at most 256 with at most 255 parts, whole lists where that is possible."""
+    def fits(terms):
+        return len(terms) <= 256 and len(parts([t for _, t in terms])) <= 255
+
+    out = []
+    for which, terms in enumerate(lists):
+        left = [(which, t) for t in terms]
+        while left:
+            if out and fits(out[-1] + left):
+                out[-1] = out[-1] + left
+                break
+            count = len(left)
+            while not fits(left[:count]):
+                count = count * 3 // 4
+            out.append(left[:count])
+            left = left[count:]
+    return out
+
+
 class Variables:
     """Bits as summands of B and C, by number."""
 
@@ -249,20 +283,18 @@ class Variables:
         if opened:
             t, beta = world.open_masked(r, [self.pairs[i] for i in opened])
             number = {v: i for i, v in enumerate(opened)}
-            wanted = set()
-            for term in (t for ts in terms for t in ts):
-                bits = [number[v] for v in term]
-                wanted |= {sum(1 << b for j, b in enumerate(bits) if pick >> j & 1) for pick in range(1 << len(bits))}
-            subsets = sorted(s for s in wanted if s.bit_count() > 1)
-            products = []
-            for s in subsets:
-                x = world.ones()
-                for i in range(len(opened)):
-                    x &= beta[i] if s >> i & 1 else world.ones()
-                products.append(x)
-            dealt = dict(zip(subsets, world.deal_planes(r, products)))
+            sets = [sorted(sum(1 << number[v] for v in t) for t in ts) for ts in terms]
+            for portion in portions(sets):
+                subsets, products = parts([t for _, t in portion]), []
+                for s in subsets:
+                    x = world.ones()
+                    for i in range(len(opened)):
+                        x &= beta[i] if s >> i & 1 else world.ones()
+                    products.append(x)
+                shares = dict(zip(subsets, world.deal_planes(r, products)))
+                dealt.update((one, shares) for one in portion)
         results = []
-        for p in polys:
+        for which, p in enumerate(polys):
             b = c = 0
             for term in p:
                 if len(term) == 1:
@@ -271,6 +303,7 @@ class Variables:
                     continue
                 # Π (t_i xor β_i): over every part of the term, its β times the t of the rest.
                 bits = [number[v] for v in term]
+                own_shares = dealt[which, sum(1 << i for i in bits)]
                 for pick in range(1 << len(bits)):
                     known, part = world.ones(), 0
                     for j, i in enumerate(bits):
@@ -285,7 +318,7 @@ class Variables:
                         own, extra = self.pairs[opened[i]], world.lead_only(t[i])
                         share = (own[0] ^ extra[0], own[1] ^ extra[1])
                     else:
-                        share = dealt[part]
+                        share = own_shares[part]
                     b, c = b ^ known & share[0], c ^ known & share[1]
             results.append((b, c))
         return results
@@ -293,18 +326,18 @@ class Variables:
 
 # ---- leaves ---------------------------------------------------------------------------------------------------------
 
-def chunks(width):
-    return [range(i, min(i + CHUNK, width)) for i in range(0, width, CHUNK)]
+def chunks(width, size):
+    return [range(i, min(i + size, width)) for i in range(0, width, size)]
 
 
 def plane(values, i):
     return sum((x >> i & 1) << e for e, x in enumerate(values))
 
 
-def entries(values, width):
+def entries(values, width, size):
     """Per chunk, the planes [chunk = j] for j from 1."""
     out = []
-    for c in chunks(width):
+    for c in chunks(width, size):
         digits = [x >> c[0] & ((1 << len(c)) - 1) for x in values]
         out.append([sum((d == j) << e for e, d in enumerate(digits)) for j in range(1, 1 << len(c))])
     return out
@@ -312,15 +345,22 @@ def entries(values, width):
 
 def deal_hot(world, wrapped, full, width, agree):
     """One-hot vectors of both versions; they agree below bit `agree`."""
-    flat = sum(entries(wrapped, width), [])
-    # A number of one chunk opens no leaves, so nothing waits for it before the next exchange.
-    r = 2 if width > CHUNK else 3
-    base = world.deal_planes(r, flat)
+    size = world.chunk
+    # In groups, a number of one chunk opens no leaves, so nothing waits for it before the next exchange.
+    r = 2 if world.flat or width > size else 3
+
+    def deal(values, width):
+        """As many chunks at a time as have 255 entries."""
+        all_entries, together, out = entries(values, width, size), 255 // ((1 << size) - 1), []
+        for i in range(0, len(all_entries), together):
+            out += world.deal_planes(r, sum(all_entries[i:i + together], []))
+        return out
+
+    base = deal(wrapped, width)
     other, start = None, 0
     if agree < width:
-        start = agree // CHUNK
-        upper = [x >> start * CHUNK for x in full]
-        other = world.deal_planes(r, sum(entries(upper, width - start * CHUNK), []))
+        start = agree // size
+        other = deal([x >> start * size for x in full], width - start * size)
     return base, other, start
 
 
@@ -329,7 +369,7 @@ def leaves(world, hot, width, v, msb):
     base, other, start = hot
     lt, eq = [], []
     at, at_other = 0, 0
-    for k, c in enumerate(chunks(width)):
+    for k, c in enumerate(chunks(width, world.chunk)):
         size = (1 << len(c)) - 1
         vector, at = base[at:at + size], at + size
         if other is not None and k >= start:
@@ -350,6 +390,9 @@ def leaves(world, hot, width, v, msb):
 
 
 def grouped(world, lt, eq, least, lowest_eq):
+    """[less] and [equal] of groups of chunks; of each chunk where there are no groups."""
+    if world.flat:
+        return list(zip(lt, eq))
     n = len(lt)
     count = min(max(least, -(-n // GROUP)), n)
     bounds = [-(-i * n // count) for i in range(count + 1)]
@@ -414,10 +457,11 @@ def run(case):
     mask = (1 << (h - 1)) - 1
     hot_high = deal_hot(world, [x & mask for x in floors(wrapped)], [x & mask for x in floors(full)], h - 1, agree)
     msb = plane(v, n - 1)
-    # Exchange 2 brings the top bits, which are needed after it.
-    top_u = world.deal_planes(3, [plane(floors(wrapped), h - 1)])[0]
+    # In groups, exchange 2 brings the top bits, which are needed after it.
+    flat = world.flat
+    top_u = world.deal_planes(2 if flat else 3, [plane(floors(wrapped), h - 1)])[0]
     if agree < h:
-        other = world.deal_planes(3, [plane(floors(full), h - 1)])[0]
+        other = world.deal_planes(2 if flat else 3, [plane(floors(full), h - 1)])[0]
         no = world.ones() ^ msb
         top_u = tuple(x & no ^ y & msb for x, y in zip(top_u, other))
 
@@ -442,8 +486,8 @@ def run(case):
             rest = [e - t for e, t in zip(floor, bound)]
             parts = grouped(world, *leaves(world, hot_high, h - 1, [e & mask for e in rest], msb), 1, True)
             top_v = world.lead_only(plane(rest, h - 1))
-            both = [(variables.new(l), variables.new(e)) for l, e in parts]
-            less, equal = chain([l for l, _ in both], [e for _, e in both])
+            less = [variables.new(l) for l, _ in parts]
+            less, equal = chain(less, [variables.new(e) for _, e in parts])
             top = variables.new((top_u[0] ^ top_v[0], top_u[1] ^ top_v[1]))
             ends.append((variables.joined(less ^ top), equal))
         x = variables.joined(ends[0][0] ^ ends[1][0])
@@ -452,17 +496,18 @@ def run(case):
         oks.append(x ^ times(e, borrow))
         outs.append(ends[1 - number][0] ^ times(ends[1 - number][1], borrow))
         g ^= times(both, borrow)
-    results = variables.evaluate(4, oks + outs + [g])
+    results = variables.evaluate(3 if flat else 4, oks + outs + [g])
+    last = 4 if flat else 5
 
     # Exchange 4: the results, masked; their masks in the ring; the upper parts, whole and where the mask of ok is set.
-    t, beta = world.open_masked(5, results)
+    t, beta = world.open_masked(last, results)
 
     def bit(values, e):
         return values >> e & 1
 
     def revealed(i):
         """t xor β in the ring."""
-        dealt = world.deal_ring(5, k, [bit(beta[i], e) for e in range(count)])
+        dealt = world.deal_ring(last, k, [bit(beta[i], e) for e in range(count)])
         one = world.lead_only(1)
         return [[(one[p] - x if bit(t[i], e) else x) % ring_k for e, x in enumerate(dealt[p])] for p in (0, 1)]
 
@@ -475,8 +520,8 @@ def run(case):
         t_ok, beta_ok = t_ok ^ t[1], beta_ok ^ beta[1]
 
     def both_parts(values):
-        whole = world.deal_ring(5, k, values)
-        return whole, world.deal_ring(5, k, [x * bit(beta_ok, e) for e, x in enumerate(values)])
+        whole = world.deal_ring(last, k, values)
+        return whole, world.deal_ring(last, k, [x * bit(beta_ok, e) for e, x in enumerate(values)])
 
     whole, kept = both_parts(floors(wrapped))
     if agree < k:
@@ -499,19 +544,19 @@ def run(case):
                 value += end[1][p][e] * (lo[e] - split[e])
             total.append(value % ring_k)
         y.append(total)
-    i = world.at(6)
+    i = world.at(last + 1)
     s_ab, s_ac = pads.ring(a, c, i, k, count), pads.ring(a, b, i, k, count)
     of_b = [(x - p) % ring_k for x, p in zip(y[0], s_ab)]
     of_c = [(x - p) % ring_k for x, p in zip(y[1], s_ac)]
-    world.put_ring(6, b, c, k, of_b)
-    world.put_ring(6, c, b, k, of_c)
+    world.put_ring(last + 1, b, c, k, of_b)
+    world.put_ring(last + 1, c, b, k, of_c)
     parts = {c: s_ab, b: s_ac, a: [(x + q) % ring_k for x, q in zip(of_b, of_c)]}
     parts[0] = [(x + p) % ring_k for x, p in zip(parts[0], split)]
 
     # Last round: the next party sends the receiver the part that it lacks.
     to = case["receiver"]
-    world.at(7)
-    world.put_ring(7, (to + 1) % 3, to, k, parts[to])
+    world.at(last + 2)
+    world.put_ring(last + 2, (to + 1) % 3, to, k, parts[to])
     assert not world.left or not any(world.left), "instructions are left over"
     opened = [sum(x) % ring_k for x in zip(*parts.values())]
     opened = [x - ring_k if x >> (k - 1) else x for x in opened]
@@ -558,10 +603,13 @@ def self_check(seed):
     rng, elements = random.Random(seed), 0
     for n, width in [(16, 3), (16, 12), (16, 16), (16, 21), (20, 14), (25, 30), (32, 20), (32, 28), (32, 33), (27, 27)]:
         for two in (False, True):
-            case = draw(rng, n, width, two)
-            opened, _ = run(case)
-            assert opened == [wanted(case, e) for e in range(len(opened))], case
-            elements += len(opened)
+            for chunk in (None, 5, 8):
+                if chunk and width > 4 * chunk:
+                    continue
+                case = draw(rng, n, width, two) | {"chunk": chunk}
+                opened, _ = run(case)
+                assert opened == [wanted(case, e) for e in range(len(opened))], case
+                elements += len(opened)
     print(f"{elements} elements right, one and two pieces, seed {seed}")
 
 

@@ -1,8 +1,8 @@
 //! Rounds, bytes and size of each program against a checked-in baseline, so that a change shows. `QNN_BLESS=1` rewrites
 //! the lines of the models that are there.
 mod common;
-use common::{ROUTES, build_by, models, testdata};
-use compiler::pipeline::Route;
+use common::{build_by, build_with, models, testdata, ways};
+use compiler::pipeline::{Options, Route};
 use compiler::profile::REP3;
 use ir::verify::type_program;
 use ir::{Form, Holders, Op, Program};
@@ -28,8 +28,8 @@ const OTHERS: [&str; 14] = [
     "vww_96",
 ];
 
-fn line(path: PathBuf, route: Route) -> String {
-    let c = build_by(&path, route);
+fn line(path: PathBuf, options: Options) -> String {
+    let c = build_with(&path, options);
     let p = &c.program;
     let bytes: Vec<String> = p.predicted_bytes().iter().map(u64::to_string).collect();
     format!(
@@ -94,18 +94,18 @@ fn load_is_even_and_bounded() {
 
 #[test]
 fn costs_equal_the_baseline() {
-    ROUTES.iter().for_each(|(route, name)| check(*route, name));
+    ways().iter().for_each(|(options, name)| check(*options, name));
 }
 
-fn check(route: Route, by: &str) {
+fn check(options: Options, by: &str) {
     let file = testdata(&format!("../baseline/{by}.txt"));
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let mut known: BTreeMap<String, String> =
         text.lines().filter_map(|l| l.split_once(": ")).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
     let mut now: Vec<(&str, String)> =
-        OWN.iter().map(|n| (*n, line(testdata(&format!("{n}.tflite")), route))).collect();
+        OWN.iter().map(|n| (*n, line(testdata(&format!("{n}.tflite")), options))).collect();
     if let Some(dir) = models() {
-        now.extend(OTHERS.iter().map(|n| (*n, line(dir.join(format!("{n}.tflite")), route))));
+        now.extend(OTHERS.iter().map(|n| (*n, line(dir.join(format!("{n}.tflite")), options))));
     }
     if std::env::var_os("QNN_BLESS").is_some() {
         known.extend(now.into_iter().map(|(n, l)| (n.to_owned(), l)));

@@ -29,7 +29,7 @@ fn program(len: usize, body: impl FnOnce(&mut Builder, Value) -> Value) -> Progr
     let y = b.one(Op::Open { x: y, to: Holders::one(Party(1)) });
     b.emit(Op::Output { x: y, index: 0 });
     let (reveal, parts, results) = ("output".into(), vec![], vec![]);
-    let p = program_of(Lowered { builder: b, weights: vec![], thresholds: 0, reveal, parts, results });
+    let p = program_of(Lowered { builder: b, weights: vec![], thresholds: 0, reveal, parts, notes: vec![], results });
     assert!(ir::verify::verify(&p).is_ok(), "verifies");
     p
 }

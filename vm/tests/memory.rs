@@ -1,6 +1,6 @@
 //! Three parties in one process: opened outputs equal the recorded ones, costs equal the prediction.
 mod common;
-use common::{ROUTES, build_by, check, models, npy, sample, testdata};
+use common::{build_by, build_with, check, models, npy, sample, testdata, ways};
 use compiler::pipeline::{Options, Route, compile_with};
 
 #[test]
@@ -8,8 +8,8 @@ fn own_models() {
     for name in ["digits", "digits_mlp", "digits_u8"] {
         let samples: Vec<_> =
             (0..4).map(|k| (npy(&format!("{name}.input_{k}.npy")), npy(&format!("{name}.output_{k}.npy")))).collect();
-        for (route, by) in ROUTES {
-            check(&build_by(&testdata(&format!("{name}.tflite")), route), &samples, &format!("{name} by {by}"));
+        for (options, by) in ways() {
+            check(&build_with(&testdata(&format!("{name}.tflite")), options), &samples, &format!("{name} by {by}"));
         }
     }
 }
@@ -31,8 +31,8 @@ fn recorded_models() {
         "mobilenet_v1_0.25_128_quant",
     ] {
         let samples: Vec<_> = (0..3).map(|i| sample(&dir, name, i)).collect();
-        for (route, by) in ROUTES {
-            check(&build_by(&dir.join(format!("{name}.tflite")), route), &samples, &format!("{name} by {by}"));
+        for (options, by) in ways() {
+            check(&build_with(&dir.join(format!("{name}.tflite")), options), &samples, &format!("{name} by {by}"));
         }
     }
 }
@@ -67,10 +67,10 @@ fn recorded_models_of_other_shapes() {
 /// Every conformance case that compiles, first four samples, all parties in memory.
 #[test]
 fn conformance() {
-    ROUTES.iter().for_each(|(route, by)| conformance_by(*route, by));
+    ways().iter().filter(|(_, by)| *by != "rep3-wan").for_each(|(options, by)| conformance_by(*options, by));
 }
 
-fn conformance_by(route: Route, by: &str) {
+fn conformance_by(options: Options, by: &str) {
     let Some(dir) = common::conformance() else { return };
     let mut names: Vec<String> = std::fs::read_dir(&dir)
         .expect("folder")
@@ -81,7 +81,7 @@ fn conformance_by(route: Route, by: &str) {
     let mut equal = 0;
     for name in names {
         let model = std::fs::read(dir.join(format!("{name}.tflite"))).expect("model");
-        let Ok(c) = compile_with(&model, Options { route, ..Options::default() }) else { continue };
+        let Ok(c) = compile_with(&model, options) else { continue };
         let arrays = compiler::npy::read_npz(dir.join(format!("{name}.npz"))).expect("samples");
         let (inputs, outputs) = (c.program.interface.inputs.len(), c.program.interface.outputs.len());
         // The reference kernel reads the bytes of an int8 SUM as unsigned; the other kernel does not.

@@ -4,7 +4,7 @@ mod common;
 use common::launch::{Dir, Three, error_text, qnnvm};
 use common::{check_all, conformance, ints};
 use compiler::npy::{Array, read_npy, read_npz, write_npy};
-use compiler::pipeline::{Compiled, Options, Owners, Route};
+use compiler::pipeline::{Compiled, Options, Owners, Route, compile_for};
 use ir::Party;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use std::time::Duration;
 /// A recorded model of two inputs.
 const MODEL: &str = "add_int8_broadcast_channel";
 
-fn options(inputs: &[(&str, u8)], receiver: u8) -> Options {
+fn owners(inputs: &[(&str, u8)], receiver: u8) -> Owners {
     let inputs = inputs.iter().map(|(name, party)| ((*name).to_owned(), Party(*party))).collect();
-    Options { owners: Owners { inputs, receiver: Party(receiver) }, ..Options::default() }
+    Owners { inputs, receiver: Party(receiver) }
 }
 
 struct Recorded {
@@ -45,19 +45,19 @@ impl Recorded {
 fn owners_and_receiver_are_those_asked_for() {
     let Some(cases) = conformance() else { return };
     let r = recorded(&cases);
-    let dir = Dir::new();
-    let owners = |c: &Compiled| c.program.interface.inputs.iter().map(|p| p.party.0).collect::<Vec<_>>();
+    let (dir, model) = (Dir::new(), std::fs::read(&r.model).expect("model"));
+    let owned = |c: &Compiled| c.program.interface.inputs.iter().map(|p| p.party.0).collect::<Vec<_>>();
     let c = dir.compile("default", &r.model);
-    assert_eq!((owners(&c), c.program.interface.outputs[0].party), (vec![1, 1], Party(1)));
+    assert_eq!((owned(&c), c.program.interface.outputs[0].party), (vec![1, 1], Party(1)));
     let second = c.program.interface.inputs[1].name.clone();
     for (named, receiver, want) in
         [(vec![(second.as_str(), 2)], 0, vec![1, 2]), (vec![("0", 2), (second.as_str(), 0)], 2, vec![2, 0])]
     {
         for route in [Route::Dealer, Route::Boolean] {
-            let chosen = Options { route, ..options(&named, receiver) };
-            let c = dir.compile_with("chosen", &r.model, chosen.clone());
-            assert_eq!(owners(&c), want);
-            assert_eq!(chosen.owners.receiver, c.program.interface.outputs[0].party);
+            let options = Options { route, ..Options::default() };
+            let c = compile_for(&model, options, owners(&named, receiver)).expect("compiles");
+            assert_eq!(owned(&c), want);
+            assert_eq!(c.program.interface.outputs[0].party, Party(receiver));
             let sample = |i: usize| {
                 let inputs = vec![r.get(&format!("input_{i}")), r.get(&format!("input_{i}_1"))];
                 (inputs, vec![r.get(&format!("output_{i}"))])
@@ -65,11 +65,10 @@ fn owners_and_receiver_are_those_asked_for() {
             check_all(&c, &[sample(0), sample(1)], MODEL);
         }
     }
-    let model = std::fs::read(&r.model).expect("model");
     for (named, receiver) in
         [(vec![("nothing", 2)], 1), (vec![("0", 3)], 1), (vec![("0", 1), ("0", 2)], 1), (vec![], 3)]
     {
-        let e = compiler::pipeline::compile_with(&model, options(&named, receiver)).err().expect("refused");
+        let e = compile_for(&model, Options::default(), owners(&named, receiver)).err().expect("refused");
         assert_eq!(e.exit_code(), 2, "{e}");
     }
 }
@@ -79,7 +78,7 @@ fn the_launcher_gives_each_owner_its_input_alone() {
     let Some(cases) = conformance() else { return };
     let (r, dir) = (recorded(&cases), Dir::new());
     let second = dir.compile("default", &r.model).program.interface.inputs[1].name.clone();
-    dir.compile_with("two", &r.model, options(&[(&second, 2)], 0));
+    dir.compile_for("two", &r.model, owners(&[(&second, 2)], 0));
     let (a, b, output) = (r.write(&dir, "input_0"), r.write(&dir, "input_0_1"), dir.file("y.npy"));
     let (c, d) = (r.write(&dir, "input_1"), r.write(&dir, "input_1_1"));
     let run = |files: &[String]| {
@@ -111,7 +110,7 @@ fn each_party_started_alone_reads_its_own_input() {
     let Some(cases) = conformance() else { return };
     let (r, dir) = (recorded(&cases), Dir::new());
     let second = dir.compile("default", &r.model).program.interface.inputs[1].name.clone();
-    dir.compile_with("two", &r.model, options(&[(&second, 2)], 2));
+    dir.compile_for("two", &r.model, owners(&[(&second, 2)], 2));
     let files = [r.write(&dir, "input_0"), r.write(&dir, "input_0_1")];
     let mut three = Three::new(dir);
     let command = |party: u8, three: &Three| {

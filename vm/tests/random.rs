@@ -151,7 +151,15 @@ fn random_programs() {
         let mut draw = Draw(seed ^ 0xfeed);
         let weights = std::mem::take(&mut r.weights);
         let (reveal, parts, results) = ("output".into(), vec![], vec![]);
-        let p = program_of(Lowered { builder: r.builder, weights: vec![], thresholds: 0, reveal, parts, results });
+        let p = program_of(Lowered {
+            builder: r.builder,
+            weights: vec![],
+            thresholds: 0,
+            reveal,
+            parts,
+            notes: vec![],
+            results,
+        });
         if let Err(bad) = verify(&p) {
             println!("seed {seed}: {}", bad[0]);
         }

@@ -4,6 +4,7 @@ mod common;
 use common::testdata;
 use common::tile::{Numbers, OWNER, SESSION, Tile, run_tile};
 use common::wrapped::Change;
+use compiler::lower::dealer::Tree;
 use compiler::pipeline::Route;
 use ir::{Op, Program};
 use std::fmt::Write as _;
@@ -18,7 +19,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The case as the reference reads it.
-fn case(t: &Tile, p: &Program, seeds: &[[u8; 32]; 3]) -> serde_json::Value {
+fn case(t: &Tile, p: &Program, seeds: &[[u8; 32]; 3], tree: Tree) -> serde_json::Value {
     let mut at = 0;
     let exchanges: Vec<Vec<u32>> = p
         .rounds
@@ -34,7 +35,7 @@ fn case(t: &Tile, p: &Program, seeds: &[[u8; 32]; 3]) -> serde_json::Value {
         "n": t.n, "k": t.k, "width": t.width, "h": t.h, "rot": t.rot, "owner": OWNER.0, "receiver": OWNER.0,
         "acc": t.acc, "m": t.m, "s": t.s, "b_p": t.b_p, "b_n": t.b_n, "split": t.split, "lo": t.lo, "hi": t.hi,
         "seeds": seeds.iter().map(|s| hex(s)).collect::<Vec<_>>(), "session": hex(&SESSION), "inference": 1,
-        "split_at": split, "exchanges": exchanges,
+        "split_at": split, "exchanges": exchanges, "chunk": if let Tree::Flat(n) = tree { Some(n) } else { None },
     })
 }
 
@@ -52,14 +53,15 @@ fn reference(case: &serde_json::Value) -> Option<Vec<(u32, u8, u8, String)>> {
 #[test]
 fn dealer_wire_equals_the_reference() {
     let mut rng = Numbers(1);
-    for (n, width, two) in
-        [(32, 28, false), (32, 20, true), (25, 30, true), (16, 3, false), (27, 33, false), (20, 14, true)]
-    {
+    let grouped = [(32, 28, false), (32, 20, true), (25, 30, true), (16, 3, false), (27, 33, false), (20, 14, true)];
+    let flat = [(32, 28, false, 8), (25, 20, true, 7), (16, 3, false, 5), (20, 14, true, 6), (27, 24, false, 8)];
+    let cases = grouped.into_iter().map(|(n, width, two)| (n, width, two, Tree::Grouped));
+    for (n, width, two, tree) in cases.chain(flat.map(|(n, width, two, size)| (n, width, two, Tree::Flat(size)))) {
         for rot in 0..3 {
             let t = Tile { rot, ..Tile::draw(&mut rng, n, width, two, 16) };
-            let p = t.program(Route::Dealer);
+            let p = t.program_by(Route::Dealer, tree);
             let seeds = [0u8, 1, 2].map(|i| [10 * i + rot; 32]);
-            let Some(want) = reference(&case(&t, &p, &seeds)) else {
+            let Some(want) = reference(&case(&t, &p, &seeds, tree)) else {
                 println!("skipped: no python3");
                 return;
             };
@@ -116,9 +118,12 @@ fn dealer_is_right_on_all_of_a_small_ring() {
                 t.h = h;
                 let split =
                     Change::Split { u: pairs.iter().map(|p| p.0).collect(), a: pairs.iter().map(|p| p.1).collect() };
-                let run = run_tile(&t.program(Route::Dealer), &t.acc, &[[1; 32], [2; 32], [3; 32]], &split);
-                assert_eq!(run.result, t.wanted(), "s {s}, m {m}, h {h}, two pieces {two}");
-                checked += pairs.len();
+                for tree in [Tree::Grouped, Tree::Flat(5)] {
+                    let p = t.program_by(Route::Dealer, tree);
+                    let run = run_tile(&p, &t.acc, &[[1; 32], [2; 32], [3; 32]], &split);
+                    assert_eq!(run.result, t.wanted(), "s {s}, m {m}, h {h}, two pieces {two}, {tree:?}");
+                    checked += pairs.len();
+                }
             }
         }
     }

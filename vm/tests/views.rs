@@ -4,6 +4,7 @@
 mod common;
 use common::tile::{Numbers, Run, Tile, run_tile};
 use common::wrapped::{Change, low_bits};
+use compiler::lower::dealer::Tree;
 use compiler::pipeline::Route;
 use compiler::profile::REP3;
 use ir::verify::{Typed, type_program};
@@ -160,10 +161,10 @@ fn kinds(p: &Program) -> BTreeMap<String, (Change, Party)> {
     found
 }
 
-fn check(route: Route, least: usize) {
+fn check(route: Route, tree: Tree, least: usize) {
     let mut rng = Numbers(5);
     let t = Tile { rot: 1, ..Tile::draw(&mut rng, 16, 12, false, 8) };
-    let p = t.program(route);
+    let p = t.program_by(route, tree);
     for me in 0..3 {
         let seen = look(&p, &t.acc, me, &Change::None);
         println!("{route:?}, party {me}: {seen:?}");
@@ -180,10 +181,11 @@ fn check(route: Route, least: usize) {
 
 #[test]
 fn dealer_views_are_uniform_and_bare_messages_show() {
-    check(Route::Dealer, 7);
+    check(Route::Dealer, Tree::Grouped, 7);
+    check(Route::Dealer, Tree::Flat(5), 7);
 }
 
 #[test]
 fn boolean_views_are_uniform_and_bare_messages_show() {
-    check(Route::Boolean, 6);
+    check(Route::Boolean, Tree::Grouped, 6);
 }

@@ -4,8 +4,9 @@ use super::failure::Failure;
 use super::files::{self, Access};
 use super::instruments::Watch;
 use super::{CompileArgs, print, print_json, program, remarks, say};
+use compiler::passes::Unit;
 use compiler::passes::text::Shown;
-use compiler::pipeline::{Options, Owners, PASSES, finish, run};
+use compiler::pipeline::{Aim, Options, Owners, PASSES, Reveal, finish, run};
 use ir::Party;
 use std::path::{Path, PathBuf};
 
@@ -22,9 +23,11 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
     }
     let model = files::read(&args.model, MAX_MODEL)?;
     let owners = Owners { inputs: args.input_owner.clone(), receiver: Party(args.receiver) };
-    let options = Options { reveal: args.reveal, owners, ..Options::default() };
+    let aim = args.net.map_or(Aim::Bits, Aim::Seconds);
+    let options = Options { route: args.route, reveal: args.reveal, aim };
     let mut watch = Watch::new(&args.instruments);
-    let ran = run(&model, options, PASSES, |pass, unit, took| watch.seen(pass, unit, took));
+    let ran =
+        run(Unit { owners, ..Unit::new(&model, options) }, PASSES, |pass, unit, took| watch.seen(pass, unit, took));
     let unit = match ran {
         Ok(unit) => unit,
         Err(e) => {
@@ -69,14 +72,14 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
     say(&format!("cost: {}", program::cost_line(&compiled.program)));
     say(&program::security_line(&compiled.program));
     if compiled.program.reveal == "logits" {
-        say(&saving(&model, &compiled.program));
+        say(&saving(&model, options, &compiled.program));
     }
     Ok(0)
 }
 
 /// What it saves that the receiver finishes the softmax.
-fn saving(model: &[u8], logits: &ir::Program) -> String {
-    let Ok(whole) = build(model, Options::default()) else {
+fn saving(model: &[u8], options: Options, logits: &ir::Program) -> String {
+    let Ok(whole) = build(model, Options { reveal: Reveal::Output, ..options }) else {
         return "logits: `--reveal=output` cannot be had for this model; `qnnc check` says why".into();
     };
     let bytes = |p: &ir::Program| p.predicted_bytes().iter().sum::<u64>();

@@ -17,7 +17,7 @@ mod simulate;
 mod stats;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use compiler::pipeline::Reveal;
+use compiler::pipeline::{Reveal, Route};
 use failure::Failure;
 use ir::Party;
 use std::io::{ErrorKind, Write};
@@ -81,6 +81,13 @@ struct CompileArgs {
     /// The party that receives the outputs
     #[arg(long, value_name = "PARTY", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..3))]
     receiver: u8,
+    /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way)
+    #[arg(long, value_name = "ROUTE", default_value = "dealer", value_parser = route)]
+    route: Route,
+    /// Network to choose for, `loopback`, `lan`, `wan`, or as in `rtt=40ms,bw=100mbit`: of two ways to compute a layer the
+    /// one that takes less time on it [default: the one that sends fewer bits]
+    #[arg(long, value_name = "NET")]
+    net: Option<ir::network::Network>,
     /// Print one JSON object on stdout
     #[arg(long, conflicts_with_all = ["print_ir_after", "print_ir_changed", "stop_after", "remarks"])]
     json: bool,
@@ -100,6 +107,11 @@ fn input_owner(text: &str) -> Result<(String, Party), String> {
     let (name, party) = text.rsplit_once('=').ok_or("an input and a party, as in `x=2`")?;
     let party = party.parse().ok().filter(|p| *p < 3).ok_or("parties are 0, 1 and 2")?;
     Ok((name.to_owned(), Party(party)))
+}
+
+/// Reads `--route`.
+fn route(text: &str) -> Result<Route, String> {
+    Route::from_name(text).ok_or_else(|| "`dealer` or `boolean`".to_owned())
 }
 
 /// Reads `--reveal`.

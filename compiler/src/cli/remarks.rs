@@ -22,7 +22,7 @@ pub fn remarks(unit: &Unit<'_>, kinds: &[Kind], shown: &Shown) -> Vec<Remark> {
     let (Ok(typed), Some(profile)) = (type_program(&f.program), profile_of(&f.program)) else { return vec![] };
     let costs = analyse(&f.program, &typed, profile);
     let of = |kind: &Kind| match kind {
-        Kind::Rounds => rounds(&f.program, &costs, shown),
+        Kind::Rounds => rounds(&f.program, &costs, &unit.notes, shown),
         Kind::Ranges => ranges(g, plans, shown),
         Kind::Missed => missed(&f.program, &typed, &costs, g, plans, shown),
     };

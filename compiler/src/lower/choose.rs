@@ -1,13 +1,31 @@
 //! How a function of one byte is computed: the one rule.
 //!
 //! A function that only moves the zero point is free. Otherwise a table serves always, and a staircase where the function
-//! is one; what sends fewer bits is taken, of equals what has fewer exchanges in a row. Both are counted by emitting them.
+//! is one; the one with the better price under the [`Aim`] is taken. Both are counted by emitting them.
 use super::builder::Builder;
+use super::cost::{self, Aim};
 use super::plan::Formulas;
 use super::requant::Source;
-use super::{BYTE_RING, Route, cost, emit, maximum, table};
+use super::{BYTE_RING, Route, emit, maximum, table};
 use crate::profile::REP3;
 use ir::Value;
+
+/// What decides between two ways to compute something.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// Route of the requantizations.
+    pub route: Route,
+    /// What is wanted.
+    pub aim: Aim,
+    /// How many elements are computed at once.
+    pub elements: usize,
+}
+
+impl Way {
+    fn price(self, cost: cost::Cost) -> f64 {
+        self.aim.price(cost, self.elements)
+    }
+}
 
 /// A function of a centred byte.
 #[derive(Clone, Debug)]
@@ -40,7 +58,7 @@ pub fn entries(from: i64, to: i64, f: impl Fn(i64) -> i64) -> Vec<i64> {
 
 /// Chooses for the function `f` of centred bytes between `from` and `to`, as centred results, shared in a ring of `k`
 /// bits; `stairs` where it is known as a staircase.
-pub fn unary(from: i64, to: i64, f: impl Fn(i64) -> i64, stairs: Option<Formulas>, k: u8, route: Route) -> Unary {
+pub fn unary(from: i64, to: i64, f: impl Fn(i64) -> i64, stairs: Option<Formulas>, k: u8, way: Way) -> Unary {
     if (from..=to).all(|x| f(x) == x) {
         return Unary::Same;
     }
@@ -50,20 +68,22 @@ pub fn unary(from: i64, to: i64, f: impl Fn(i64) -> i64, stairs: Option<Formulas
         table::table(b, x, &entries, k, 0);
     });
     let by_stairs = cost::of_gadget(&REP3, stairs.n, |b, x| {
-        emit::staircase(b, Source::Shared(x), &stairs, None, k, route, 0);
+        emit::staircase(b, Source::Shared(x), &stairs, None, k, way.route, 0);
     });
-    if by_table < by_stairs { Unary::Table(entries) } else { Unary::Stairs(stairs) }
+    if way.price(by_table) < way.price(by_stairs) { Unary::Table(entries) } else { Unary::Stairs(stairs) }
 }
 
 /// What follows a maximum of `count` numbers that is needed in a ring of `k` bits: nothing if the maximum is computed
 /// there, a table that widens if it is computed in the smallest ring.
-pub fn after_maximum(from: i64, to: i64, count: usize, k: u8, route: Route) -> Unary {
+pub fn after_maximum(from: i64, to: i64, count: usize, k: u8, way: Way) -> Unary {
     let of = |ring: u8, gadget: &dyn Fn(&mut Builder, Value)| cost::of_gadget(&REP3, ring, |b, x| gadget(b, x));
+    // The levels of the tournament, so many times the bits and no fewer exchanges.
     let all = |ring: u8| {
-        let one = of(ring, &|b, x| _ = maximum::maximum(b, x, x, route, 0));
-        one.bits * (count as u64 - 1)
+        let one = of(ring, &|b, x| _ = maximum::maximum(b, x, x, way.route, 0));
+        one.times(count as u64 - 1)
     };
     let same = entries(from, to, |x| x);
     let wide = of(BYTE_RING, &|b, x| _ = table::table(b, x, &same, k, 0));
-    if count > 1 && all(BYTE_RING) + wide.bits < all(k.max(BYTE_RING)) { Unary::Table(same) } else { Unary::Same }
+    let narrow = all(BYTE_RING).then(wide);
+    if count > 1 && way.price(narrow) < way.price(all(k.max(BYTE_RING))) { Unary::Table(same) } else { Unary::Same }
 }

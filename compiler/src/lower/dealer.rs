@@ -16,173 +16,89 @@
 //! | 4 | masked ok, over, g; A deals their masks as ring values, Û>>s, and ok's mask times Û>>s |
 //! | 5 | `y = split + Σ ok·((V>>s) − split) − ok·(Û>>s) − g + over·(hi − split) + under·(lo − split)`, reshared |
 //!
-//! A product of opened bits is a sum of dealt products of their masks with coefficients that B and C know ([`Op::Unmask`]).
+//! Products of bits: see [`super::poly`]. With [`Tree::Flat`] exchange 3 falls away: longer one-hot vectors give so few
+//! leaves that ok, over and g are evaluated on them in exchange 2. The messages are of the same kinds under the same pads.
 use super::builder::Builder;
 use super::compare::pick;
+use super::poly::{Plane, Poly, Vars, gather, open_masked};
 use super::requant::{Formula, Source};
 use ir::infer::{chunks, roles};
-use ir::{Holders, Op, Terms, Value};
-use std::collections::BTreeSet;
+use ir::{Holders, Op, Value};
 
 /// Planes of a chunk. Measured in bits sent: 3 and less take a larger tree, 5 and more longer one-hot vectors.
 const CHUNK: u8 = 4;
 /// Chunks of a group: products of masks double with each.
 const GROUP: usize = 5;
+/// Why groups can be evaluated.
+const SMALL: &str = "a group has few products";
 
-/// A plane of a value.
-type Plane = (Value, u32);
+/// How the chunks of a comparison are joined.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Tree {
+    /// Chunks of four planes, joined in groups, these in another exchange: five exchanges, the fewest bits.
+    #[default]
+    Grouped,
+    /// Chunks of so many planes, joined at once: four exchanges.
+    Flat(u8),
+}
 
-/// The planes in order, as one value.
-fn gather(b: &mut Builder, planes: &[Plane]) -> Value {
-    let mut parts: Vec<(Value, Vec<u32>)> = Vec::new();
-    for (v, p) in planes {
-        match parts.last_mut() {
-            Some((last, list)) if last == v => list.push(*p),
-            _ => parts.push((*v, vec![*p])),
+impl Tree {
+    /// What there is to choose from.
+    pub const ALL: [Tree; 5] = [Tree::Grouped, Tree::Flat(5), Tree::Flat(6), Tree::Flat(7), Tree::Flat(8)];
+
+    fn chunk(self) -> u8 {
+        match self {
+            Tree::Grouped => CHUNK,
+            Tree::Flat(planes) => planes,
         }
     }
-    let parts: Vec<Value> = parts.into_iter().map(|(v, list)| pick(b, v, list)).collect();
-    super::compare::stack(b, parts)
 }
 
-fn add_planes(b: &mut Builder, planes: &[Plane]) -> Plane {
-    let first = planes[0];
-    planes[1..].iter().fold(first, |sum, p| {
-        let (x, y) = (gather(b, &[sum]), gather(b, &[*p]));
-        (b.one(Op::Add { a: x, b: y }), 0)
-    })
-}
-
-/// A polynomial over bits: the sets of variables whose products it adds, bit i for variable i.
-#[derive(Clone, Default)]
-struct Poly(BTreeSet<u64>);
-
-impl Poly {
-    fn one() -> Self {
-        Poly([0].into())
-    }
-
-    fn flip(&mut self, set: u64) {
-        if !self.0.remove(&set) {
-            self.0.insert(set);
-        }
-    }
-
-    fn add(&self, other: &Poly) -> Poly {
-        let mut sum = self.clone();
-        other.0.iter().for_each(|s| sum.flip(*s));
-        sum
-    }
-
-    fn mul(&self, other: &Poly) -> Poly {
-        let mut product = Poly::default();
-        for a in &self.0 {
-            other.0.iter().for_each(|b| product.flip(a | b));
-        }
-        product
-    }
-
-    fn is_linear(&self) -> bool {
-        self.0.iter().all(|s| s.count_ones() == 1)
-    }
-}
-
-/// Bits that two parties have as summands, by number.
-#[derive(Default)]
-struct Vars(Vec<Plane>);
-
-impl Vars {
-    fn var(&mut self, plane: Plane) -> Poly {
-        self.0.push(plane);
-        Poly([1 << (self.0.len() - 1)].into())
-    }
-
-    /// The same bit, as one variable if it is a sum of some.
-    fn joined(&mut self, b: &mut Builder, p: Poly) -> Poly {
-        if !p.is_linear() || p.0.len() < 2 {
-            return p;
-        }
-        let planes: Vec<Plane> = p.0.iter().map(|s| self.0[s.trailing_zeros() as usize]).collect();
-        let sum = add_planes(b, &planes);
-        self.var(sum)
-    }
-
-    /// Evaluates polynomials without constant term: masks and opens the variables that stand in products.
-    fn evaluate(&self, b: &mut Builder, polys: &[&Poly], rot: u8) -> Vec<Plane> {
-        let products = |p: &Poly| -> Vec<u64> { p.0.iter().copied().filter(|s| s.count_ones() > 1).collect() };
-        let used = polys.iter().flat_map(|p| products(p)).fold(0, |a, s| a | s);
-        let opened: Vec<usize> = (0..self.0.len()).filter(|i| used >> i & 1 == 1).collect();
-        let numbered = |set: u64| -> u64 {
-            opened.iter().enumerate().filter(|(_, v)| set >> **v & 1 == 1).map(|(i, _)| 1u64 << i).sum()
-        };
-        let terms: Vec<Vec<u64>> = polys
-            .iter()
-            .map(|p| products(p).into_iter().map(numbered).collect::<Vec<u64>>())
-            .filter(|t| !t.is_empty())
-            .collect();
-        let unmasked = (!terms.is_empty()).then(|| {
-            let planes: Vec<Plane> = opened.iter().map(|i| self.0[*i]).collect();
-            let x = gather(b, &planes);
-            let (t, beta) = open_masked(b, x, rot);
-            let of = Terms(terms);
-            let dealt = b.one(Op::ProductsH { x: beta, of: of.clone() });
-            let dealt = b.one(Op::Deal { x: dealt, bits: 1 });
-            b.one(Op::Unmask { t, x, products: dealt, of })
-        });
-        let mut next = 0;
-        polys
-            .iter()
-            .map(|p| {
-                let linear = p.0.iter().filter(|s| s.count_ones() == 1).map(|s| self.0[s.trailing_zeros() as usize]);
-                let mut planes: Vec<Plane> = linear.collect();
-                if let (Some(v), true) = (unmasked, p.0.iter().any(|s| s.count_ones() > 1)) {
-                    planes.push((v, next));
-                    next += 1;
-                }
-                add_planes(b, &planes)
-            })
-            .collect()
-    }
-}
-
-/// B and C see x xor β; A knows β.
-pub(super) fn open_masked(b: &mut Builder, x: Value, rot: u8) -> (Value, Value) {
-    let tag = b.tag();
-    let (width, shape) = (b.ty(x).domain.width(), b.ty(x).shape.clone());
-    let beta = b.one(Op::Beta { tag, width, shape: ir::Dims(shape), rot });
-    let masked = b.one(Op::Mask { x, tag });
-    (b.one(Op::Join { x: masked }), beta)
-}
-
-/// Dealt one-hot vectors of a number of which two versions agree below a bit.
+/// Dealt one-hot vectors of a number of which two versions agree below a bit. One value has as many chunks as fit it.
 struct Hot {
     width: u8,
+    chunk: u8,
     /// Of the version for msb(v) = 0.
-    base: Value,
+    base: Vec<Value>,
     /// Of the chunks from this one on of the other version.
-    other: Option<(usize, Value)>,
+    other: Option<(usize, Vec<Value>)>,
 }
 
 /// What leaves say of each chunk: [v < chunk], [v = chunk].
+#[derive(Default)]
 struct Leaves {
     lt: Vec<Plane>,
     eq: Vec<Plane>,
 }
 
+/// Planes of a number whose one-hot vectors make one value.
+fn portions(width: u8, chunk: u8) -> impl Iterator<Item = Vec<u32>> {
+    let entries = (1u32 << chunk) - 1;
+    chunks(width, (255 / entries) as u8 * chunk).map(|p| p.map(|i| i as u32).collect())
+}
+
+/// Deals the one-hot vectors of a number's chunks.
+fn deal_chunks(b: &mut Builder, x: Value, chunk: u8) -> Vec<Value> {
+    let width = b.ty(x).domain.width();
+    portions(width, chunk)
+        .map(|planes| {
+            let x = pick(b, x, planes);
+            let x = b.one(Op::OnehotH { x, chunk });
+            b.one(Op::Deal { x, bits: 1 })
+        })
+        .collect()
+}
+
 /// Deals both versions, given as planes; they agree below plane `agree`.
-fn deal_hot(b: &mut Builder, wrapped: Value, full: Value, agree: u8) -> Hot {
+fn deal_hot(b: &mut Builder, wrapped: Value, full: Value, agree: u8, chunk: u8) -> Hot {
     let width = b.ty(wrapped).domain.width();
-    let deal = |b: &mut Builder, x| {
-        let x = b.one(Op::OnehotH { x, chunk: CHUNK });
-        b.one(Op::Deal { x, bits: 1 })
-    };
-    let base = deal(b, wrapped);
+    let base = deal_chunks(b, wrapped, chunk);
     let other = (agree < width).then(|| {
-        let from = agree / CHUNK;
-        let upper = pick(b, full, (u32::from(from * CHUNK)..u32::from(width)).collect());
-        (usize::from(from), deal(b, upper))
+        let from = agree / chunk;
+        let upper = pick(b, full, (u32::from(from * chunk)..u32::from(width)).collect());
+        (usize::from(from), deal_chunks(b, upper, chunk))
     });
-    Hot { width, base, other }
+    Hot { width, chunk, base, other }
 }
 
 /// `x` where the bit `msb` is clear, `y` where it is set.
@@ -194,21 +110,44 @@ fn choose(b: &mut Builder, x: Value, y: Value, msb: Value) -> Value {
     b.one(Op::Add { a: x, b: change })
 }
 
+/// Compares the held planes v with the chunks of one version.
+fn leaves_of(b: &mut Builder, hot: &[Value], v: Value, chunk: u8) -> Leaves {
+    let mut all = Leaves::default();
+    for (hot, planes) in hot.iter().zip(portions(b.ty(v).domain.width(), chunk)) {
+        let n = planes.len().div_ceil(usize::from(chunk)) as u32;
+        let v = pick(b, v, planes);
+        let x = b.one(Op::LeavesSh { hot: *hot, v, chunk });
+        all.lt.extend((0..n).map(|p| (x, p)));
+        all.eq.extend((n..2 * n).map(|p| (x, p)));
+    }
+    all
+}
+
 /// Compares the held planes v with the dealt number.
 fn leaves(b: &mut Builder, hot: &Hot, v: Value, msb: Value) -> Leaves {
-    let n = chunks(hot.width, CHUNK).count();
-    let base = b.one(Op::LeavesSh { hot: hot.base, v, chunk: CHUNK });
-    let planes = |v: Value, from: usize, to: usize| -> Vec<Plane> { (from..to).map(|p| (v, p as u32)).collect() };
-    let Some((from, other)) = hot.other else {
-        return Leaves { lt: planes(base, 0, n), eq: planes(base, n, 2 * n) };
-    };
-    let upper = pick(b, v, (from as u32 * u32::from(CHUNK)..u32::from(hot.width)).collect());
-    let other = b.one(Op::LeavesSh { hot: other, v: upper, chunk: CHUNK });
-    let same: Vec<u32> = (from..n).chain(n + from..2 * n).map(|p| p as u32).collect();
-    let same = pick(b, base, same);
+    let base = leaves_of(b, &hot.base, v, hot.chunk);
+    let Some((from, other)) = &hot.other else { return base };
+    let from = *from;
+    let upper = pick(b, v, (from as u32 * u32::from(hot.chunk)..u32::from(hot.width)).collect());
+    let other = leaves_of(b, other, upper, hot.chunk);
+    let same = gather(b, &[&base.lt[from..], &base.eq[from..]].concat());
+    let other = gather(b, &[other.lt, other.eq].concat());
     let chosen = choose(b, same, other, msb);
-    let (lt, eq) = (planes(chosen, 0, n - from), planes(chosen, n - from, 2 * (n - from)));
-    Leaves { lt: [planes(base, 0, from), lt].concat(), eq: [planes(base, n, n + from), eq].concat() }
+    let n = (base.lt.len() - from) as u32;
+    let planes = |from: u32| (from..from + n).map(|p| (chosen, p)).collect::<Vec<Plane>>();
+    Leaves { lt: [&base.lt[..from], &planes(0)].concat(), eq: [&base.eq[..from], &planes(n)].concat() }
+}
+
+/// [less] and [equal] of two numbers in variables; without `whole` [equal] is of no use. One exchange, or none if flat.
+fn joined(b: &mut Builder, vars: &mut Vars, l: &Leaves, tree: Tree, whole: bool, rot: u8) -> (Poly, Poly) {
+    let parts: Vec<(Plane, Option<Plane>)> = match tree {
+        Tree::Grouped => groups(b, l, if whole { 1 } else { 2 }, whole, rot),
+        Tree::Flat(_) => l.lt.iter().copied().zip(l.eq.iter().copied().map(Some)).collect(),
+    };
+    let lt: Vec<Poly> = parts.iter().map(|p| vars.var(p.0)).collect();
+    // Nothing lies below the lowest part, so its eq may have no use.
+    let eq: Vec<Poly> = parts.iter().map(|p| p.1.map_or_else(Poly::default, |e| vars.var(e))).collect();
+    chain(&lt, &eq)
 }
 
 /// Joins chunks in groups: per group from the least significant, [less] and, where wanted, [equal].
@@ -227,10 +166,10 @@ fn groups(b: &mut Builder, l: &Leaves, least: usize, lowest_eq: bool, rot: u8) -
             let eq: Vec<Poly> = range.map(|k| vars.var(l.eq[k])).collect();
             let (less, equal) = chain(&lt, &eq);
             if i > 0 || lowest_eq {
-                let out = vars.evaluate(b, &[&less, &equal], rot);
+                let out = vars.evaluate(b, &[&less, &equal], rot).expect(SMALL);
                 (out[0], Some(out[1]))
             } else {
-                (vars.evaluate(b, &[&less], rot)[0], None)
+                (vars.evaluate(b, &[&less], rot).expect(SMALL)[0], None)
             }
         })
         .collect()
@@ -253,13 +192,14 @@ impl Comparison {
     /// Deals the one-hot vectors of the chunks of the held planes.
     pub(super) fn new(b: &mut Builder, u: Value) -> Comparison {
         let width = b.ty(u).domain.width();
-        Comparison(deal_hot(b, u, u, width))
+        Comparison(deal_hot(b, u, u, width, CHUNK))
     }
 
     /// The same for another shape, as broadcasting repeats elements.
     pub(super) fn expand(&self, b: &mut Builder, shape: &[u32]) -> Comparison {
-        let base = b.one(Op::Expand { x: self.0.base, shape: ir::Dims(shape.to_vec()) });
-        Comparison(Hot { width: self.0.width, base, other: None })
+        let shape = ir::Dims(shape.to_vec());
+        let base = self.0.base.iter().map(|x| b.one(Op::Expand { x: *x, shape: shape.clone() })).collect();
+        Comparison(Hot { base, other: None, ..self.0 })
     }
 
     /// [v < u] for held planes v, as one plane of summands: one exchange, two where there are several groups.
@@ -270,13 +210,18 @@ impl Comparison {
         let lt: Vec<Poly> = parts.iter().map(|p| vars.var(p.0)).collect();
         let eq: Vec<Poly> = parts.iter().map(|p| p.1.map_or_else(Poly::default, |e| vars.var(e))).collect();
         let (less, _) = chain(&lt, &eq);
-        let plane = vars.evaluate(b, &[&less], rot)[0];
+        let plane = vars.evaluate(b, &[&less], rot).expect(SMALL)[0];
         gather(b, &[plane])
     }
 }
 
-/// Emits the gadget; the result is shared in a ring of `k` bits.
+/// Emits the gadget with the fewest bits; the result is shared in a ring of `k` bits.
 pub fn requantize(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u8) -> Value {
+    requantize_by(b, source, f, k, rot, Tree::Grouped).expect(SMALL)
+}
+
+/// Emits the gadget with another tree; `None` where that would take too many products.
+pub fn requantize_by(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u8, tree: Tree) -> Option<Value> {
     let [_, rb, rc] = roles(rot);
     let pair = Holders::pair(rb, rc);
     let (n, width, h) = (f.n, f.width, f.h);
@@ -292,13 +237,13 @@ pub fn requantize(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u8) 
         b.one(Op::PlanesH { x, lo: 0, width })
     };
     let (low_wrapped, low_full) = (low_of(b, wrapped), low_of(b, full));
-    let low = deal_hot(b, low_wrapped, low_full, n);
+    let low = deal_hot(b, low_wrapped, low_full, n, tree.chunk());
     let floor_wrapped = b.one(Op::SarHp { x: wrapped, p: f.s });
     let floor_full = b.one(Op::SarHp { x: full, p: f.s });
     let agree = n.saturating_sub(width);
     let part = |b: &mut Builder, x, lo, width| b.one(Op::PlanesH { x, lo, width });
     let (high_wrapped, high_full) = (part(b, floor_wrapped, 0, h - 1), part(b, floor_full, 0, h - 1));
-    let high = deal_hot(b, high_wrapped, high_full, agree);
+    let high = deal_hot(b, high_wrapped, high_full, agree, tree.chunk());
     let msb = part(b, v, n - 1, 1);
     let top_u = {
         let x = part(b, floor_wrapped, h - 1, 1);
@@ -325,6 +270,10 @@ pub fn requantize(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u8) 
         pieces.push((below, [f.lo, f.split]));
     }
     let two = pieces.len() == 2;
+    let parts = |width: u8| usize::from(width.div_ceil(tree.chunk()));
+    if tree != Tree::Grouped && 2 * pieces.len() * (parts(width) + 2 * parts(h - 1) + 4) > Vars::MOST {
+        return None;
+    }
     let mut vars = Vars::default();
     let mut floors = Vec::new();
     let (mut oks, mut outs, mut g) = (vec![], vec![], Poly::default());
@@ -332,11 +281,7 @@ pub fn requantize(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u8) 
         let x = b.one(Op::AddP { x: scaled, p: offset_b });
         let low_v = low_of(b, x);
         let l = leaves(b, &low, low_v, msb);
-        let parts = groups(b, &l, 2, false, rot);
-        let lt: Vec<Poly> = parts.iter().map(|p| vars.var(p.0)).collect();
-        // Nothing lies below the lowest group, so its eq has no use.
-        let eq: Vec<Poly> = parts.iter().map(|p| p.1.map_or_else(Poly::default, |e| vars.var(e))).collect();
-        let (c, _) = chain(&lt, &eq);
+        let (c, _) = joined(b, &mut vars, &l, tree, false, rot);
         let floor = b.one(Op::SarHp { x, p: f.s });
         floors.push(floor);
         let mut ends = Vec::new();
@@ -344,13 +289,10 @@ pub fn requantize(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u8) 
             let x = b.one(Op::SubP { x: floor, p: t });
             let low_v = part(b, x, 0, h - 1);
             let l = leaves(b, &high, low_v, msb);
-            let parts = groups(b, &l, 1, true, rot);
             let top_v = part(b, x, h - 1, 1);
             let top_v = b.one(Op::AsSum { x: top_v, at: pair, bits: 1 });
             let tops = b.one(Op::Add { a: top_u, b: top_v });
-            let (lt, eq): (Vec<Poly>, Vec<Poly>) =
-                parts.iter().map(|(l, e)| (vars.var(*l), vars.var(e.expect("asked for")))).unzip();
-            let (less, e) = chain(&lt, &eq);
+            let (less, e) = joined(b, &mut vars, &l, tree, true, rot);
             let a = less.add(&vars.var((tops, 0)));
             ends.push((vars.joined(b, a), e));
         }
@@ -368,7 +310,7 @@ pub fn requantize(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u8) 
     }
     let mut results: Vec<&Poly> = oks.iter().chain(&outs).collect();
     results.push(&g);
-    let results = vars.evaluate(b, &results, rot);
+    let results = vars.evaluate(b, &results, rot)?;
 
     // Exchange 4: the results, masked; their masks as ring values.
     let results = gather(b, &results);
@@ -427,7 +369,7 @@ pub fn requantize(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u8) 
         total = b.one(Op::Add { a: total, b: under });
     }
     let y = b.one(Op::Reshare { x: total, bits: k });
-    b.one(Op::AddP { x: y, p: f.split })
+    Some(b.one(Op::AddP { x: y, p: f.split }))
 }
 
 /// t xor β as a ring value, from summands of β.

@@ -5,7 +5,9 @@ use super::groups::Costs;
 use super::masked::Opened;
 use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
-use super::{BYTE_RING, LowerError, Lowered, Reveal, Route, dealer, maximum, shape32, softmax, table, top};
+use super::{
+    Aim, BYTE_RING, LowerError, Lowered, Options, Reveal, Route, dealer, maximum, shape32, softmax, table, top,
+};
 use crate::qgraph::{Graph, Kind, Linear, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
@@ -30,6 +32,8 @@ pub(super) struct Emitter<'a> {
     pub(super) values: Vec<Option<Value>>,
     logits: bool,
     route: Route,
+    aim: Aim,
+    notes: Vec<(u32, String)>,
     /// Rotation of each part with roles of its own, 0 where there is none.
     rotations: &'a [u8],
     parts: Vec<usize>,
@@ -37,14 +41,8 @@ pub(super) struct Emitter<'a> {
 }
 
 /// Emits everything; `rotations` says which party plays which role in each part, in order.
-pub fn emit(
-    g: &Graph,
-    plans: &Plans,
-    b: Builder,
-    route: Route,
-    reveal: Reveal,
-    rotations: &[u8],
-) -> Result<Lowered, LowerError> {
+pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &[u8]) -> Result<Lowered, LowerError> {
+    let Options { route, reveal, aim } = options;
     let mut e = Emitter {
         g,
         plans,
@@ -53,6 +51,8 @@ pub fn emit(
         values: vec![None; g.tensors.len()],
         logits: false,
         route,
+        aim,
+        notes: vec![],
         rotations,
         parts: vec![],
         costs: Costs::default(),
@@ -94,7 +94,8 @@ pub fn emit(
     e.store_states()?;
     // The word says what happens: without a last SOFTMAX nothing is left to the receiver.
     let reveal = if reveal == Reveal::Logits && !e.logits { Reveal::Output.name() } else { reveal.name() };
-    Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal, parts: e.parts, results })
+    let (parts, notes) = (e.parts, e.notes);
+    Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal, parts, results, notes })
 }
 
 /// Public tensors of a formula with classes along the last axis, or picked by an index tensor.
@@ -229,21 +230,30 @@ impl Emitter<'_> {
             None if f.classes.len() > 1 => self.costs.groups(f, elements / f.classes.len(), k),
             _ => vec![],
         };
+        let parts = if groups.len() < 2 { vec![f.clone()] } else { groups.iter().map(|g| f.of(g)).collect() };
+        let each = elements / f.classes.len().max(1);
+        let sizes: Vec<(Formulas, usize)> = match &parts[..] {
+            [one] => vec![(one.for_dealer(), elements)],
+            _ => parts.iter().map(|p| (p.for_dealer(), each * p.classes.len())).collect(),
+        };
+        let (trees, note) = self.costs.trees(&sizes, k, self.aim);
+        self.notes.extend(note.map(|n| (self.b.layer, n)));
         if groups.len() < 2 {
-            let (formula, rot) = (formula(&mut self.b, &f.for_dealer(), index), self.rot());
-            return dealer::requantize(&mut self.b, source, &formula, k, rot);
+            let (formula, rot) = (formula(&mut self.b, &sizes[0].0, index), self.rot());
+            return dealer::requantize_by(&mut self.b, source, &formula, k, rot, trees[0]).expect("its cost is known");
         }
         let axis = self.b.ty(x).shape.len() as u32 - 1;
         let mut parts = Vec::new();
-        for group in &groups {
+        for ((group, (f, _)), tree) in groups.iter().zip(&sizes).zip(trees) {
             let index = self.b.constant(&[group.len() as u32], group.iter().map(|c| i64::from(*c)).collect());
             let part = self.b.one(Op::Gather { x, index, axis });
             let part = match source {
                 Source::Sum(_) => Source::Sum(part),
                 Source::Shared(_) => Source::Shared(part),
             };
-            let (formula, rot) = (formula(&mut self.b, &f.of(group).for_dealer(), None), self.rot());
-            parts.push(dealer::requantize(&mut self.b, part, &formula, k, rot));
+            let (formula, rot) = (formula(&mut self.b, f, None), self.rot());
+            let y = dealer::requantize_by(&mut self.b, part, &formula, k, rot, tree);
+            parts.push(y.expect("its cost is known"));
         }
         let mut order = vec![0; f.classes.len()];
         groups.iter().flatten().enumerate().for_each(|(at, c)| order[*c as usize] = at as i64);

@@ -1,12 +1,13 @@
 //! Which channels are requantized together on the dealer route. Instructions have one layout for all their elements: the
 //! largest shift decides how many one-hot vectors are dealt, the widest range how many high bits are compared. So channels
 //! that need less get instructions of their own, where that saves enough.
-use super::builder::Builder;
-use super::dealer::requantize;
+use super::cost::{Aim, Cost, of_gadget, seconds};
+use super::dealer::{Tree, requantize_by};
 use super::plan::{ClassKind, Formulas};
 use super::requant::{Formula, Source};
 use crate::profile::REP3;
-use ir::{Interface, Op, Party};
+use ir::Op;
+use ir::network::Network;
 use std::collections::{BTreeMap, HashMap};
 
 /// Most groups of an operator.
@@ -36,14 +37,44 @@ impl Layout {
     }
 }
 
-/// Bits of layouts, as counted on emitted instructions.
+/// Costs of layouts with each tree, as counted on emitted instructions; `None` where there are too many products.
 #[derive(Default)]
-pub struct Costs(HashMap<(Layout, u8, u8), u64>);
+pub struct Costs(HashMap<(Layout, u8, u8, Tree), Option<Cost>>);
 
 impl Costs {
+    fn of(&mut self, l: Layout, n: u8, k: u8, tree: Tree) -> Option<Cost> {
+        *self.0.entry((l, n, k, tree)).or_insert_with(|| count(l, n, k, tree))
+    }
+
     /// Bits that all parties send for one element.
     fn bits(&mut self, l: Layout, n: u8, k: u8) -> u64 {
-        *self.0.entry((l, n, k)).or_insert_with(|| count(l, n, k))
+        self.of(l, n, k, Tree::Grouped).map_or(u64::MAX, |c| c.bits)
+    }
+
+    /// The tree of each part of an operator, computed side by side, and why if the network decided.
+    pub fn trees(&mut self, parts: &[(Formulas, usize)], k: u8, aim: Aim) -> (Vec<Tree>, Option<String>) {
+        let grouped = vec![Tree::Grouped; parts.len()];
+        let Aim::Seconds(net) = aim else { return (grouped, None) };
+        let flat = |me: &mut Self, f: &Formulas| {
+            let known = Tree::ALL[1..].iter().filter_map(|t| Some((*t, me.of(Layout::of(f), f.n, k, *t)?)));
+            known.min_by_key(|(_, c)| c.busiest)
+        };
+        let all: Option<Vec<(Tree, Cost)>> = parts.iter().map(|(f, _)| flat(self, f)).collect();
+        let Some(all) = all else {
+            return (grouped, Some("one exchange less would take too long products of masks".into()));
+        };
+        let costs: Vec<Cost> =
+            parts.iter().filter_map(|(f, _)| self.of(Layout::of(f), f.n, k, Tree::Grouped)).collect();
+        let sizes = || parts.iter().map(|p| p.1);
+        let slow = together(costs.iter().copied().zip(sizes()), net);
+        let fast = together(all.iter().map(|c| c.1).zip(sizes()), net);
+        let text = |(exchanges, bits, time): (u32, u64, f64)| {
+            format!("{exchanges} exchanges and {bits} bits of the busiest party, {:.3} ms", time * 1e3)
+        };
+        let (better, worse) = if fast.2 < slow.2 { ("larger", "small") } else { ("small", "larger") };
+        let (first, second) = if fast.2 < slow.2 { (fast, slow) } else { (slow, fast) };
+        let note = format!("{better} chunks: {}; {worse} ones: {}", text(first), text(second));
+        (if fast.2 < slow.2 { all.into_iter().map(|c| c.0).collect() } else { grouped }, Some(note))
     }
 
     /// Channel lists, each of one layout; `rows` is the number of elements of a channel.
@@ -111,35 +142,38 @@ impl Costs {
     }
 }
 
-/// Emits the gadget for eight elements, so that no byte is padded, and adds up its messages.
-fn count(l: Layout, n: u8, k: u8) -> u64 {
-    const ELEMENTS: u64 = 8;
-    let weights = vec![vec![ELEMENTS as u32]];
-    let interface = Interface { inputs: vec![], outputs: vec![], weights, weight_owner: Party(0) };
-    let mut b = Builder::new(interface, 3);
-    let x = b.one(Op::Weight { index: 0 });
-    let x = b.one(Op::Reshare { x, bits: n });
-    let at = b.all();
-    let x = b.one(Op::AsSum { x, at, bits: n });
-    let one = b.scalar(1);
-    let formula = Formula {
-        m: one,
-        s: one,
-        b: [Some(one), l.two.then_some(one)],
-        split: one,
-        below: l.two.then_some(one),
-        lo: one,
-        hi: one,
-        width: l.width,
-        n,
-        a: n - 1,
-        h: l.h,
-    };
-    let start = b.insts.len();
-    requantize(&mut b, Source::Sum(x), &formula, k, 0);
-    let sent = b.insts[start..].iter().flat_map(|i| match i.op.operands().first() {
-        Some(x) => REP3.messages(&i.op, b.ty(*x)),
-        None => vec![],
+/// Exchanges, bits of the busiest party and seconds of parts computed side by side.
+fn together(parts: impl Iterator<Item = (Cost, usize)>, net: Network) -> (u32, u64, f64) {
+    let start = Cost { bits: 0, busiest: 0, exchanges: 0 };
+    let all = parts.fold(start, |sum, (c, elements)| Cost {
+        bits: sum.bits + c.bits * elements as u64,
+        busiest: sum.busiest + c.busiest * elements as u64,
+        exchanges: sum.exchanges.max(c.exchanges),
     });
-    sent.map(|(_, _, bytes)| bytes).sum::<u64>() * 8 / ELEMENTS
+    (all.exchanges, all.busiest, seconds(all, 1, net))
+}
+
+/// Emits the gadget and adds up its messages.
+fn count(l: Layout, n: u8, k: u8, tree: Tree) -> Option<Cost> {
+    let mut made = None;
+    let cost = of_gadget(&REP3, n, |b, x| {
+        let at = b.all();
+        let x = b.one(Op::AsSum { x, at, bits: n });
+        let one = b.scalar(1);
+        let formula = Formula {
+            m: one,
+            s: one,
+            b: [Some(one), l.two.then_some(one)],
+            split: one,
+            below: l.two.then_some(one),
+            lo: one,
+            hi: one,
+            width: l.width,
+            n,
+            a: n - 1,
+            h: l.h,
+        };
+        made = requantize_by(b, Source::Sum(x), &formula, k, 0, tree);
+    });
+    made.map(|_| cost)
 }

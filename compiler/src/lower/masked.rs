@@ -11,7 +11,8 @@
 //! fresh pad that A shares with C. A receives nothing.
 use super::builder::Builder;
 use super::compare::pick;
-use super::dealer::{choose_ring, open_masked, reveal};
+use super::dealer::{choose_ring, reveal};
+use super::poly::open_masked;
 use ir::infer::roles;
 use ir::{Holders, Op, Value};
 

@@ -16,6 +16,7 @@ pub mod maximum;
 mod movement;
 mod owners;
 pub(crate) mod plan;
+mod poly;
 mod ranges;
 pub mod requant;
 mod resize;
@@ -28,6 +29,7 @@ mod top;
 use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
+pub use cost::Aim;
 use ir::{Interface, Party, Port};
 pub use owners::Owners;
 use plan::Plans;
@@ -80,6 +82,8 @@ pub struct Lowered {
     pub thresholds: u64,
     /// `output`, `logits` where the receiver finishes a softmax, `argmax` or `topk:N`.
     pub reveal: String,
+    /// What was chosen for a layer, and why.
+    pub notes: Vec<(u32, String)>,
     /// The result of each layer.
     pub results: Vec<Option<ir::Value>>,
 }
@@ -127,6 +131,17 @@ pub enum Route {
     Dealer,
 }
 
+/// Choices a user has.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Options {
+    /// How requantizations are computed.
+    pub route: Route,
+    /// What the receiver learns.
+    pub reveal: Reveal,
+    /// What the cheaper of two ways has less of.
+    pub aim: Aim,
+}
+
 /// What the receiver learns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Reveal {
@@ -143,6 +158,17 @@ pub enum Reveal {
         /// Whether the axis stays: for one place it need not.
         axis: bool,
     },
+}
+
+impl Route {
+    /// Reads `dealer` or `boolean`.
+    pub fn from_name(name: &str) -> Option<Route> {
+        match name {
+            "dealer" => Some(Route::Dealer),
+            "boolean" => Some(Route::Boolean),
+            _ => None,
+        }
+    }
 }
 
 impl Reveal {
@@ -203,24 +229,22 @@ fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, 
 }
 
 /// Plans every operator of `g`: constants and ring widths.
-pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError> {
+pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
     if g.ops.len() > MAX_OPERATORS {
         return Err(LowerError::Operators(g.ops.len()));
     }
-    plan::plan(g, route, reveal)
+    plan::plan(g, options)
 }
 
 /// Emits the instructions of a planned graph.
-pub fn lower(g: &Graph, plans: &Plans, route: Route, reveal: Reveal, owners: &Owners) -> Result<Lowered, LowerError> {
+pub fn lower(g: &Graph, plans: &Plans, options: Options, owners: &Owners) -> Result<Lowered, LowerError> {
     let inputs = g.inputs.iter().map(|t| port(g, *t)).collect();
-    let output = |t: &TensorId| match reveal {
+    let output = |t: &TensorId| match options.reveal {
         Reveal::Places { count, axis } => places_port(g, *t, count, axis),
         _ => Ok(port(g, *t)),
     };
     let outputs = g.outputs.iter().map(output).collect::<Result<_, _>>()?;
     let mut interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
     owners.apply(&mut interface, PARTIES)?;
-    balance::balanced(|rotations| {
-        emit::emit(g, plans, Builder::new(interface.clone(), PARTIES), route, reveal, rotations)
-    })
+    balance::balanced(|rotations| emit::emit(g, plans, Builder::new(interface.clone(), PARTIES), options, rotations))
 }

@@ -1,7 +1,7 @@
 //! What each operator becomes: proved constants, accumulator widths, ring of each tensor. Looks at no weight.
-use super::choose::{self, Unary};
+use super::choose::{self, Unary, Way};
 use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
-use super::{BYTE_RING, LowerError, Reveal, Route, ranges};
+use super::{BYTE_RING, LowerError, Options, Reveal, ranges};
 use crate::qgraph::{DType, Graph, Kind, Linear, Op, Output, Tensor, TensorId, Window};
 use crate::staircase::{
     AddFit, Channel, ChannelKind, Constants, Fit, Rule, Staircase, StaircaseError, Thresholds, dead_channel, fit,
@@ -274,8 +274,7 @@ fn window_taps(w: &Window) -> i64 {
 
 struct Planner<'a> {
     g: &'a Graph,
-    route: Route,
-    reveal: Reveal,
+    options: Options,
     thresholds: u64,
     /// Smallest and largest stored integer of each tensor.
     stored: &'a [(i64, i64)],
@@ -285,6 +284,12 @@ impl Planner<'_> {
     /// Smallest and largest centred value of a tensor.
     fn centred(&self, id: TensorId) -> (i64, i64) {
         ranges::centred(self.g, id, self.stored[id.index()])
+    }
+
+    /// How a function of each element of an operator's result is chosen.
+    fn way(&self, op: &Op) -> Way {
+        let Options { route, aim, .. } = self.options;
+        Way { route, aim, elements: self.g.tensor(op.output).len() }
     }
 
     fn constants(op: &Op, channel: usize, source: StaircaseError) -> LowerError {
@@ -403,13 +408,13 @@ impl Planner<'_> {
                 let (least, most) = y.dtype.range();
                 if i64::from(*lo) <= least && i64::from(*hi) >= most {
                     let count = window.kernel[0] * window.kernel[1];
-                    return Ok(Plan::Max(choose::after_maximum(from, to, count, ring, self.route)));
+                    return Ok(Plan::Max(choose::after_maximum(from, to, count, ring, self.way(op))));
                 }
                 let z = zero_point(x);
                 let out = Output { zero_point: z as i32, lo: *lo, hi: *hi };
                 let stairs = self.clamp(op, out, from, to)?;
                 let clamped = |x: i64| (x + z).max(i64::from(*lo)).min(i64::from(*hi)) - z;
-                Ok(Plan::Max(choose::unary(from, to, clamped, Some(stairs), ring, self.route)))
+                Ok(Plan::Max(choose::unary(from, to, clamped, Some(stairs), ring, self.way(op))))
             }
             Kind::Mean { axes, rescale, out, .. } => {
                 let count: i64 = axes.iter().map(|a| x.shape[*a] as i64).product();
@@ -432,15 +437,15 @@ impl Planner<'_> {
                 let staircase = Staircase::new(Rule::Twice(*multiplier), *out);
                 let f = |a: i64| i64::from(staircase.eval(a)) - i64::from(out.zero_point);
                 let stairs = self.single(op, fit(&staircase, from, to), from, to).ok();
-                Ok(Plan::Unary(choose::unary(from, to, f, stairs, ring, self.route)))
+                Ok(Plan::Unary(choose::unary(from, to, f, stairs, ring, self.way(op))))
             }
             Kind::Table { table } => {
                 let (z_x, z_y) = (zero_point(x), zero_point(y));
                 let least = x.dtype.range().0;
                 let f = |a: i64| i64::from(table[(a + z_x - least) as usize]) - z_y;
-                Ok(Plan::Unary(choose::unary(from, to, f, None, ring, self.route)))
+                Ok(Plan::Unary(choose::unary(from, to, f, None, ring, self.way(op))))
             }
-            Kind::Softmax { .. } if self.reveal == Reveal::Logits => Ok(Plan::Logits),
+            Kind::Softmax { .. } if self.options.reveal == Reveal::Logits => Ok(Plan::Logits),
             Kind::Softmax { multiplier, dmin, bits, .. } => {
                 let row = x.shape.last().copied().unwrap_or(1);
                 let refuse = |reason: String| LowerError::Unsupported {
@@ -561,10 +566,10 @@ impl Planner<'_> {
 
 /// Plans every operator of `g`. What the next call begins with must come in the ring in which this one reads it: rings
 /// only grow from try to try and have a largest width, so this ends.
-pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError> {
+pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
     let mut kept = vec![0; g.states.len()];
     loop {
-        let plans = plan_with(g, route, reveal, &kept)?;
+        let plans = plan_with(g, options, &kept)?;
         let read: Vec<u8> = g.states.iter().map(|s| plans.rings[s.tensor.index()]).collect();
         if read == kept {
             return Ok(plans);
@@ -574,7 +579,8 @@ pub fn plan(g: &Graph, route: Route, reveal: Reveal) -> Result<Plans, LowerError
 }
 
 /// The same with a ring of at least `kept` bits for each state.
-fn plan_with(g: &Graph, route: Route, reveal: Reveal, kept: &[u8]) -> Result<Plans, LowerError> {
+fn plan_with(g: &Graph, options: Options, kept: &[u8]) -> Result<Plans, LowerError> {
+    let reveal = options.reveal;
     for op in &g.ops {
         if !ranges::lowers(g, op) {
             let reason = "it has values other than 8-bit ones, which this version computes in `simulate` only".into();
@@ -605,7 +611,7 @@ fn plan_with(g: &Graph, route: Route, reveal: Reveal, kept: &[u8]) -> Result<Pla
             rings[t.index()] = rings[t.index()].max(*kept).max(least[t.index()]);
         }
     }
-    let mut planner = Planner { g, route, reveal, thresholds: 0, stored: &stored };
+    let mut planner = Planner { g, options, thresholds: 0, stored: &stored };
     let mut ops = vec![Plan::Dead; g.ops.len()];
     for (i, op) in g.ops.iter().enumerate().rev() {
         let out = rings[op.output.index()];

@@ -9,7 +9,7 @@ pub mod unused;
 
 use crate::lower::builder::Builder;
 use crate::lower::plan::Plans;
-use crate::pipeline::{CompileError, Options};
+use crate::pipeline::{CompileError, Options, Owners};
 use crate::qgraph::Graph;
 use ir::ops::Class;
 use ir::verify::{Violation, verify};
@@ -40,6 +40,8 @@ pub struct Unit<'a> {
     pub model: &'a [u8],
     /// What the user chose.
     pub options: Options,
+    /// Who owns the inputs and receives the outputs.
+    pub owners: Owners,
     /// The quantized graph.
     pub graph: Option<Graph>,
     /// Constants and ring widths.
@@ -48,6 +50,8 @@ pub struct Unit<'a> {
     pub function: Option<Function>,
     /// The private tensors.
     pub weights: Vec<Vec<i32>>,
+    /// What was chosen for layers, and why.
+    pub notes: Vec<(u32, String)>,
     /// The encoded program.
     pub bytes: Vec<u8>,
 }
@@ -55,7 +59,9 @@ pub struct Unit<'a> {
 impl<'a> Unit<'a> {
     /// Before the first pass.
     pub fn new(model: &'a [u8], options: Options) -> Self {
-        Unit { model, options, graph: None, plans: None, function: None, weights: vec![], bytes: vec![] }
+        let owners = Owners::default();
+        let (graph, plans, function) = (None, None, None);
+        Unit { model, options, owners, graph, plans, function, weights: vec![], notes: vec![], bytes: vec![] }
     }
 
     /// The function, in a pass that stands behind `lower`.

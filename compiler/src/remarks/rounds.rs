@@ -6,10 +6,14 @@ use ir::Program;
 use std::collections::BTreeSet;
 
 /// One remark per layer that talks in an inference.
-pub fn rounds(p: &Program, costs: &Costs, shown: &Shown) -> Vec<Remark> {
+pub fn rounds(p: &Program, costs: &Costs, notes: &[(u32, String)], shown: &Shown) -> Vec<Remark> {
     let layer = |(i, l): (usize, &ir::Layer)| {
         let own: Vec<&Exchange> = costs.exchanges.iter().filter(|e| !e.setup && e.layer == i).collect();
-        (shown.has(l.operator as usize, &l.name) && !own.is_empty()).then(|| remark(p, costs, i, l, &own))
+        (shown.has(l.operator as usize, &l.name) && !own.is_empty()).then(|| {
+            let mut remark = remark(p, costs, i, l, &own);
+            remark.details.extend(notes.iter().filter(|n| n.0 as usize == i).map(|n| n.1.clone()));
+            remark
+        })
     };
     p.layers.iter().enumerate().filter_map(layer).collect()
 }

@@ -1,5 +1,5 @@
 //! The program `qnnvm` as a user starts it: by the launcher, or party by party.
-use compiler::pipeline::{Compiled, Options, compile_with};
+use compiler::pipeline::{Compiled, Options, Owners, compile_for};
 use serde_json::Value;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -27,13 +27,14 @@ impl Dir {
 
     /// Compiles a model into `name.mpcb` and `name.mpcw`.
     pub fn compile(&self, name: &str, model: &Path) -> Compiled {
-        self.compile_with(name, model, Options::default())
+        self.compile_for(name, model, Owners::default())
     }
 
-    /// The same, as the user chose.
-    pub fn compile_with(&self, name: &str, model: &Path, options: Options) -> Compiled {
+    /// The same for inputs and outputs of chosen parties.
+    pub fn compile_for(&self, name: &str, model: &Path, owners: Owners) -> Compiled {
         let bytes = fs::read(model).expect("model file");
-        let compiled = compile_with(&bytes, options).unwrap_or_else(|e| panic!("{}: {e}", model.display()));
+        let compiled =
+            compile_for(&bytes, Options::default(), owners).unwrap_or_else(|e| panic!("{}: {e}", model.display()));
         fs::write(self.file(&format!("{name}.mpcb")), &compiled.bytes).expect("program");
         fs::write(self.file(&format!("{name}.mpcw")), ir::weights::encode(&compiled.weights)).expect("weights");
         compiled

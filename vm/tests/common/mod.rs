@@ -5,12 +5,14 @@ pub mod tile;
 pub mod wrapped;
 
 use compiler::npy::{Array, read_npy, read_npz};
-use compiler::pipeline::{Compiled, Options, Route, compile_with};
+use compiler::pipeline::{Aim, Compiled, Options, Route, compile_with};
 use ir::Party;
+use ir::network::Network;
 use runtime_protocols::link::memory::{MemoryLink, network};
 use runtime_protocols::link::{Link, exchange_keys};
 use runtime_protocols::rep3::Rep3;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use vm::exec::{Machine, Outcome};
 
 /// Models of the project, always there.
@@ -60,8 +62,26 @@ pub fn build(path: &Path) -> Compiled {
 }
 
 pub fn build_by(path: &Path, route: Route) -> Compiled {
+    build_with(path, Options { route, ..Options::default() })
+}
+
+pub fn build_with(path: &Path, options: Options) -> Compiled {
     let model = std::fs::read(path).expect("model file");
-    compile_with(&model, Options { route, ..Options::default() }).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    compile_with(&model, options).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Where every exchange saved is worth any number of bits.
+pub const FAR: Network = Network { rtt: Duration::from_secs(10), bits_per_second: 1e12 };
+
+/// What a compiler is asked for, with its name in files.
+pub fn ways() -> [(Options, &'static str); 4] {
+    let to = |route, aim| Options { route, aim, ..Options::default() };
+    [
+        (to(Route::Dealer, Aim::Bits), "rep3"),
+        (to(Route::Boolean, Aim::Bits), "rep3-boolean"),
+        (to(Route::Dealer, Aim::Seconds(Network::WAN)), "rep3-wan"),
+        (to(Route::Dealer, Aim::Seconds(FAR)), "rep3-far"),
+    ]
 }
 
 /// Input and expected output of sample `i` of a recorded model.

@@ -2,7 +2,7 @@
 use super::wrapped::{Change, Own, Wrapped};
 use compiler::lower::Lowered;
 use compiler::lower::builder::Builder;
-use compiler::lower::dealer;
+use compiler::lower::dealer::{self, Tree};
 use compiler::lower::requant::{Formula, Source, requantize};
 use compiler::pipeline::Route;
 use compiler::pipeline::program_of;
@@ -97,6 +97,11 @@ impl Tile {
 
     /// The scheduled program.
     pub fn program(&self, route: Route) -> Program {
+        self.program_by(route, Tree::Grouped)
+    }
+
+    /// The scheduled program; `tree` is how the dealer route joins chunks.
+    pub fn program_by(&self, route: Route, tree: Tree) -> Program {
         let count = self.acc.len() as u32;
         let port = |name: &str| Port {
             name: name.into(),
@@ -131,7 +136,8 @@ impl Tile {
             h: self.h,
         };
         let y = match route {
-            Route::Dealer => dealer::requantize(&mut b, Source::Sum(x), &formula, self.k, self.rot),
+            Route::Dealer => dealer::requantize_by(&mut b, Source::Sum(x), &formula, self.k, self.rot, tree)
+                .expect("few enough products"),
             Route::Boolean => requantize(&mut b, Source::Sum(x), &formula, self.k, self.rot),
         };
         let y = b.one(Op::Open { x: y, to: Holders::one(OWNER) });
@@ -142,6 +148,7 @@ impl Tile {
             thresholds: 0,
             reveal: "output".into(),
             parts: vec![],
+            notes: vec![],
             results: vec![],
         };
         program_of(lowered)
