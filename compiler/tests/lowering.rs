@@ -1,7 +1,8 @@
 //! Lowered programs, evaluated in the plain, equal the oracle.
-use compiler::npy::read_npz;
+use compiler::npy::{Array, Values, read_npz};
 use compiler::pipeline::{Options, Route, compile, compile_with};
 use compiler::qgraph::eval::{TensorData, eval, outputs};
+use ir::{Port, real};
 use std::path::{Path, PathBuf};
 
 fn models() -> Option<PathBuf> {
@@ -58,6 +59,20 @@ fn medium_models() {
     }
 }
 
+/// A recorded array as stored integers; of floats those that the owner makes of them, or of which the receiver makes them.
+fn stored(array: &Array, port: &Port, output: bool) -> Vec<i64> {
+    let Values::Float(reals) = &array.values else { return array.ints().unwrap().to_vec() };
+    assert!(port.float, "recorded floats of a port of integers");
+    let (low, high) = port.dtype.range();
+    let one = |x: &f64| {
+        let q = real::quantize(*x as f32, port.scale, port.zero_point).clamp(low, high);
+        let back = f64::from(real::dequantize(q, port.scale, port.zero_point));
+        assert!(!output || back.to_bits() == x.to_bits(), "{x} is not {back}");
+        q
+    };
+    reals.iter().map(one).collect()
+}
+
 /// Every conformance case that imports and lowers: the evaluated program equals the recorded output on all samples.
 #[test]
 fn conformance() {
@@ -92,13 +107,14 @@ fn conformance() {
             if !arrays.contains_key(&key("input", i, 0)) {
                 break;
             }
-            let get = |side, count| -> Vec<Vec<i64>> {
-                (0..count).map(|j| arrays[&key(side, i, j)].ints().unwrap().to_vec()).collect()
+            let get = |side, ports: &[Port]| -> Vec<Vec<i64>> {
+                let array = |j: usize| &arrays[&key(side, i, j)];
+                ports.iter().enumerate().map(|(j, port)| stored(array(j), port, side != "input")).collect()
             };
-            let inputs = get("input", compiled.graph.inputs.len());
+            let inputs = get("input", &compiled.program.interface.inputs);
             // The reference kernel reads the bytes of an int8 SUM as unsigned; the other kernel does not.
             let side = if name.starts_with("sum_int8") { "builtin_output" } else { "output" };
-            let want = get(side, compiled.graph.outputs.len());
+            let want = get(side, &compiled.program.interface.outputs);
             let got = session.run(&inputs, &compiled.weights.tensors);
             assert_eq!(got, want, "{name}, sample {i}");
             samples += 1;

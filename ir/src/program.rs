@@ -91,6 +91,16 @@ pub struct Port {
     pub zero_point: i32,
     /// Owner of an input, receiver of an output.
     pub party: Party,
+    /// Whether the model has float32 here: then the owner quantizes, or the receiver dequantizes, in the clear
+    /// ([`crate::real`]).
+    pub float: bool,
+}
+
+impl Port {
+    /// Name of the element type outside, as in NumPy.
+    pub fn element_name(&self) -> &'static str {
+        if self.float { "float32" } else { self.dtype.name() }
+    }
 }
 
 /// What goes in and out.

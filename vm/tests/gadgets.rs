@@ -15,7 +15,7 @@ use vm::exec::Machine;
 
 fn port(len: usize, party: u8) -> Port {
     let shape = vec![len as u32];
-    Port { name: "x".into(), dtype: DType::I32, shape, scale: 1.0, zero_point: 0, party: Party(party) }
+    Port { name: "x".into(), dtype: DType::I32, shape, scale: 1.0, zero_point: 0, party: Party(party), float: false }
 }
 
 /// A program with one input of party 0, who plays A, and one output of party 1.

@@ -52,7 +52,7 @@ fn port_line(word: &str, role: &str, i: usize, p: &Port) -> String {
     format!(
         "{word} {i}: \"{}\" {}{} scale {:?} zero point {}, {role} {}\n",
         escape(&p.name),
-        p.dtype.name(),
+        p.element_name(),
         dims(&p.shape),
         p.scale,
         p.zero_point,
@@ -62,7 +62,7 @@ fn port_line(word: &str, role: &str, i: usize, p: &Port) -> String {
 
 fn port_json(p: &Port) -> Value {
     json!({
-        "name": p.name, "type": p.dtype.name(), "shape": p.shape, "scale": p.scale, "zero_point": p.zero_point,
+        "name": p.name, "type": p.element_name(), "shape": p.shape, "scale": p.scale, "zero_point": p.zero_point,
         "party": p.party.0,
     })
 }

@@ -118,7 +118,15 @@ fn port(g: &Graph, id: TensorId) -> Port {
     let quant = t.quant.unwrap_or(crate::qgraph::Quant { scale: 1.0, zero_point: 0 });
     // A program carries only so much of a name.
     let name: String = t.name.chars().take(200).collect();
-    Port { name, dtype, shape: shape32(&t.shape), scale: quant.scale, zero_point: quant.zero_point, party: DATA_OWNER }
+    Port {
+        name,
+        dtype,
+        shape: shape32(&t.shape),
+        scale: quant.scale,
+        zero_point: quant.zero_point,
+        party: DATA_OWNER,
+        float: t.float,
+    }
 }
 
 /// How requantizations are computed.
@@ -225,7 +233,7 @@ fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, 
     if axis || shape.is_empty() {
         shape.push(count);
     }
-    Ok(Port { dtype: ir::program::DType::I32, shape, scale: 1.0, zero_point: 0, ..whole })
+    Ok(Port { dtype: ir::program::DType::I32, shape, scale: 1.0, zero_point: 0, float: false, ..whole })
 }
 
 /// Plans every operator of `g`: constants and ring widths.

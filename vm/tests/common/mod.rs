@@ -4,7 +4,7 @@ pub mod launch;
 pub mod tile;
 pub mod wrapped;
 
-use compiler::npy::{Array, read_npy, read_npz};
+use compiler::npy::{Array, Values, read_npy, read_npz};
 use compiler::pipeline::{Aim, Compiled, Options, Route, compile_with};
 use ir::Party;
 use ir::network::Network;
@@ -48,6 +48,21 @@ pub fn sequences(conformance: &Path) -> Vec<String> {
     let index: serde_json::Value = serde_json::from_str(&index).expect("JSON");
     let cases = index["cases"].as_array().expect("a list").iter();
     cases.filter(|c| c["reset"] == false).filter_map(|c| Some(c["name"].as_str()?.to_owned())).collect()
+}
+
+/// A recorded array as the stored integers of a port; of floats those that the owner shares, or those that the receiver
+/// makes exactly these floats of.
+pub fn stored(a: &Array, port: &ir::Port, output: bool) -> Vec<i64> {
+    let Values::Float(reals) = &a.values else { return ints(a) };
+    assert!(port.float, "recorded floats of a port of integers");
+    let (low, high) = port.dtype.range();
+    let one = |x: &f64| {
+        let q = ir::real::quantize(*x as f32, port.scale, port.zero_point).clamp(low, high);
+        let back = ir::real::dequantize(q, port.scale, port.zero_point);
+        assert!(!output || f64::from(back).to_bits() == x.to_bits(), "{x} is not {back}");
+        q
+    };
+    reals.iter().map(one).collect()
 }
 
 pub fn ints(a: &Array) -> Vec<i64> {

@@ -1,9 +1,9 @@
-//! Inputs of several owners, and a receiver of the user's choice.
+//! What goes in and out: inputs of several owners, a receiver of the user's choice, float32 at the edges.
 mod common;
 
-use common::launch::{Dir, Three, error_text, qnnvm};
+use common::launch::{Dir, Three, error_text, local, qnnvm};
 use common::{check_all, conformance, ints};
-use compiler::npy::{Array, read_npy, read_npz, write_npy};
+use compiler::npy::{Array, Values, format_npy, format_npy_f32, read_npy, read_npz, write_npy};
 use compiler::pipeline::{Compiled, Options, Owners, Route, compile_for};
 use ir::Party;
 use std::collections::BTreeMap;
@@ -133,4 +133,47 @@ fn each_party_started_alone_reads_its_own_input() {
         assert_eq!(out.status.code(), Some(0), "{}", error_text(&out));
     }
     assert_eq!(ints(&read_npy(three.dir.file("y.npy")).expect("output")), r.get("output_0"));
+}
+
+/// A model that quantizes float32 itself, and one that dequantizes: the files hold floats, the parties see integers.
+#[test]
+fn floats_are_quantized_by_their_owner_and_made_by_the_receiver() {
+    let Some(cases) = conformance() else { return };
+    for name in
+        ["quantize_float32_to_int8_1", "quantize_float32_to_uint8_0", "graph_dequantized_output", "dequantize_int16_1"]
+    {
+        let dir = Dir::new();
+        let c = dir.compile("model", &cases.join(format!("{name}.tflite")));
+        let arrays = read_npz(cases.join(format!("{name}.npz"))).expect("samples");
+        for i in 0..3 {
+            let (given, want) = (&arrays[&format!("input_{i}")], &arrays[&format!("output_{i}")]);
+            let (input, output) = (dir.file("x.npy"), dir.file("y.npy"));
+            std::fs::write(&input, npy_bytes(given)).expect("npy");
+            let out = local(&dir, "model", &input, &output, &[]);
+            assert_eq!(out.status.code(), Some(0), "{name}: {}", error_text(&out));
+            assert_eq!(std::fs::read(&output).expect("output"), npy_bytes(want), "{name}, sample {i}");
+        }
+        let port = &c.program.interface.inputs[0];
+        if port.float {
+            // Stored integers are not what the model takes.
+            let shape: Vec<usize> = port.shape.iter().map(|d| *d as usize).collect();
+            let zeros = vec![0; shape.iter().product()];
+            write_npy(dir.file("x.npy"), compiler::npy::Element::I8, &shape, &zeros).expect("npy");
+            let out = local(&dir, "model", &dir.file("x.npy"), &dir.file("y.npy"), &[]);
+            assert_eq!(out.status.code(), Some(30), "{name}: {}", error_text(&out));
+            assert!(error_text(&out).contains("the model takes floats"), "{}", error_text(&out));
+        }
+    }
+}
+
+fn npy_bytes(a: &Array) -> Vec<u8> {
+    match &a.values {
+        Values::Int(data) => {
+            let data: Vec<i32> = data.iter().map(|v| i32::try_from(*v).expect("32 bits")).collect();
+            format_npy(a.element, &a.shape, &data).expect("npy")
+        }
+        Values::Float(data) => {
+            format_npy_f32(&a.shape, &data.iter().map(|x| *x as f32).collect::<Vec<_>>()).expect("npy")
+        }
+    }
 }
