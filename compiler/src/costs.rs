@@ -6,7 +6,7 @@ mod cause;
 
 pub use cause::Cause;
 
-use crate::profile::{Profile, REP3};
+use crate::profile::{Profile, Protocol};
 use ir::ops::Class;
 use ir::verify::Typed;
 use ir::{Party, Program};
@@ -130,7 +130,8 @@ pub struct Costs {
 
 /// The profile that a program was compiled for, if this release knows it.
 pub fn profile_of(p: &Program) -> Option<&'static Profile> {
-    (p.protocol == REP3.name && p.parties == REP3.parties).then_some(&REP3)
+    let profile = Protocol::from_name(&p.protocol)?.profile();
+    (p.parties == profile.parties).then_some(profile)
 }
 
 /// Finds every exchange of a verified program.

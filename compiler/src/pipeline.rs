@@ -2,12 +2,13 @@
 pub use crate::lower::{Aim, Options, Owners, Reveal, Route};
 use crate::lower::{LowerError, Lowered, lower, plan};
 use crate::passes::{Function, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
-use crate::profile::REP3;
+pub use crate::profile::Protocol;
+use crate::profile::{Profile, REP3};
 use crate::qgraph::Graph;
 use crate::schedule::{KERNELS, measure, peak_memory, schedule};
 use crate::tflite::{ImportReport, import};
 use ir::weights::Weights;
-use ir::{Program, Value};
+use ir::{Party, Program, Value};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,7 @@ pub const PASSES: &[Pass] = &[
             let mut lowered = lower(graph(u), plans, u.options, &u.owners)?;
             u.weights = std::mem::take(&mut lowered.weights);
             u.notes = std::mem::take(&mut lowered.notes);
-            u.function = Some(assemble(lowered));
+            u.function = Some(assemble(lowered, u.options.protocol.profile()));
             Ok(())
         },
     },
@@ -77,8 +78,10 @@ pub const PASSES: &[Pass] = &[
         name: "messages",
         about: "writes down the exact length of every message and the bits that are opened",
         run: |u| {
-            measure(&mut u.function().program, &REP3);
-            Ok(())
+            let profile = u.options.protocol.profile();
+            let program = &mut u.function().program;
+            measure(program, profile);
+            undisturbed(program, profile)
         },
     },
     Pass {
@@ -101,11 +104,11 @@ pub const PASSES: &[Pass] = &[
 ];
 
 /// A function that is not scheduled yet.
-fn assemble(lowered: Lowered) -> Function {
+fn assemble(lowered: Lowered, profile: &Profile) -> Function {
     let b = lowered.builder;
     let mut program = Program {
-        protocol: REP3.name.into(),
-        parties: REP3.parties,
+        protocol: profile.name.into(),
+        parties: profile.parties,
         reveal: lowered.reveal,
         kernels: KERNELS.into(),
         opened_bits: 0,
@@ -122,9 +125,26 @@ fn assemble(lowered: Lowered) -> Function {
     Function { program, results: lowered.results }
 }
 
+/// Refuses a program that sends something to the dealer.
+fn undisturbed(p: &Program, profile: &Profile) -> Result<(), CompileError> {
+    let Some(dealer) = profile.dealer else { return Ok(()) };
+    let mut at = 0;
+    for round in &p.rounds {
+        let here = &p.insts[at..round.exchange_end as usize];
+        at = round.exchange_end as usize;
+        if (0..p.parties).any(|q| round.messages.get(p.parties, Party(q), dealer) > 0) {
+            let name = here.last().and_then(|i| p.layers.get(i.layer as usize)).map_or("", |l| &l.name);
+            let name = ir::text::escape(name);
+            let what = format!("protocol {} cannot compute {name} yet: its dealer would have to receive", profile.name);
+            return Err(LowerError::Model(what).into());
+        }
+    }
+    Ok(())
+}
+
 /// Schedules instructions that no model has led to, such as those of a single gadget.
 pub fn program_of(lowered: Lowered) -> Program {
-    let mut function = assemble(lowered);
+    let mut function = assemble(lowered, &REP3);
     schedule(&mut function);
     measure(&mut function.program, &REP3);
     function.program.peak_memory = peak_memory(&function.program);

@@ -2,3 +2,4 @@
 mod bits;
 pub mod exec;
 mod local;
+pub mod protocols;

@@ -24,7 +24,7 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
     let model = files::read(&args.model, MAX_MODEL)?;
     let owners = Owners { inputs: args.input_owner.clone(), receiver: Party(args.receiver) };
     let aim = args.net.map_or(Aim::Bits, Aim::Seconds);
-    let options = Options { route: args.route, reveal: args.reveal, aim };
+    let options = Options { protocol: args.protocol, route: args.route, reveal: args.reveal, aim };
     let mut watch = Watch::new(&args.instruments);
     let ran =
         run(Unit { owners, ..Unit::new(&model, options) }, PASSES, |pass, unit, took| watch.seen(pass, unit, took));

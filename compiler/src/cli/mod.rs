@@ -17,7 +17,7 @@ mod simulate;
 mod stats;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use compiler::pipeline::{Reveal, Route};
+use compiler::pipeline::{Protocol, Reveal, Route};
 use failure::Failure;
 use ir::Party;
 use std::io::{ErrorKind, Write};
@@ -81,6 +81,9 @@ struct CompileArgs {
     /// The party that receives the outputs
     #[arg(long, value_name = "PARTY", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..3))]
     receiver: u8,
+    /// Who computes: `rep3` (three parties), or `dealer2` (two, and party 2 deals ahead of the input)
+    #[arg(long, value_name = "NAME", default_value = "rep3", value_parser = protocol)]
+    protocol: Protocol,
     /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way)
     #[arg(long, value_name = "ROUTE", default_value = "dealer", value_parser = route)]
     route: Route,
@@ -107,6 +110,12 @@ fn input_owner(text: &str) -> Result<(String, Party), String> {
     let (name, party) = text.rsplit_once('=').ok_or("an input and a party, as in `x=2`")?;
     let party = party.parse().ok().filter(|p| *p < 3).ok_or("parties are 0, 1 and 2")?;
     Ok((name.to_owned(), Party(party)))
+}
+
+/// Reads `--protocol`.
+fn protocol(text: &str) -> Result<Protocol, String> {
+    let names: Vec<&str> = Protocol::ALL.iter().map(|p| p.profile().name).collect();
+    Protocol::from_name(text).ok_or_else(|| names.join(" or "))
 }
 
 /// Reads `--route`.

@@ -1,5 +1,5 @@
 //! What is said about a program: one line of costs, one of security, and the same for machines.
-use compiler::profile::REP3;
+use compiler::pipeline::Protocol;
 use ir::text::escape;
 use ir::{Program, bytecode};
 use serde_json::{Value, json};
@@ -30,7 +30,11 @@ pub fn cost_line(p: &Program) -> String {
 /// Who is protected against whom, and what is revealed to whom.
 pub fn security_line(p: &Program) -> String {
     let protocol = escape(&p.protocol);
-    let model = if p.protocol == REP3.name { "semi-honest, 1 corruption" } else { "adversary unknown to this release" };
+    let model = match Protocol::from_name(&p.protocol) {
+        Some(Protocol::Rep3) => "semi-honest, 1 corruption",
+        Some(Protocol::Dealer2) => "party 2 deals and receives nothing, semi-honest, 1 corruption",
+        None => "adversary unknown to this release",
+    };
     let mut receivers: Vec<String> = p.interface.outputs.iter().map(|o| o.party.to_string()).collect();
     receivers.sort();
     receivers.dedup();

@@ -1,20 +1,36 @@
-//! Which party plays which role in each part of a program, so that all send about as much. Roles change no value and no
-//! round, so a program is emitted once to count what each role sends, and again with the roles that were found.
-use super::{LowerError, Lowered};
+//! Which party plays which role in each part of a program, so that all send about as much. Roles change no value, so a
+//! program is emitted once to count what each role sends, and again with the roles that were found.
+//!
+//! A part that splits a sharing keeps the roles of the parts that made it, where loads stay even: what its party A holds
+//! are pads of theirs, so A deals without waiting for their last exchange, and a message less lies in the longest chain.
+use super::{LowerError, Lowered, Options, Route};
 use crate::passes::results_of;
 use crate::profile::REP3;
 use ir::Op;
+use ir::ops::Class;
+use std::collections::HashSet;
 
 /// Bytes that each party sends.
 type Load = [u64; 3];
 
-/// Emits twice: with all roles unrotated, then balanced.
-pub fn balanced(emit: impl Fn(&[u8]) -> Result<Lowered, LowerError>) -> Result<Lowered, LowerError> {
+/// Percent by which the busiest party may send more, for fewer messages in a row.
+const SLACK: u64 = 4;
+
+/// Emits twice: with all roles unrotated, then balanced. A dealer always plays A.
+pub fn balanced(options: Options, emit: impl Fn(&[u8]) -> Result<Lowered, LowerError>) -> Result<Lowered, LowerError> {
     let draft = emit(&[])?;
+    if let Some(dealer) = options.protocol.profile().dealer {
+        return emit(&vec![dealer.0; draft.parts.len()]);
+    }
     let (fixed, parts) = loads(&draft);
-    let rotations = choose(fixed, &parts);
+    let clusters = linked(&draft, parts.len());
+    let together = clustered(fixed, &parts, &clusters);
+    let alone = choose(fixed, &parts);
+    // On the Boolean route A receives too, so nothing is gained.
+    let even = options.route == Route::Dealer
+        && busiest(fixed, &parts, &together) * 100 <= busiest(fixed, &parts, &alone) * (100 + SLACK);
     drop(draft);
-    emit(&rotations)
+    emit(if even { &together } else { &alone })
 }
 
 /// What each party sends whatever the roles, and what each role sends in each part. Set-up does not count.
@@ -42,6 +58,52 @@ fn loads(draft: &Lowered) -> (Load, Vec<Load>) {
         }
     }
     (fixed, parts)
+}
+
+/// The cluster of each part: its least part. Parts are in one if one splits what the other shares.
+fn linked(draft: &Lowered, parts: usize) -> Vec<usize> {
+    let b = &draft.builder;
+    let made_by: Vec<usize> = b.insts.iter().enumerate().flat_map(|(i, x)| vec![i; results_of(&x.op)]).collect();
+    let part = |i: usize| draft.parts.partition_point(|start| *start <= i).checked_sub(1);
+    let mut cluster: Vec<usize> = (0..parts).collect();
+    for (i, inst) in b.insts.iter().enumerate() {
+        let (Op::SplitShared { x, .. }, Some(own)) = (&inst.op, part(i)) else { continue };
+        let mut seen = HashSet::new();
+        let mut left = vec![made_by[x.index()]];
+        while let Some(j) = left.pop() {
+            if !seen.insert(j) {
+                continue;
+            }
+            if b.insts[j].op.class() == Class::Round {
+                if let Some(p) = part(j) {
+                    let (from, to) = (cluster[own].max(cluster[p]), cluster[own].min(cluster[p]));
+                    cluster.iter_mut().filter(|c| **c == from).for_each(|c| *c = to);
+                }
+                continue;
+            }
+            left.extend(b.insts[j].op.operands().iter().map(|v| made_by[v.index()]));
+        }
+    }
+    cluster
+}
+
+/// The roles of each part, where those of a cluster have the same.
+fn clustered(fixed: Load, parts: &[Load], clusters: &[usize]) -> Vec<u8> {
+    let mut sums = vec![[0; 3]; parts.len()];
+    for (load, c) in parts.iter().zip(clusters) {
+        (0..3).for_each(|r| sums[*c][r] += load[r]);
+    }
+    let rotations = choose(fixed, &sums);
+    clusters.iter().map(|c| rotations[*c]).collect()
+}
+
+/// What the party sends that sends most.
+fn busiest(fixed: Load, parts: &[Load], rotations: &[u8]) -> u64 {
+    let mut load = fixed;
+    for (part, rot) in parts.iter().zip(rotations) {
+        (0..3).for_each(|role| load[(role + usize::from(*rot)) % 3] += part[role]);
+    }
+    load.into_iter().max().unwrap_or(0)
 }
 
 /// The largest part first, each where it makes loads most even; then single parts move while that helps.

@@ -42,7 +42,7 @@ pub(super) struct Emitter<'a> {
 
 /// Emits everything; `rotations` says which party plays which role in each part, in order.
 pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &[u8]) -> Result<Lowered, LowerError> {
-    let Options { route, reveal, aim } = options;
+    let Options { route, reveal, aim, .. } = options;
     let mut e = Emitter {
         g,
         plans,

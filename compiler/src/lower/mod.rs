@@ -26,6 +26,7 @@ mod states;
 pub mod table;
 mod top;
 
+use crate::profile::Protocol;
 use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
@@ -88,8 +89,6 @@ pub struct Lowered {
     pub results: Vec<Option<ir::Value>>,
 }
 
-/// Parties that compute.
-const PARTIES: u8 = 3;
 /// Party that owns the model.
 pub const MODEL_OWNER: Party = Party(0);
 /// Party that owns the inputs and receives the outputs, unless the user says otherwise.
@@ -142,6 +141,8 @@ pub enum Route {
 /// Choices a user has.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Options {
+    /// Who computes.
+    pub protocol: Protocol,
     /// How requantizations are computed.
     pub route: Route,
     /// What the receiver learns.
@@ -253,6 +254,12 @@ pub fn lower(g: &Graph, plans: &Plans, options: Options, owners: &Owners) -> Res
     };
     let outputs = g.outputs.iter().map(output).collect::<Result<_, _>>()?;
     let mut interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    owners.apply(&mut interface, PARTIES)?;
-    balance::balanced(|rotations| emit::emit(g, plans, Builder::new(interface.clone(), PARTIES), options, rotations))
+    let profile = options.protocol.profile();
+    if profile.dealer.is_some() && options.route == Route::Boolean {
+        let what = format!("protocol {} has no Boolean route: its dealer would have to receive", profile.name);
+        return Err(LowerError::Model(what));
+    }
+    owners.apply(&mut interface, profile)?;
+    let builder = || Builder::new(interface.clone(), profile.parties);
+    balance::balanced(options, |rotations| emit::emit(g, plans, builder(), options, rotations))
 }

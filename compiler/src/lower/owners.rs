@@ -1,6 +1,7 @@
 //! Who owns which input, and who receives the outputs: the only party that sees an input in the clear shares it, and outputs
 //! are opened to the receiver alone.
 use super::{DATA_OWNER, LowerError};
+use crate::profile::Profile;
 use ir::text::escape;
 use ir::{Interface, Party};
 
@@ -26,11 +27,14 @@ impl Owners {
         Owners { inputs, receiver: face.outputs.first().map_or(DATA_OWNER, |port| port.party) }
     }
 
-    /// Writes it into the interface of a program for `parties` parties.
-    pub fn apply(&self, face: &mut Interface, parties: u8) -> Result<(), LowerError> {
-        let exists = |party: Party| match party.0 < parties {
-            true => Ok(()),
-            false => Err(LowerError::Owner(format!("{party} does not exist, there are parties 0 to {}", parties - 1))),
+    /// Writes it into the interface of a program.
+    pub fn apply(&self, face: &mut Interface, profile: &Profile) -> Result<(), LowerError> {
+        let exists = |party: Party| match party {
+            _ if Some(party) == profile.dealer => {
+                Err(LowerError::Owner(format!("{party} deals in {}: it owns and receives nothing", profile.name)))
+            }
+            Party(p) if p < profile.parties => Ok(()),
+            _ => Err(LowerError::Owner(format!("{party} does not exist, {} has {}", profile.name, profile.parties))),
         };
         let mut named = vec![false; face.inputs.len()];
         for (name, party) in &self.inputs {

@@ -6,7 +6,8 @@
 //! **Reshare of two summands** (B, C). x_AB = pad of AB, x_AC = pad of AC, known to their pairs without a message. B sends
 //! z_B − x_AB to C, C sends z_C − x_AC to B, and x_BC is the sum of both. C lacks AB, B lacks AC. A receives nothing.
 //!
-//! **Sharing by one party** (A). x_AB = pad of AB; A sends x − x_AB to C; x_BC = 0. C lacks AB. B receives nothing.
+//! **Sharing by one party** (A). x_AB = pad of AB; A sends x − x_AB to C; x_BC = 0. C lacks AB. B receives nothing. C is
+//! the party after the next; with a dealer it is the one that is not the dealer.
 //!
 //! **Join.** B and C send each other their summands of a split or of masked bits, each masked there with a pad that the
 //! receiver lacks.
@@ -14,7 +15,8 @@
 //! **Deal** (A to B and C). C's summand is the pad of AC, known to A without a message; A sends x − pad to B, who lacks
 //! AC. C receives nothing.
 //!
-//! **Open** to P. Party P+1 sends the part that P lacks: it is the value minus P's two parts, so P learns just the value.
+//! **Open** to P. Party P+1, or the one that is not the dealer, sends the part that P lacks: it is the value minus P's two
+//! parts, so P learns just the value.
 use super::{Rep3, outside};
 use crate::data::{Data, Value, Zip, plane_words};
 use crate::kernels::{pack, planes};
@@ -43,10 +45,20 @@ fn summands(form: Form) -> Holders {
     }
 }
 
+/// Whom `p` sends what only `p` has.
+fn receiver(p: u8, dealer: Option<u8>) -> u8 {
+    dealer.filter(|d| *d != p).map_or((p + 2) % 3, |d| 3 - d - p)
+}
+
+/// Who sends `p` the part that `p` lacks.
+fn opener(p: u8, dealer: Option<u8>) -> u8 {
+    dealer.filter(|d| *d != p).map_or((p + 1) % 3, |d| 3 - d - p)
+}
+
 /// Sender and receiver of each message.
-fn routes(what: Exchange, form: Form) -> Vec<(u8, u8)> {
+fn routes(what: Exchange, form: Form, dealer: Option<u8>) -> Vec<(u8, u8)> {
     match what {
-        Exchange::Open { to } => to.iter().map(|p| ((p.0 + 1) % 3, p.0)).collect(),
+        Exchange::Open { to } => to.iter().map(|p| (opener(p.0, dealer), p.0)).collect(),
         Exchange::Join => {
             let a = outside(summands(form));
             vec![((a + 1) % 3, (a + 2) % 3), ((a + 2) % 3, (a + 1) % 3)]
@@ -59,19 +71,19 @@ fn routes(what: Exchange, form: Form) -> Vec<(u8, u8)> {
             let h = summands(form);
             match h.count() {
                 3 => (0..3).map(|i| (i, (i + 1) % 3)).collect(),
-                2 => routes(Exchange::Join, form),
+                2 => routes(Exchange::Join, form, dealer),
                 _ => {
                     let a = h.0.trailing_zeros() as u8;
-                    vec![(a, (a + 2) % 3)]
+                    vec![(a, receiver(a, dealer))]
                 }
             }
         }
     }
 }
 
-pub(super) fn messages(what: Exchange, ty: Flat) -> Vec<Message> {
+pub(super) fn messages(what: Exchange, ty: Flat, dealer: Option<u8>) -> Vec<Message> {
     let bytes = wire_bytes(wire_domain(what, ty), ty.len);
-    routes(what, ty.form).into_iter().map(|(f, t)| Message { from: Party(f), to: Party(t), bytes }).collect()
+    routes(what, ty.form, dealer).into_iter().map(|(f, t)| Message { from: Party(f), to: Party(t), bytes }).collect()
 }
 
 fn write(domain: Domain, data: &Data, out: &mut Vec<u8>) {
@@ -126,17 +138,25 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
                         Value::of([s, y])
                     }
                 },
-                _ => match p.role(h.0.trailing_zeros() as u8) {
-                    0 => {
-                        let s = fresh(1);
+                _ => {
+                    let a = h.0.trailing_zeros() as u8;
+                    let c = receiver(a, p.dealer);
+                    if p.me == c {
+                        return Value::none();
+                    }
+                    // The part that C lacks is a pad; that of the one who neither shares nor receives is the rest.
+                    let which = usize::from(usize::from(c) == after);
+                    let s = fresh(which);
+                    let other = if p.me == a {
                         let mut y = x.parts[0].to_ring(bits);
                         y.zip_assign(&s, Zip::Sub);
-                        write(domain, &y, &mut out[after]);
-                        Value::of([y, s])
-                    }
-                    1 => Value::of([fresh(0), Data::zeros(domain, Form::Shared, ty.len)]),
-                    _ => Value::none(),
-                },
+                        write(domain, &y, &mut out[usize::from(c)]);
+                        y
+                    } else {
+                        Data::zeros(domain, Form::Shared, ty.len)
+                    };
+                    Value::of(if which == 0 { [s, other] } else { [other, s] })
+                }
             }
         }
         Exchange::Join => match p.role(outside(summands(ty.form))) {
@@ -157,9 +177,10 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
             _ => Value::one(fresh(1)),
         },
         Exchange::Open { to } => {
-            // Party P+1 holds the part that P lacks as its second.
-            if to.contains(Party((p.me + 2) % 3)) {
-                write(domain, &x.parts[1], &mut out[after]);
+            for (part, whom) in [next, after].into_iter().enumerate() {
+                if to.contains(Party(whom as u8)) && opener(whom as u8, p.dealer) == p.me {
+                    write(domain, &x.parts[part], &mut out[whom]);
+                }
             }
             if to.contains(Party(p.me)) { x.clone() } else { Value::none() }
         }
@@ -187,13 +208,15 @@ pub(super) fn receive(p: &Rep3, what: Exchange, kept: Value, ty: Flat, incoming:
                         Value { parts: if role == 1 { vec![own, sum] } else { vec![sum, own] } }
                     }
                 },
-                _ => match p.role(h.0.trailing_zeros() as u8) {
-                    2 => {
-                        let theirs = from(next);
-                        Value::of([Data::zeros(domain, Form::Shared, ty.len), theirs])
+                _ => {
+                    let a = h.0.trailing_zeros() as u8;
+                    if p.me != receiver(a, p.dealer) {
+                        return kept;
                     }
-                    _ => kept,
-                },
+                    let nothing = Data::zeros(domain, Form::Shared, ty.len);
+                    let theirs = from(usize::from(a));
+                    Value::of(if usize::from(a) == next { [nothing, theirs] } else { [theirs, nothing] })
+                }
             }
         }
         Exchange::Deal { .. } => match p.role(summands(ty.form).0.trailing_zeros() as u8) {
@@ -212,7 +235,7 @@ pub(super) fn receive(p: &Rep3, what: Exchange, kept: Value, ty: Flat, incoming:
             if !to.contains(Party(p.me)) {
                 return Value::none();
             }
-            let mut v = from(next);
+            let mut v = from(usize::from(opener(p.me, p.dealer)));
             v.zip_assign(&kept.parts[0], Zip::Add);
             v.zip_assign(&kept.parts[1], Zip::Add);
             Value::one(signed(v, domain))

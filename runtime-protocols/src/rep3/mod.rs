@@ -6,6 +6,12 @@
 //!
 //! **Roles.** A = rot, B = rot+1, C = rot+2. x_AB is the part that C lacks, and so on.
 //!
+//! **With a dealer** ([`Rep3::with_dealer`]): the same sharing, party 2 is A in every instruction and owns nothing. Inputs
+//! and weights are shared between the two others, openings are between them, and the program has no other message to party
+//! 2. What it sends is a function of its two keys alone, so it can be sent before there is an input: the dealer needs to be
+//! there for that only. *Why this is private:* the messages to parties 0 and 1 obey the pad rule as before; the dealer's view
+//! is its keys.
+//!
 //! **Pad rule.** Every message to party P, openings apart, is a value plus a segment of key P, which P lacks, fresh for
 //! that message: addressed by (session, inference, instruction or tag of a mask, purpose). Segments of one key thus
 //! serve one receiver only. *Why this is private:* number the messages to P so that each depends on P's own view and on
@@ -40,14 +46,24 @@ pub struct Rep3 {
     me: u8,
     /// Keys i+1 and i+2.
     keys: [KeyStream; 2],
+    /// The party that receives nothing, if there is one.
+    dealer: Option<u8>,
 }
+
+/// The party that deals in programs with a dealer.
+pub const DEALER: Party = Party(2);
 
 impl Rep3 {
     /// `seeds[p]` is the seed agreed with party p (own entry unused); `session` never repeats.
     pub fn new(me: Party, seeds: &[[u8; 32]], session: &[u8; 16]) -> Self {
         let seed_with = |p: u8| KeyStream::new(&seeds[usize::from(p % 3)], session);
         // Key i+1 is lacked by i+1, so it is the one shared with i+2, and the other way round.
-        Rep3 { me: me.0, keys: [seed_with(me.0 + 2), seed_with(me.0 + 1)] }
+        Rep3 { me: me.0, keys: [seed_with(me.0 + 2), seed_with(me.0 + 1)], dealer: None }
+    }
+
+    /// The same for programs in which [`DEALER`] receives nothing.
+    pub fn with_dealer(me: Party, seeds: &[[u8; 32]], session: &[u8; 16]) -> Self {
+        Rep3 { dealer: Some(DEALER.0), ..Rep3::new(me, seeds, session) }
     }
 
     /// 0 if this party plays A under `a`, 1 for B, 2 for C.
@@ -135,7 +151,7 @@ impl Runtime for Rep3 {
     }
 
     fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message> {
-        exchange::messages(what, ty)
+        exchange::messages(what, ty, self.dealer)
     }
 
     fn send(&mut self, pad: Pad, what: Exchange, x: &Value, ty: Flat, out: &mut [Vec<u8>]) -> Value {

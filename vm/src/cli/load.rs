@@ -2,9 +2,9 @@
 use super::{Failure, RunArgs};
 use ir::weights::Weights;
 use ir::{Party, Program, bytecode, text, weights};
-use runtime_protocols::rep3::Rep3;
 use std::path::Path;
 use vm::exec::Machine;
+use vm::protocols::{self, Protocol};
 
 /// Bytes of a weights file that are read, at most.
 const MAX_WEIGHTS: u64 = 4 << 30;
@@ -17,6 +17,8 @@ const BASE_MEMORY: u64 = 12 << 20;
 pub struct Loaded {
     /// The program.
     pub program: Program,
+    /// What it was compiled for.
+    pub protocol: &'static Protocol,
     /// Hash of its bytes.
     pub hash: [u8; 32],
     /// Length of the file.
@@ -39,10 +41,12 @@ impl Loaded {
         receivers.dedup();
         let receivers: Vec<String> = receivers.iter().map(|r| Party(*r).to_string()).collect();
         format!(
-            "security: {}, {} parties, semi-honest, at most 1 corrupted; reveals {} ({} bits) to {}; \
+            "security: {}, {} parties, {}, {} corrupted; reveals {} ({} bits) to {}; \
              links plaintext on loopback; not audited",
-            text::escape(&p.protocol),
+            self.protocol.name,
             p.parties,
+            self.protocol.adversary,
+            self.protocol.corrupted,
             text::escape(&p.reveal),
             p.opened_bits,
             receivers.join(" and ")
@@ -104,15 +108,15 @@ pub fn program(path: &Path) -> Result<Loaded, Failure> {
     let bytes = read(path, MAX_PROGRAM, Failure::DAMAGED)?;
     let bad = |e: &dyn std::fmt::Display| Failure::new(Failure::DAMAGED, format!("{}: {e}", path.display()));
     let program = bytecode::decode(&bytes).map_err(|e| bad(&e))?;
-    if program.protocol != "rep3" || program.parties != 3 {
+    let Some(protocol) = protocols::of(&program) else {
         let what = format!("protocol `{}` of {} parties", text::escape(&program.protocol), program.parties);
         return Err(Failure::new(Failure::CONFIG, format!("{what} is not in this build, see `qnnvm protocols`")));
-    }
+    };
     // The keys play no role: nothing is sent.
-    let runtime = Rep3::new(Party(0), &[[0; 32]; 3], &[0; 16]);
-    let machine = Machine::new(program.clone(), Box::new(runtime)).map_err(|e| bad(&e))?;
+    let runtime = (protocol.make)(Party(0), &vec![[0; 32]; protocol.parties.into()], &[0; 16]);
+    let machine = Machine::new(program.clone(), runtime).map_err(|e| bad(&e))?;
     let memory = machine.memory().max(program.peak_memory);
-    Ok(Loaded { program, hash: bytecode::program_hash(&bytes), file_bytes: bytes.len() as u64, memory })
+    Ok(Loaded { program, protocol, hash: bytecode::program_hash(&bytes), file_bytes: bytes.len() as u64, memory })
 }
 
 /// Reads a weights file and checks that it belongs to the program.

@@ -203,8 +203,11 @@ pub fn main() -> ExitCode {
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Verify { model, weights }) => load::verify_files(&model, weights.as_deref()),
         Some(Command::Protocols) => {
-            println!("name  parties  adversary    corrupted  audited");
-            println!("rep3  3        semi-honest  at most 1  no");
+            println!("{:<8} {:<8} {:<12} {:<10} {:<8} what", "name", "parties", "adversary", "corrupted", "audited");
+            for p in &vm::protocols::ALL {
+                let (name, parties, adversary) = (p.name, p.parties, p.adversary);
+                println!("{name:<8} {parties:<8} {adversary:<12} {:<10} {:<8} {}", p.corrupted, "no", p.about);
+            }
             Ok(())
         }
         Some(Command::Completions { shell }) => {

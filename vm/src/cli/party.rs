@@ -5,7 +5,6 @@ use super::{Failure, PartyArgs, RunArgs, io, load, net};
 use ir::weights::Weights;
 use ir::{Party, Port, bytecode, text};
 use runtime_protocols::link::{Hello, Link, Timeouts, exchange_keys, tcp};
-use runtime_protocols::rep3::Rep3;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::net::TcpListener;
@@ -200,9 +199,9 @@ fn compute(
 ) -> Result<Run, Failure> {
     let start = Instant::now();
     let keys = exchange_keys(link)?;
-    let runtime = Rep3::new(me, keys.as_slice(), &link.session());
+    let runtime = (loaded.protocol.make)(me, keys.as_slice(), &link.session());
     drop(keys);
-    let mut machine = Machine::new(loaded.program.clone(), Box::new(runtime))
+    let mut machine = Machine::new(loaded.program.clone(), runtime)
         .map_err(|e| Failure::new(Failure::BUG, format!("accepted at load, then refused: {e}")))?;
     machine.setup(own.weights.as_ref(), link)?;
     let (setup, setup_s) = (link.stats(), start.elapsed().as_secs_f64());

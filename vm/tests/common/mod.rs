@@ -5,12 +5,11 @@ pub mod tile;
 pub mod wrapped;
 
 use compiler::npy::{Array, Values, read_npy, read_npz};
-use compiler::pipeline::{Aim, Compiled, Options, Route, compile_with};
+use compiler::pipeline::{Aim, Compiled, Options, Protocol, Route, compile_with};
 use ir::Party;
 use ir::network::Network;
 use runtime_protocols::link::memory::{MemoryLink, network};
 use runtime_protocols::link::{Link, exchange_keys};
-use runtime_protocols::rep3::Rep3;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vm::exec::{Machine, Outcome};
@@ -89,13 +88,14 @@ pub fn build_with(path: &Path, options: Options) -> Compiled {
 pub const FAR: Network = Network { rtt: Duration::from_secs(10), bits_per_second: 1e12 };
 
 /// What a compiler is asked for, with its name in files.
-pub fn ways() -> [(Options, &'static str); 4] {
+pub fn ways() -> [(Options, &'static str); 5] {
     let to = |route, aim| Options { route, aim, ..Options::default() };
     [
         (to(Route::Dealer, Aim::Bits), "rep3"),
         (to(Route::Boolean, Aim::Bits), "rep3-boolean"),
         (to(Route::Dealer, Aim::Seconds(Network::WAN)), "rep3-wan"),
         (to(Route::Dealer, Aim::Seconds(FAR)), "rep3-far"),
+        (Options { protocol: Protocol::Dealer2, ..Options::default() }, "dealer2"),
     ]
 }
 
@@ -116,8 +116,9 @@ pub fn npy(name: &str) -> Vec<i64> {
 pub fn machine(c: &Compiled, link: &mut dyn Link) -> Machine {
     let keys = exchange_keys(link).expect("keys");
     let session = link.session();
-    let runtime = Rep3::new(link.me(), keys.as_slice(), &session);
-    Machine::new(c.program.clone(), Box::new(runtime)).expect("verified program")
+    let protocol = vm::protocols::of(&c.program).expect("a protocol of this build");
+    let runtime = (protocol.make)(link.me(), keys.as_slice(), &session);
+    Machine::new(c.program.clone(), runtime).expect("verified program")
 }
 
 /// Runs `f` for each party in a thread of its own.

@@ -1,0 +1,52 @@
+//! The protocols of this build: one list for the loader, the command line and the tests.
+use ir::Party;
+use runtime_protocols::rep3::Rep3;
+use runtime_protocols::runtime::Runtime;
+
+/// A party's side of a protocol, from the seeds agreed with each other party and an identifier that never repeats.
+type Make = fn(Party, &[[u8; 32]], &[u8; 16]) -> Box<dyn Runtime>;
+
+/// A protocol.
+pub struct Protocol {
+    /// As in programs.
+    pub name: &'static str,
+    /// Number of parties.
+    pub parties: u8,
+    /// What a corrupted party does.
+    pub adversary: &'static str,
+    /// How many may be.
+    pub corrupted: &'static str,
+    /// What is special.
+    pub about: &'static str,
+    /// The party that receives nothing: what it sends can be sent ahead.
+    pub dealer: Option<Party>,
+    /// Makes its runtime.
+    pub make: Make,
+}
+
+/// All of them.
+pub const ALL: [Protocol; 2] = [
+    Protocol {
+        name: "rep3",
+        parties: 3,
+        adversary: "semi-honest",
+        corrupted: "at most 1",
+        about: "replicated sharing, roles rotate",
+        dealer: None,
+        make: |me, seeds, session| Box::new(Rep3::new(me, seeds, session)),
+    },
+    Protocol {
+        name: "dealer2",
+        parties: 3,
+        adversary: "semi-honest",
+        corrupted: "at most 1",
+        about: "two compute, party 2 deals ahead and receives nothing",
+        dealer: Some(runtime_protocols::rep3::DEALER),
+        make: |me, seeds, session| Box::new(Rep3::with_dealer(me, seeds, session)),
+    },
+];
+
+/// The protocol that a program names, for its number of parties.
+pub fn of(program: &ir::Program) -> Option<&'static Protocol> {
+    ALL.iter().find(|p| p.name == program.protocol && p.parties == program.parties)
+}
