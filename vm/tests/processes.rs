@@ -79,58 +79,6 @@ fn a_picture_with_labels_repeated() {
     assert!(error_text(&out).contains("pixels mapped to"), "{}", error_text(&out));
 }
 
-/// Third-party models: `samples` of each.
-fn third_party(names: &[&str], samples: usize) {
-    let Some(models) = models() else { return };
-    let dir = Dir::new();
-    for name in names {
-        let compiled = dir.compile(name, &models.join(format!("{name}.tflite")));
-        let inputs = read_npz(models.join(format!("{name}.inputs.npz"))).expect("inputs");
-        let outputs = read_npz(models.join(format!("{name}.reference.npz"))).expect("outputs");
-        for i in 0..samples {
-            let write = |array: &compiler::npy::Array, file: &str| {
-                let data: Vec<i32> = common::ints(array).iter().map(|v| i32::try_from(*v).expect("small")).collect();
-                write_npy(dir.file(file), array.element, &array.shape, &data).expect("npy");
-            };
-            write(&inputs[&format!("input_{i}")], "in.npy");
-            write(&outputs[&format!("output_{i}")], "want.npy");
-            let want = fs::read(dir.file("want.npy")).expect("written");
-            let report = check(&dir, name, &compiled, &dir.file("in.npy"), &want);
-            println!(
-                "{name}: {} rounds, bytes {}, {} s, set-up {} s, peak {}",
-                report["rounds"]["measured"],
-                report["payload_bytes"]["measured"],
-                report["seconds"]["inference"],
-                report["seconds"]["setup"],
-                report["peak_memory_bytes"]
-            );
-        }
-    }
-}
-
-#[test]
-fn recorded_outputs_of_third_party_models() {
-    let names = [
-        "mobilenet_v1_0.25_128_quant",
-        "resnet8_cifar10",
-        "kws_dscnn",
-        "vww_96",
-        "person_detect",
-        "mnist_resnet",
-        "digits_cnn",
-    ];
-    third_party(&names, 3);
-}
-
-#[test]
-fn recorded_output_of_a_large_model() {
-    if std::env::var_os("CI").is_none() && std::env::var_os("QNN_SLOW").is_none_or(|v| v != "1") {
-        println!("skipped: set QNN_SLOW=1 to run it");
-        return;
-    }
-    third_party(&["mobilenet_v1_1.0_224_quant"], 1);
-}
-
 fn digits() -> Three {
     let dir = Dir::new();
     dir.compile("digits", &testdata("digits.tflite"));
