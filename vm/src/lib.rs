@@ -1,4 +1,5 @@
 //! One party: loads a program, checks it, executes its side.
+pub mod ahead;
 mod bits;
 pub mod exec;
 mod local;

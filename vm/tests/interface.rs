@@ -78,7 +78,7 @@ fn the_launcher_gives_each_owner_its_input_alone() {
     let Some(cases) = conformance() else { return };
     let (r, dir) = (recorded(&cases), Dir::new());
     let second = dir.compile("default", &r.model).program.interface.inputs[1].name.clone();
-    dir.compile_for("two", &r.model, owners(&[(&second, 2)], 0));
+    dir.compile_for("two", &r.model, Options::default(), owners(&[(&second, 2)], 0));
     let (a, b, output) = (r.write(&dir, "input_0"), r.write(&dir, "input_0_1"), dir.file("y.npy"));
     let (c, d) = (r.write(&dir, "input_1"), r.write(&dir, "input_1_1"));
     let run = |files: &[String]| {
@@ -110,7 +110,7 @@ fn each_party_started_alone_reads_its_own_input() {
     let Some(cases) = conformance() else { return };
     let (r, dir) = (recorded(&cases), Dir::new());
     let second = dir.compile("default", &r.model).program.interface.inputs[1].name.clone();
-    dir.compile_for("two", &r.model, owners(&[(&second, 2)], 2));
+    dir.compile_for("two", &r.model, Options::default(), owners(&[(&second, 2)], 2));
     let files = [r.write(&dir, "input_0"), r.write(&dir, "input_0_1")];
     let mut three = Three::new(dir);
     let command = |party: u8, three: &Three| {

@@ -4,6 +4,7 @@ mod common;
 mod play;
 
 use common::launch::{Dir, error_text, local};
+use compiler::pipeline::{Options, Owners, Protocol};
 use ir::eval::Session;
 use ir::{Party, Program};
 use play::{PROTOCOLS, declare, machines};
@@ -122,7 +123,6 @@ fn samples_are_successive_calls_of_three_processes() {
 fn a_recorded_sequence_of_three_processes() {
     let Some(cases) = common::conformance() else { return };
     let dir = Dir::new();
-    let c = dir.compile("variable", &cases.join("variable_int8.tflite"));
     let arrays = compiler::npy::read_npz(cases.join("variable_int8.npz")).expect("samples");
     let count = (0..).take_while(|i| arrays.contains_key(&format!("input_{i}"))).count();
     let file = |i: usize| dir.file(&format!("in{i}.npy")).to_string_lossy().into_owned();
@@ -134,10 +134,18 @@ fn a_recorded_sequence_of_three_processes() {
         more.extend((i > 0).then(|| ["--input".to_owned(), file(i)]).into_iter().flatten());
     }
     let output = dir.file("out.npy");
-    let more: Vec<&str> = more.iter().map(String::as_str).collect();
-    let out = local(&dir, "variable", file(0).as_ref(), &output, &more);
-    assert_eq!(out.status.code(), Some(0), "{}", error_text(&out));
     let want: Vec<i64> = (0..count).flat_map(|i| common::ints(&arrays[&format!("output_{i}")])).collect();
-    assert_eq!(common::ints(&compiler::npy::read_npy(&output).expect("output")), want);
-    assert_eq!(c.program.stored().count(), 1);
+    for (protocol, offline) in [(Protocol::Rep3, false), (Protocol::Dealer2, false), (Protocol::Dealer2, true)] {
+        let options = Options { protocol, ..Options::default() };
+        let c = dir.compile_for("variable", &cases.join("variable_int8.tflite"), options, Owners::default());
+        assert_eq!(c.program.stored().count(), 1);
+        let mut more: Vec<&str> = more.iter().map(String::as_str).collect();
+        more.extend(offline.then_some("--offline"));
+        let out = local(&dir, "variable", file(0).as_ref(), &output, &more);
+        assert_eq!(out.status.code(), Some(0), "{protocol:?}: {}", error_text(&out));
+        assert_eq!(common::ints(&compiler::npy::read_npy(&output).expect("output")), want, "{protocol:?}");
+        // Preprocessing goes through one sequence only.
+        let out = local(&dir, "variable", file(0).as_ref(), &output, &[&more[..], &["--repeat", "2"]].concat());
+        assert_eq!(out.status.code(), Some(if offline { 2 } else { 0 }), "{protocol:?}: {}", error_text(&out));
+    }
 }

@@ -63,7 +63,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
             timeout: None,
             insecure_plaintext: false,
         };
-        let (report, _) = local::execute(&LocalArgs { run, port_base: None, net })?;
+        let (report, _) = local::execute(&LocalArgs { run, port_base: None, net, offline: args.offline })?;
         if report.result != "ok" {
             return Err(Failure::new(Failure::BUG, report.result));
         }

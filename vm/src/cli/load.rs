@@ -53,12 +53,16 @@ impl Loaded {
         )
     }
 
-    /// Refuses a run that needs more memory than allowed, or a batch where each sample begins with what the one before
-    /// stored.
-    pub fn check_run(&self, args: &RunArgs) -> Result<(), Failure> {
-        if args.batch > 1 && self.program.stored().next().is_some() {
-            let what = "the program keeps state from one sample to the next: leave out `--batch`";
-            return Err(Failure::new(Failure::USAGE, what));
+    /// Refuses a run that needs more memory than allowed, and what state forbids: samples that begin with what the one
+    /// before stored cannot be computed together, and preprocessing goes through one sequence.
+    pub fn check_run(&self, args: &RunArgs, offline: bool) -> Result<(), Failure> {
+        if self.program.stored().next().is_some() {
+            let forbidden =
+                [(args.batch > 1, "`--batch`"), (offline && args.repeat > 1, "`--repeat` with `--offline`")];
+            if let Some((_, option)) = forbidden.into_iter().find(|(given, _)| *given) {
+                let what = format!("the program keeps state from one sample to the next: leave out {option}");
+                return Err(Failure::new(Failure::USAGE, what));
+            }
         }
         let weights: u64 = self.program.interface.weights.iter().map(|w| 4 * elements(w)).sum();
         let held = if args.weights.is_some() { weights } else { 0 };

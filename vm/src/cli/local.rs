@@ -3,7 +3,7 @@
 //! A child gets its listening socket as standard input, so no port is free in between, and ends when the launcher no
 //! longer reads its standard output.
 use super::report::{self, PartyReport, Report};
-use super::{Failure, LocalArgs, RunArgs, io, load, net, party, result, shaper};
+use super::{Failure, LocalArgs, RunArgs, deal, io, load, net, party, result, shaper};
 use ir::{Interface, Party, Port};
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Read;
@@ -25,6 +25,7 @@ const TICK: Duration = Duration::from_millis(2);
 const PROGRAM: &str = "program.mpcb";
 const WEIGHTS: &str = "weights.mpcw";
 const NET: &str = "net.toml";
+const DEALT: &str = "dealt";
 
 /// The command `local`.
 pub fn run(args: &LocalArgs) -> Result<(), Failure> {
@@ -45,8 +46,9 @@ pub fn run(args: &LocalArgs) -> Result<(), Failure> {
 pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> {
     let run = &args.run;
     let loaded = load::program(&run.model)?;
-    loaded.check_run(run)?;
-    let parties = loaded.program.parties;
+    loaded.check_run(run, args.offline)?;
+    // With preprocessing in files the dealer does not run.
+    let parties = if args.offline { 2 } else { loaded.program.parties };
     let face = &loaded.program.interface;
     if run.weights.is_none() {
         return Err(Failure::new(Failure::USAGE, "give the weights file with `-w`"));
@@ -75,12 +77,23 @@ pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> 
     let household = Household::new()?;
     let _cleanup = Cleanup(household.clone());
     household.clean_up_on_signals()?;
+    let dealt = args.offline.then(|| {
+        let inferences = (samples as u32).div_ceil(run.batch) * run.repeat;
+        deal::make(&loaded, inferences, run.batch, &household.dir.join(DEALT))
+    });
+    let dealt = dealt.transpose()?;
 
     let mut readers = Vec::new();
     for (p, listener) in (0..parties).map(Party).zip(listeners) {
         let dir = household.dir.join(format!("party{}", p.0));
         let mut command = prepare(&dir, p, &shares[p.index()], &seen[p.index()])?;
         command.args(["--samples", &samples.to_string()]);
+        if dealt.is_some() {
+            let [files, place] = [&household.dir, &dir].map(|d| deal::files(&d.join(DEALT))[p.index()].clone());
+            fs::rename(&files, &place)
+                .map_err(|e| Failure::new(Failure::CONFIG, format!("{}: {e}", place.display())))?;
+            command.arg("--offline").arg(place);
+        }
         for (k, (index, path)) in sources[p.index()].iter().enumerate() {
             let file = format!("input{k}");
             copy(path, &dir, &file)?;
@@ -109,7 +122,11 @@ pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> 
                 .map_err(|e| Failure::new(Failure::BUG, format!("the report of party {p} cannot be read: {e}")))
         })
         .collect::<Result<_, _>>()?;
-    let report = report::join(&reports);
+    let mut report = report::join(&reports);
+    if let Some((bytes, seconds)) = dealt {
+        report.seconds.offline = seconds;
+        report.offline_bytes = Some(bytes);
+    }
     if report.result == "ok" {
         for (index, path) in &targets {
             let from = household.dir.join(format!("party{}", face.outputs[*index].party.0)).join(output_name(*index));

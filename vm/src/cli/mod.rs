@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and how failures become messages and exit codes.
 mod bench;
+mod deal;
 mod io;
 mod load;
 mod local;
@@ -71,6 +72,8 @@ enum Command {
     Local(LocalArgs),
     /// Times inferences on this machine, over networks of different speed
     Bench(BenchArgs),
+    /// Makes what the dealer of a program sends, in files for the two who compute
+    Deal(DealArgs),
     /// Checks a program, and a weights file that belongs to it
     Verify {
         /// Program
@@ -145,6 +148,9 @@ pub struct PartyArgs {
     /// Addresses of the parties; without it 127.0.0.1, ports from 7700
     #[arg(long, value_name = "FILE")]
     pub net: Option<PathBuf>,
+    /// Preprocessing of this party (.mpcd, from `qnnvm deal`): the dealer need not be there
+    #[arg(long, value_name = "FILE")]
+    pub offline: Option<PathBuf>,
     /// Started by the launcher: standard input is the listening socket, standard output its pipe
     #[arg(long, hide = true)]
     pub launched: bool,
@@ -161,6 +167,25 @@ pub struct LocalArgs {
     /// Slow the links down: lan, wan, or as in rtt=40ms,bw=100mbit
     #[arg(long, value_name = "NETWORK")]
     pub net: Option<ir::network::Network>,
+    /// Deal first, into files, then run the two who compute without the dealer
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Preprocessing.
+#[derive(Args)]
+pub struct DealArgs {
+    /// Program (.mpcb), of a protocol with a dealer
+    pub model: PathBuf,
+    /// Inferences it serves, or batches
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub inferences: u32,
+    /// Samples of a batch
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: u32,
+    /// Files to write: PREFIX.0.mpcd and PREFIX.1.mpcd
+    #[arg(short, long, value_name = "PREFIX")]
+    pub output: PathBuf,
 }
 
 /// A measurement.
@@ -186,6 +211,9 @@ pub struct BenchArgs {
     /// Slow the links down: lan, wan, or as in rtt=40ms,bw=100mbit; may be repeated. Without it loopback as it is
     #[arg(long, value_name = "NETWORK")]
     pub net: Vec<String>,
+    /// Deal first, into files, then time the two who compute without the dealer
+    #[arg(long)]
+    pub offline: bool,
     /// Print one JSON object a network
     #[arg(long)]
     pub json: bool,
@@ -201,6 +229,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Some(Command::Local(args)) => local::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Deal(args)) => deal::run(&args),
         Some(Command::Verify { model, weights }) => load::verify_files(&model, weights.as_deref()),
         Some(Command::Protocols) => {
             println!("{:<8} {:<8} {:<12} {:<10} {:<8} what", "name", "parties", "adversary", "corrupted", "audited");

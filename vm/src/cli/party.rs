@@ -1,7 +1,7 @@
 //! One party: checks everything it can alone, connects, runs, reports.
 use super::report::{self, LayerReport, PartyReport, SCHEMA, Seconds, Versus, median};
 use super::result::{self, Show, Summary};
-use super::{Failure, PartyArgs, RunArgs, io, load, net};
+use super::{Failure, PartyArgs, RunArgs, deal, io, load, net};
 use ir::weights::Weights;
 use ir::{Party, Port, bytecode, text};
 use runtime_protocols::link::{Hello, Link, Timeouts, exchange_keys, tcp};
@@ -9,9 +9,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use vm::ahead::Stock;
 use vm::exec::{Inputs, Machine, Outcome};
+use zeroize::Zeroizing;
 
 /// Inferences whose times are kept for each layer.
 const LAYERS_KEPT: usize = 1000;
@@ -106,13 +108,18 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
         let last = parties - 1;
         return Err(Failure::new(Failure::USAGE, format!("{me} does not exist, the program has parties 0 to {last}")));
     }
-    loaded.check_run(&args.run)?;
-    let addresses = net::addresses(args.net.as_deref(), parties)?;
+    loaded.check_run(&args.run, args.offline.is_some())?;
+    let computing = if args.offline.is_some() { 2 } else { parties };
+    let addresses = net::addresses(args.net.as_deref(), computing)?;
     let own = own(&args.run, me, &loaded)?;
     own.notes.iter().for_each(|n| eprintln!("{n}"));
+    let stock = args.offline.as_deref().map(|path| preprocessed(path, me, &loaded, &own, args)).transpose()?;
 
     let timeouts = timeouts(&args.run);
-    let hello = hello(&loaded, &args.run, own.samples.len());
+    let mut hello = hello(&loaded, &args.run, own.samples.len());
+    if let Some(stock) = &stock {
+        hello = hello.with("preprocessing", stock.header.id);
+    }
     let mut link = match listener(args, addresses.len())? {
         Some(listener) => {
             let options = tcp::Options { timeouts, ..tcp::Options::default() };
@@ -120,7 +127,18 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
         }
         None => tcp::connect(me, &addresses, timeouts, &hello)?,
     };
-    let Run { report, outputs } = compute(args, me, &loaded, &own, &mut link)?;
+    let keys = exchange_keys(&mut link)?;
+    let Run { report, outputs } = match stock {
+        None => compute(args, me, &loaded, &own, &mut link, keys.as_slice())?,
+        Some(stock) => {
+            let (mut link, seeds) = stock.join(link)?;
+            let mut seeds = Zeroizing::new(seeds);
+            let peer = 1 - me.index();
+            seeds[peer] = keys.as_slice()[peer];
+            compute(args, me, &loaded, &own, &mut link, &seeds)?
+        }
+    };
+    drop(keys);
     if report.result != "ok" && !args.launched {
         return Err(Failure::new(Failure::BUG, report.result));
     }
@@ -156,6 +174,17 @@ fn hello(loaded: &load::Loaded, run: &RunArgs, samples: usize) -> Hello {
         .with("inferences", run.repeat.to_string())
         .with("samples", samples.to_string())
         .with("batch", run.batch.to_string())
+}
+
+/// The preprocessing of this party, for everything that is asked for.
+fn preprocessed(path: &Path, me: Party, loaded: &load::Loaded, own: &Own, args: &PartyArgs) -> Result<Stock, Failure> {
+    let (samples, batch) = (own.samples.len(), args.run.batch as usize);
+    if samples % batch != 0 {
+        let what = format!("`--offline`: {samples} samples are not batches of {batch}");
+        return Err(Failure::new(Failure::USAGE, what));
+    }
+    let inferences = (samples / batch) as u32 * args.run.repeat;
+    deal::open(path, me, loaded, inferences, args.run.batch)
 }
 
 /// The socket that the launcher opened, unless nobody dials this party.
@@ -195,12 +224,11 @@ fn compute(
     me: Party,
     loaded: &load::Loaded,
     own: &Own,
-    link: &mut tcp::TcpLink,
+    link: &mut dyn Link,
+    seeds: &[[u8; 32]],
 ) -> Result<Run, Failure> {
     let start = Instant::now();
-    let keys = exchange_keys(link)?;
-    let runtime = (loaded.protocol.make)(me, keys.as_slice(), &link.session());
-    drop(keys);
+    let runtime = (loaded.protocol.make)(me, seeds, &link.session());
     let mut machine = Machine::new(loaded.program.clone(), runtime)
         .map_err(|e| Failure::new(Failure::BUG, format!("accepted at load, then refused: {e}")))?;
     machine.setup(own.weights.as_ref(), link)?;

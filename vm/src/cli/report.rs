@@ -105,6 +105,9 @@ pub struct Report {
     /// Per party, for one sample.
     pub payload_bytes: Versus<Vec<u64>>,
     wire_bytes: Vec<u64>,
+    /// Messages that were dealt into files, set-up and all inferences.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offline_bytes: Option<u64>,
     /// Times of the slowest party.
     pub seconds: Seconds,
     /// Each batch, of the slowest party.
@@ -158,6 +161,7 @@ pub fn join(parties: &[PartyReport]) -> Report {
             measured: all(|p| p.payload_bytes.measured),
         },
         wire_bytes: all(|p| p.wire_bytes),
+        offline_bytes: None,
         seconds: Seconds {
             setup: most(&|p| p.seconds.setup),
             offline: most(&|p| p.seconds.offline),
@@ -234,6 +238,9 @@ pub fn print(report: &Report, parties: &[PartyReport]) {
             "{i:>5}  {:>15} {:>15} {:>15} {:>15}",
             p.payload_bytes.predicted, p.payload_bytes.measured, p.wire_bytes, p.peak_memory_bytes
         );
+    }
+    if let Some(bytes) = report.offline_bytes {
+        println!("dealt ahead into files: {bytes} bytes in {:.6} s", report.seconds.offline);
     }
     println!("{}", report.security);
 }

@@ -27,14 +27,13 @@ impl Dir {
 
     /// Compiles a model into `name.mpcb` and `name.mpcw`.
     pub fn compile(&self, name: &str, model: &Path) -> Compiled {
-        self.compile_for(name, model, Owners::default())
+        self.compile_for(name, model, Options::default(), Owners::default())
     }
 
-    /// The same for inputs and outputs of chosen parties.
-    pub fn compile_for(&self, name: &str, model: &Path, owners: Owners) -> Compiled {
+    /// The same, as the user chose.
+    pub fn compile_for(&self, name: &str, model: &Path, options: Options, owners: Owners) -> Compiled {
         let bytes = fs::read(model).expect("model file");
-        let compiled =
-            compile_for(&bytes, Options::default(), owners).unwrap_or_else(|e| panic!("{}: {e}", model.display()));
+        let compiled = compile_for(&bytes, options, owners).unwrap_or_else(|e| panic!("{}: {e}", model.display()));
         fs::write(self.file(&format!("{name}.mpcb")), &compiled.bytes).expect("program");
         fs::write(self.file(&format!("{name}.mpcw")), ir::weights::encode(&compiled.weights)).expect("weights");
         compiled

@@ -1,0 +1,68 @@
+//! Preprocessing: makes it, and opens a party's part.
+use super::{DealArgs, Failure, load};
+use ir::Party;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use vm::ahead::{self, AheadError, Stock};
+
+impl From<AheadError> for Failure {
+    fn from(e: AheadError) -> Self {
+        let code = match &e {
+            AheadError::Io { .. } => Failure::CONFIG,
+            AheadError::Bad { .. } => Failure::DAMAGED,
+            AheadError::Load(_) => Failure::BUG,
+            AheadError::Link(e) => e.exit_code(),
+        };
+        Failure::new(code, e)
+    }
+}
+
+/// The files of a prefix.
+pub fn files(prefix: &Path) -> [PathBuf; 2] {
+    [0, 1].map(|p| {
+        let mut name = prefix.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{p}.mpcd"));
+        prefix.with_file_name(name)
+    })
+}
+
+/// Makes both files. Bytes of messages and seconds.
+pub fn make(loaded: &load::Loaded, inferences: u32, batch: u32, prefix: &Path) -> Result<(u64, f64), Failure> {
+    let start = Instant::now();
+    let files = files(prefix);
+    let bytes =
+        ahead::deal(&loaded.program, loaded.protocol, loaded.hash, (inferences, batch), [&files[0], &files[1]])?;
+    Ok((bytes, start.elapsed().as_secs_f64()))
+}
+
+/// The command `deal`.
+pub fn run(args: &DealArgs) -> Result<(), Failure> {
+    let loaded = load::program(&args.model)?;
+    if loaded.protocol.dealer.is_none() {
+        let what = format!("protocol {} has no dealer: compile with `--protocol dealer2`", loaded.protocol.name);
+        return Err(Failure::new(Failure::USAGE, what));
+    }
+    let (bytes, seconds) = make(&loaded, args.inferences, args.batch, &args.output)?;
+    let names = files(&args.output).map(|f| f.display().to_string());
+    println!("{bytes} bytes for {} x {} samples in {seconds:.3} s, for one session", args.inferences, args.batch);
+    println!("{} for party 0, {} for party 1: keep each from the other party", names[0], names[1]);
+    Ok(())
+}
+
+/// The part of `party`, for so many batches.
+pub fn open(path: &Path, party: Party, loaded: &load::Loaded, inferences: u32, batch: u32) -> Result<Stock, Failure> {
+    if loaded.protocol.dealer.is_none_or(|d| d == party) {
+        let what = format!("`--offline`: protocol {} has no preprocessing for {party}", loaded.protocol.name);
+        return Err(Failure::new(Failure::USAGE, what));
+    }
+    let stock = Stock::open(path, party, &loaded.hash)?;
+    let (has, of) = (stock.header.inferences, stock.header.batch);
+    if has < inferences || of != batch {
+        let what = format!(
+            "{}: serves {has} batches of {of} samples, {inferences} of {batch} are asked for; deal for as many",
+            path.display()
+        );
+        return Err(Failure::new(Failure::USAGE, what));
+    }
+    Ok(stock)
+}
