@@ -10,6 +10,7 @@ mod failure;
 mod files;
 mod inspect;
 mod instruments;
+mod prices;
 mod program;
 mod remarks;
 mod report;
@@ -228,6 +229,9 @@ enum Command {
     },
     /// List the TFLite operators that compile
     Ops {
+        /// Say what they cost: rounds, and bits that a party sends for an element of the result
+        #[arg(long)]
+        costs: bool,
         /// Print one JSON object on stdout
         #[arg(long)]
         json: bool,
@@ -262,7 +266,8 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         (Some(Command::Diff { first, second, json }), _) => diff::diff(&first, &second, json),
         (Some(Command::Compare(args)), _) => compare::compare(&args),
         (Some(Command::Report { program, run, output }), _) => report::report(&program, run.as_deref(), &output),
-        (Some(Command::Ops { json }), _) => explain::operators(json),
+        (Some(Command::Ops { costs: true, json }), _) => prices::prices(json),
+        (Some(Command::Ops { costs: false, json }), _) => explain::operators(json),
         (Some(Command::Completions { shell }), _) => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "qnnc", &mut text);
