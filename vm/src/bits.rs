@@ -270,6 +270,12 @@ pub fn unmask(t: &Data, x: &Data, products: &Data, of: &Terms, first: bool) -> D
     })
 }
 
+/// All ones for each bit that is set. Not inlined: seeing both this and its use, the compiler would make a branch of it.
+#[inline(never)]
+fn masks(bits: u64) -> [u64; 64] {
+    std::array::from_fn(|i| (bits >> i & 1).wrapping_neg())
+}
+
 /// Elements where the bit is set, zero elsewhere.
 pub fn keep(x: &Data, bit: &Data) -> Data {
     let words = bit.planes();
@@ -277,14 +283,14 @@ pub fn keep(x: &Data, bit: &Data) -> Data {
         Data::W32(x) => {
             let mut y = Vec::with_capacity(x.len());
             for (part, w) in x.chunks(64).zip(words) {
-                y.extend(part.iter().enumerate().map(|(i, v)| v & ((w >> i & 1) as u32).wrapping_neg()));
+                y.extend(part.iter().zip(masks(*w)).map(|(v, m)| v & m as u32));
             }
             Data::W32(y)
         }
         Data::W64(x) => {
             let mut y = Vec::with_capacity(x.len());
             for (part, w) in x.chunks(64).zip(words) {
-                y.extend(part.iter().enumerate().map(|(i, v)| v & (w >> i & 1).wrapping_neg()));
+                y.extend(part.iter().zip(masks(*w)).map(|(v, m)| v & m));
             }
             Data::W64(y)
         }

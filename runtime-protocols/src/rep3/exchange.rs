@@ -115,11 +115,15 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
     let domain = wire_domain(what, ty);
     let fresh = |which| p.pad(which, pad, 0, domain, ty.len);
     let (next, after) = (usize::from(p.me + 1) % 3, usize::from(p.me + 2) % 3);
+    // The pad rule: what goes to a party is hidden by a pad of the key that it lacks. Bits that are joined were padded by
+    // `mask` or `split`.
+    let hides = |which: usize, to: usize| debug_assert_eq!([next, after][which], to, "the receiver has this pad's key");
     match what {
         Exchange::Reshare { bits } => {
             let h = summands(ty.form);
             match h.count() {
                 3 => {
+                    hides(0, next);
                     let mut y = x.parts[0].to_ring(bits);
                     y.zip_assign(&fresh(1), Zip::Add);
                     y.zip_assign(&fresh(0), Zip::Sub);
@@ -131,6 +135,7 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
                     role => {
                         // B pads with AB (lacked by the next party, C), C with AC (lacked by the one after, B).
                         let (which, to) = if role == 1 { (0, next) } else { (1, after) };
+                        hides(which, to);
                         let s = fresh(which);
                         let mut y = x.parts[0].to_ring(bits);
                         y.zip_assign(&s, Zip::Sub);
@@ -148,6 +153,7 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
                     let which = usize::from(usize::from(c) == after);
                     let s = fresh(which);
                     let other = if p.me == a {
+                        hides(which, c.into());
                         let mut y = x.parts[0].to_ring(bits);
                         y.zip_assign(&s, Zip::Sub);
                         write(domain, &y, &mut out[usize::from(c)]);
@@ -168,6 +174,7 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
         },
         Exchange::Deal { bits } => match p.role(summands(ty.form).0.trailing_zeros() as u8) {
             0 => {
+                hides(0, next);
                 let mut y = x.parts[0].to_ring(bits);
                 y.zip_assign(&fresh(0), Zip::Sub);
                 write(domain, &y, &mut out[next]);
