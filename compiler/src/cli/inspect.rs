@@ -159,8 +159,8 @@ pub fn leakage_rows(p: &Program, typed: &Typed) -> Vec<[String; 2]> {
     rows.push(["secret".into(), "every intermediate value: known to nobody".into()]);
     let states: Vec<String> = p.stored().map(|x| typed.types[x.index()].to_string()).collect();
     if !states.is_empty() {
-        let what = "stay shared among all parties between calls and are never opened; first values are weights";
-        rows.push(["secret".into(), format!("{} states ({}): {what}", states.len(), states.join(", "))]);
+        let what = "what stays between calls is shared among all parties and never opened; it begins as a weight";
+        rows.push(["secret".into(), format!("{what}: {}", states.join(", "))]);
     }
     for o in openings(p, typed) {
         let to: Vec<String> = o.to.iter().map(|p| format!("party {p}")).collect();
