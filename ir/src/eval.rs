@@ -390,6 +390,22 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             };
             Plain::Bits((0..*width).map(result).collect())
         }
+        Op::RowsP { same, before, table, width } => {
+            let (same, before, table) = (same.0.bits(), before.0.bits(), table.0.ring());
+            let (size, len) = (same.len() + 1, same[0].len());
+            let at = |row: usize, entry: usize| table[(row % size) * size + entry];
+            let set = |x: &[Vec<u8>], e: usize| (1..size).filter(|i| x[i - 1][e] == 1).collect::<Vec<_>>();
+            let entries: Vec<_> = (0..len).map(|e| (set(same, e), set(before, e))).collect();
+            let plane = |row: usize| {
+                let start = at(row, 0) ^ at(0, 0);
+                let one = |(here, earlier): &(Vec<usize>, Vec<usize>)| {
+                    let y = here.iter().fold(start, |y, i| y ^ at(row, *i) ^ at(0, *i) ^ start);
+                    earlier.iter().fold(y, |y, i| y ^ at(row - 1, *i) ^ at(size - 1, *i) ^ start)
+                };
+                entries.iter().map(one).flat_map(|y| (0..*width).map(move |j| (y >> j & 1) as u8)).collect()
+            };
+            Plain::Bits((1..size).map(plane).collect())
+        }
         Op::FoldP { x, to, width } => {
             let (bits, to) = (&x.0.bits()[0], to.0.ring());
             let mut planes = vec![vec![0u8; bits.len() / to.len()]; usize::from(*width)];

@@ -287,6 +287,19 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             need(x.form != Form::Public && table.shape == [entries], || format!("{table} has not {entries} entries"))?;
             one(Domain::Bits(*n), x.form, &x.shape)
         }
+        Op::RowsP { same, before, table, width: n } => {
+            let size = u32::from(planes(same)?) + 1;
+            public(table)?;
+            width(*n, 64)?;
+            need(same.form != Form::Public && same.domain == before.domain && same.form == before.form, || {
+                format!("{same} and {before} differ")
+            })?;
+            need(same.shape == before.shape, || format!("{same} and {before} differ in shape"))?;
+            need(table.shape == [size * size], || format!("{table} has not {size} rows of {size} entries"))?;
+            let mut shape = same.shape.clone();
+            shape.push(u32::from(*n));
+            one(same.domain, same.form, &shape)
+        }
         Op::FoldP { x, to, width: n } => {
             public(to)?;
             width(*n, 255)?;

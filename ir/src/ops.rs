@@ -309,4 +309,8 @@ ops! {
     join = Join(x) {} Round;
     /// The named parties learn the value.
     open = Open(x) { to: Holders } Round;
+
+    /// Rows of an n × n table at the entry of one of two vectors that is set (none: entry 0): plane r − 1 is row r where it
+    /// is in `same`, row r − 1 where it is in `before`, XOR what row 0, or the last, has there. A new last axis counts bits.
+    rows_p = RowsP(same, before, table) { width: u8 } Local;
 }

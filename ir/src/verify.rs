@@ -3,7 +3,7 @@
 //! Rules:
 //! - V1 every operand is defined before its use
 //! - V2 every instruction has a type (forms, widths, shapes, holders)
-//! - V3 rounds cover the instructions in order: local ones, then exchanges
+//! - V3 rounds cover the instructions in order: local ones, then exchanges; only set-up may have none of the latter
 //! - V4 no exchange uses the result of its own round
 //! - V5 a join's summands come from a split or a mask, so that each is masked
 //! - V6 nothing is opened but what an output delivers; the bits opened are the bits declared
@@ -84,7 +84,9 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
     let mut round_of = vec![usize::MAX; p.insts.len()];
     for (r, round) in p.rounds.iter().enumerate() {
         let (local, end) = (round.local_end as usize, round.exchange_end as usize);
-        if !(at <= local && local < end && end <= p.insts.len()) {
+        // A set-up that only reads weights has nothing to exchange.
+        let full = local < end || local == end && at < local && r < p.setup_rounds as usize;
+        if !(at <= local && full && end <= p.insts.len()) {
             report(3, at.min(p.insts.len()), format!("round {r} has no exchange or leaves the program"));
             return Err(bad);
         }

@@ -1,14 +1,17 @@
 //! Emits the instructions of planned operators.
 use super::builder::Builder;
+use super::choice::Sorted;
 use super::choose::Unary;
+use super::formulas::{Class, Formulas};
 use super::groups::Costs;
 use super::masked::Opened;
-use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
+use super::plan::{Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
 use super::{
-    Aim, BYTE_RING, LowerError, Lowered, Options, Reveal, Route, dealer, maximum, shape32, softmax, table, top,
+    Aim, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, dealer, maximum, shape32, softmax, table,
+    table16, top,
 };
-use crate::qgraph::{Graph, Kind, Linear, Op as QOp, TensorId, Window};
+use crate::qgraph::{Graph, Kind, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
 /// A window with its output size.
@@ -31,12 +34,14 @@ pub(super) struct Emitter<'a> {
     /// Centred sharing of each tensor, or stored integers at the receiver where opened.
     pub(super) values: Vec<Option<Value>>,
     logits: bool,
-    route: Route,
+    /// Keys that were sorted last.
+    pub(super) sorted: Option<(Sorted, Value)>,
+    pub(super) route: Route,
     aim: Aim,
     notes: Vec<(u32, String)>,
     /// Rotation of each part with roles of its own, 0 where there is none.
     rotations: &'a [u8],
-    parts: Vec<usize>,
+    parts: Vec<Part>,
     costs: Costs,
 }
 
@@ -50,6 +55,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
         weights: vec![],
         values: vec![None; g.tensors.len()],
         logits: false,
+        sorted: None,
         route,
         aim,
         notes: vec![],
@@ -165,8 +171,25 @@ impl Emitter<'_> {
         let rows = self.b.ty(x).len() as u32 / n;
         let x = self.b.reshape(x, &[rows, n]);
         let rot = self.rot();
-        let places = top::open_places(&mut self.b, x, t.dtype.range().0 - zero_point(t), count, rot);
+        let (least, m) = (t.dtype.range().0 - zero_point(t), self.bits(id));
+        let places = top::open_places(&mut self.b, x, least, m, count, rot);
         self.b.reshape(places, &shape)
+    }
+
+    /// Bits of the stored type of a tensor: two values differ by less than 2 to that.
+    fn bits(&self, id: TensorId) -> u8 {
+        let (lo, hi) = self.g.tensor(id).dtype.range();
+        super::formulas::bits_for(hi - lo)
+    }
+
+    /// Ring of a tensor.
+    pub(super) fn ring(&self, id: TensorId) -> u8 {
+        self.plans.rings[id.index()]
+    }
+
+    /// Smallest and largest centred value of a tensor.
+    pub(super) fn range(&self, id: TensorId) -> (i64, i64) {
+        super::ranges::centred(self.g, id, self.plans.stored[id.index()])
     }
 
     /// A sharing of an operand.
@@ -192,12 +215,17 @@ impl Emitter<'_> {
     }
 
     /// Begins a part with roles of its own.
-    fn rot(&mut self) -> u8 {
-        self.parts.push(self.b.insts.len());
+    pub(super) fn rot(&mut self) -> u8 {
+        self.parts.push(Part { start: self.b.insts.len(), free: true });
         self.rotations.get(self.parts.len() - 1).copied().unwrap_or(0)
     }
 
-    fn weight(&mut self, shape: &[u32], data: Vec<i32>) -> Value {
+    /// Begins a part in which the model owner is A.
+    pub(super) fn fixed(&mut self) {
+        self.parts.push(Part { start: self.b.insts.len(), free: false });
+    }
+
+    pub(super) fn weight(&mut self, shape: &[u32], data: Vec<i32>) -> Value {
         let index = self.weights.len() as u32;
         self.b.interface.weights.push(shape.to_vec());
         self.weights.push(data);
@@ -263,7 +291,7 @@ impl Emitter<'_> {
     }
 
     /// A function of each element of a centred sharing.
-    fn unary(&mut self, op: &QOp, x: Value, how: &Unary) -> Value {
+    pub(super) fn unary(&mut self, op: &QOp, x: Value, how: &Unary) -> Value {
         let k = self.plans.rings[op.output.index()];
         match how {
             Unary::Same => self.b.cast(x, k),
@@ -287,14 +315,14 @@ impl Emitter<'_> {
                 let x = self.b.cast(x?, p.formulas.n);
                 let depth = self.b.ty(x).shape[3] / *groups as u32;
                 let shape = [out32[3], w.kernel[0] as u32, w.kernel[1] as u32, depth];
-                let weights = self.linear_weights(&shape, linear, p, 0)?;
+                let weights = self.linear_weights(&shape, linear, p);
                 let y = self.b.one(Op::Conv2dSs { x, w: weights, window: window(w, out), groups: *groups as u32 });
                 self.linear(op, y, linear, p)
             }
             (Kind::DepthwiseConv2d { window: w, linear, .. }, Plan::Linear(p)) => {
                 let x = self.b.cast(x?, p.formulas.n);
                 let shape = [w.kernel[0] as u32, w.kernel[1] as u32, out32[3]];
-                let weights = self.linear_weights(&shape, linear, p, 2)?;
+                let weights = self.linear_weights(&shape, linear, p);
                 let y = self.b.one(Op::DepthwiseSs { x, w: weights, window: window(w, out) });
                 self.linear(op, y, linear, p)
             }
@@ -304,7 +332,7 @@ impl Emitter<'_> {
                 let depth = linear.weights.len() as u32 / channels;
                 let rows = self.b.ty(x).len() as u32 / depth;
                 let x = self.b.reshape(x, &[rows, 1, 1, depth]);
-                let weights = self.linear_weights(&[channels, 1, 1, depth], linear, p, 0)?;
+                let weights = self.linear_weights(&[channels, 1, 1, depth], linear, p);
                 let one = ir::Window { out: [1, 1], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0] };
                 let y = self.b.one(Op::Conv2dSs { x, w: weights, window: one, groups: 1 });
                 let y = self.linear(op, y, linear, p)?;
@@ -318,15 +346,19 @@ impl Emitter<'_> {
                 let sum = self.sum(op, *m, formulas.n)?;
                 Ok(self.finish(op, Source::Shared(sum), formulas, None))
             }
-            (Kind::Mul { .. }, Plan::Mul { formulas }) => {
-                let product = self.product(op, formulas.n)?;
+            (Kind::Add { .. } | Kind::Sub { .. }, Plan::FineSum(p)) => self.fine_sum(op, p),
+            (Kind::Mul { .. }, Plan::Mul { middle, formulas }) => {
+                let product = match self.product(op, formulas.n)? {
+                    Source::Sum(x) => Source::Sum(self.b.add_scalar(x, -middle)),
+                    Source::Shared(x) => Source::Shared(self.b.add_scalar(x, -middle)),
+                };
                 Ok(self.finish(op, product, formulas, None))
             }
             (Kind::Extremum { largest }, Plan::Extremum) => {
                 let ring = self.plans.rings[op.output.index()];
                 let sides = [self.stored(op, 0, ring)?, self.stored(op, 1, ring)?];
-                let rot = self.rot();
-                let most = maximum::maximum(&mut self.b, sides[0], sides[1], self.route, rot);
+                let (rot, m) = (self.rot(), self.bits(op.output));
+                let most = maximum::maximum(&mut self.b, sides[0], sides[1], m, self.route, rot);
                 let y = if *largest {
                     most
                 } else {
@@ -374,6 +406,14 @@ impl Emitter<'_> {
                 let x = x?;
                 Ok(self.unary(op, x, how))
             }
+            (Kind::Quantize { .. }, Plan::Folded { fold, bits, then }) => self.folded(op, fold, *bits, then),
+            (Kind::ReduceProduct { axes, .. }, Plan::Product { steps, last }) => {
+                self.reduced_product(op, axes, steps, last)
+            }
+            (Kind::Table { .. }, Plan::Table16(entries)) => {
+                let (x, k, rot) = (x?, self.ring(op.output), self.rot());
+                Ok(table16::table(&mut self.b, x, entries, k, rot))
+            }
             (Kind::Softmax { lo, .. }, Plan::Softmax(table)) => {
                 let (x, k, rot) = (x?, self.plans.rings[op.output.index()], self.rot());
                 let n = out32.last().copied().unwrap_or(1);
@@ -393,6 +433,11 @@ impl Emitter<'_> {
                 let rule = SoftmaxRule { m: multiplier.m, e: multiplier.e, dmin: *dmin, lo: *lo, bits: *bits };
                 Ok(self.b.one(Op::SoftmaxH { x: logits, rule }))
             }
+            (_, Plan::Choice(choice)) => self.choice(op, choice),
+            (_, Plan::Normal(normal)) => self.normal(op, normal),
+            (Kind::Lookup { rows, size }, Plan::Lookup(high)) => self.lookup(op, *rows, *size, high.as_ref()),
+            (_, Plan::Quotient) => self.quotient(op),
+            (Kind::MatMul { .. }, Plan::MatMul { formulas }) => self.mat_mul(op, formulas),
             (Kind::Reshape, Plan::Finish) => Ok(self.b.reshape(x?, &out32)),
             (Kind::Quantize { input_zero_point, out: o, .. }, Plan::Finish) => {
                 let x = x?;
@@ -400,52 +445,6 @@ impl Emitter<'_> {
             }
             _ => unreachable!("the planner made a plan of the operator's kind"),
         }
-    }
-
-    /// Weights in the layer's ring; `axis` is the one of output channels. Constant channels need none: zeros.
-    fn linear_weights(
-        &mut self,
-        shape: &[u32],
-        linear: &Linear,
-        p: &LinearPlan,
-        axis: usize,
-    ) -> Result<Value, LowerError> {
-        let _ = axis;
-        let data = linear.weights.iter().map(|w| i32::from(*w)).collect();
-        Ok(self.shared_weight(shape, data, p.formulas.n))
-    }
-
-    /// Adds the bias, requantizes, and adds the secret base of dead channels.
-    fn linear(&mut self, op: &QOp, products: Value, linear: &Linear, p: &LinearPlan) -> Result<Value, LowerError> {
-        let placed: Vec<crate::staircase::PlacedBias> = p
-            .channels
-            .iter()
-            .zip(&linear.bias)
-            .enumerate()
-            .map(|(c, (channel, bias))| {
-                channel.place_bias(*bias).map_err(|source| LowerError::Constants {
-                    index: op.index,
-                    name: op.name,
-                    channel: c,
-                    source,
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        let (n, channels) = (p.formulas.n, placed.len() as u32);
-        let everyone = self.b.all();
-        let bias = self.shared_weight(&[channels], placed.iter().map(|b| b.bias as i32).collect(), n);
-        let bias = self.b.one(Op::AsSum { x: bias, at: everyone, bits: n });
-        let acc = self.b.one(Op::Add { a: products, b: bias });
-        let y = self.finish(op, Source::Sum(acc), &p.formulas, None);
-        let dead = |c: &crate::staircase::Channel| matches!(c.kind, crate::staircase::ChannelKind::Dead);
-        if !p.channels.iter().any(dead) {
-            return Ok(y);
-        }
-        let k = self.plans.rings[op.output.index()];
-        let base =
-            p.channels.iter().zip(&placed).map(|(c, b)| if dead(c) { b.base - p.formulas.base as i32 } else { 0 });
-        let base = self.shared_weight(&[channels], base.collect(), k);
-        Ok(self.b.one(Op::Add { a: y, b: base }))
     }
 
     /// m1·x1 + m2·x2 in a ring of n bits.
@@ -462,13 +461,13 @@ impl Emitter<'_> {
     }
 
     /// An operand of a two-operand op in a ring of `n` bits.
-    fn operand(&mut self, op: &QOp, i: usize, n: u8) -> Result<Value, LowerError> {
+    pub(super) fn operand(&mut self, op: &QOp, i: usize, n: u8) -> Result<Value, LowerError> {
         let x = self.input(op, i)?;
         Ok(self.b.cast(x, n))
     }
 
     /// Repeated to the shape of the result.
-    fn whole(&mut self, op: &QOp, x: Value) -> Value {
+    pub(super) fn whole(&mut self, op: &QOp, x: Value) -> Value {
         let out = shape32(&self.g.tensor(op.output).shape);
         match self.b.ty(x).shape == out {
             true => x,
@@ -513,8 +512,8 @@ impl Emitter<'_> {
                 parts.push(self.b.one(Op::Slice { x, part }));
             }
         }
-        let rot = self.rot();
-        let most = maximum::largest(&mut self.b, parts, self.route, rot);
+        let (rot, m) = (self.rot(), self.bits(op.inputs[0]));
+        let most = maximum::largest(&mut self.b, parts, m, self.route, rot);
         let y = self.b.add_scalar(most, least);
         self.b.cast(y, ring)
     }

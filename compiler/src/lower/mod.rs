@@ -5,26 +5,39 @@
 //! the first so that ring widths are known, then the instructions are emitted in order.
 mod balance;
 pub mod builder;
+mod choice;
 mod choose;
 pub mod compare;
 mod cost;
 pub mod dealer;
 mod emit;
+pub(crate) mod formulas;
 mod groups;
+#[cfg(test)]
+mod handmade;
+mod linear;
+mod lookup;
 mod masked;
+mod matmul;
 pub mod maximum;
 mod movement;
+mod normalize;
 mod owners;
 pub(crate) mod plan;
 mod poly;
+mod product;
+pub mod quotient;
 mod ranges;
 pub mod requant;
 mod resize;
 mod softmax;
 mod softmax_table;
 mod states;
+mod sum_table;
 pub mod table;
+pub mod table16;
 mod top;
+mod wide;
 
 use crate::profile::Protocol;
 use crate::qgraph::{DType, Graph, Kind, TensorId};
@@ -71,10 +84,19 @@ pub enum LowerError {
     Owner(String),
 }
 
+/// A part of a program with roles of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Its first instruction.
+    pub start: usize,
+    /// Whether any party can play any role.
+    pub free: bool,
+}
+
 /// A lowered model: instructions to schedule, and the private weights in the order of the interface.
 pub struct Lowered {
-    /// Where each part with roles of its own begins: it lasts until the next one begins.
-    pub parts: Vec<usize>,
+    /// The parts with roles of their own: each lasts until the next one begins.
+    pub parts: Vec<Part>,
     /// Instructions.
     pub builder: Builder,
     /// Private tensors.
@@ -226,6 +248,9 @@ fn revealed(g: &Graph, id: TensorId, reveal: Reveal) -> TensorId {
 fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, LowerError> {
     let whole = port(g, id);
     let (row, rows) = whole.shape.split_last().ok_or_else(|| LowerError::Model("an output has no axis".into()))?;
+    if g.tensor(id).dtype == DType::I64 {
+        return Err(LowerError::Model("places of 64-bit numbers are not compared; end the model with int32".into()));
+    }
     if count > *row {
         let name = ir::text::escape(&whole.name);
         return Err(LowerError::Model(format!("output {name} has {row} entries, {count} places are asked for")));

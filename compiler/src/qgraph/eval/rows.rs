@@ -94,14 +94,34 @@ pub(super) fn log_softmax(
             .iter()
             .filter_map(|&q| Some(exponential(scaled(multiplier, difference(q, max, dmin)?))))
             .fold(0u32, |sum, e| sum.wrapping_add(softmax_term(e)));
-        let log = fixed::log(i32::try_from(sum).unwrap_or(i32::MAX));
-        let least = (dmin - 1).max(fixed::rescale(log.wrapping_add(i32::MIN), reverse));
-        let one = |&q: &i32| match difference(q, max, least.saturating_add(1)) {
-            None => out.lo,
-            Some(d) => store(fixed::rs(i64::from(scaled(multiplier, d)) - i64::from(log), 22), out),
-        };
-        row.iter().map(one).collect()
+        let sum = LogSum::of(sum, dmin, reverse);
+        row.iter().map(|&q| sum.result(i64::from(q) - i64::from(max), multiplier, out)).collect()
     })
+}
+
+/// The logarithm of a sum of exponentials.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSum {
+    /// With five integer bits.
+    pub log: i32,
+    /// Differences up to this one give the smallest result.
+    least: i32,
+}
+
+impl LogSum {
+    /// Of a sum.
+    pub fn of(sum: u32, dmin: i32, reverse: Multiplier) -> Self {
+        let log = fixed::log(i32::try_from(sum).unwrap_or(i32::MAX));
+        LogSum { log, least: (dmin - 1).max(fixed::rescale(log.wrapping_add(i32::MIN), reverse)) }
+    }
+
+    /// The stored result for a difference to the largest element.
+    pub fn result(&self, difference: i64, multiplier: Multiplier, out: &Output) -> i32 {
+        match i32::try_from(difference).ok().filter(|&d| d >= self.least.saturating_add(1)) {
+            None => out.lo,
+            Some(d) => store(fixed::rs(i64::from(scaled(multiplier, d)) - i64::from(self.log), 22), out),
+        }
+    }
 }
 
 pub(super) fn l2_normalize(
@@ -117,10 +137,14 @@ pub(super) fn l2_normalize(
     rows(x, |row| {
         let centred = |q: &i32| q.wrapping_sub(input_zero_point);
         let sum = row.iter().fold(0i32, |sum, q| sum.wrapping_add(centred(q).wrapping_mul(centred(q))));
-        let Multiplier { m, e } = fixed::inverse_sqrt(sum);
-        let multiplier = Multiplier { m, e: e + gain };
-        row.iter().map(|q| store(fixed::rescale(centred(q) << left_shift, multiplier).into(), out)).collect()
+        row.iter().map(|q| l2_normalized(centred(q), sum, left_shift, gain, out)).collect()
     })
+}
+
+/// The stored result for a centred element of a row with a sum of squares.
+pub fn l2_normalized(x: i32, sum: i32, left_shift: u32, gain: i32, out: &Output) -> i32 {
+    let Multiplier { m, e } = fixed::inverse_sqrt(sum);
+    store(fixed::rescale(x << left_shift, Multiplier { m, e: e + gain }).into(), out)
 }
 
 /// Value of a table of 513 samples over int16, straight lines between them.
