@@ -5,6 +5,7 @@ mod play;
 
 use common::launch::{Dir, error_text, local};
 use compiler::pipeline::{Options, Owners, Protocol};
+use compiler::qgraph::eval::{TensorData, outputs};
 use ir::eval::Session;
 use ir::{Party, Program};
 use play::{PROTOCOLS, declare, machines};
@@ -147,5 +148,37 @@ fn a_recorded_sequence_of_three_processes() {
         // Preprocessing goes through one sequence only.
         let out = local(&dir, "variable", file(0).as_ref(), &output, &[&more[..], &["--repeat", "2"]].concat());
         assert_eq!(out.status.code(), Some(if offline { 2 } else { 0 }), "{protocol:?}: {}", error_text(&out));
+    }
+}
+
+/// Recurrent models over successive calls, by both routes: what the oracle says to them.
+#[test]
+fn recurrent_models_equal_the_oracle_over_several_calls() {
+    let Some(models) = common::models() else { return };
+    for (name, states) in [("digits_lstm", false), ("rnnoise_gru", false), ("mnist_lstm", true)] {
+        let arrays = compiler::npy::read_npz(models.join(format!("{name}.inputs.npz"))).expect("samples");
+        for (route, by) in common::ROUTES {
+            let c = common::build_by(&models.join(format!("{name}.tflite")), route);
+            assert_eq!(c.program.stored().next().is_some(), states, "{name} keeps state");
+            let get = |i: usize, j: usize| {
+                let key = if j == 0 { format!("input_{i}") } else { format!("input_{i}_{j}") };
+                common::ints(&arrays[&key])
+            };
+            let calls: Vec<Vec<Vec<i64>>> =
+                (0..3).map(|i| (0..c.graph.inputs.len()).map(|j| get(i, j)).collect()).collect();
+            let mut oracle = compiler::qgraph::eval::Session::new(&c.graph);
+            let mut want = Vec::new();
+            for call in &calls {
+                let tensor = |(id, data): (&compiler::qgraph::TensorId, &Vec<i64>)| TensorData {
+                    shape: c.graph.tensor(*id).shape.clone(),
+                    data: data.iter().map(|v| *v as i32).collect(),
+                };
+                let given: Vec<TensorData> = c.graph.inputs.iter().zip(call).map(tensor).collect();
+                let results = outputs(&c.graph, &oracle.run(&given).expect("fits")).expect("computed");
+                want.push(results.iter().map(|t| t.data.iter().map(|v| i64::from(*v)).collect()).collect::<Vec<_>>());
+            }
+            let samples: Vec<_> = calls.into_iter().zip(want).collect();
+            common::check_calls(&c, &samples, common::Calls::Sequence, &format!("{name} by {by}"));
+        }
     }
 }
