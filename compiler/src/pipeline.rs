@@ -1,14 +1,15 @@
 //! From a model file to a program and its weights: the list of passes, in order.
+use crate::lower::plan::Plan;
 pub use crate::lower::{Aim, Options, Owners, Reveal, Route};
 use crate::lower::{LowerError, Lowered, lower, plan};
-use crate::passes::{Function, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
+use crate::passes::{Function, Observed, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
 pub use crate::profile::Protocol;
 use crate::profile::{Profile, REP3};
-use crate::qgraph::Graph;
+use crate::qgraph::{Graph, TensorId};
 use crate::schedule::{KERNELS, measure, peak_memory, schedule};
 use crate::tflite::{ImportReport, import};
 use ir::weights::Weights;
-use ir::{Party, Program, Value};
+use ir::{Party, Program};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,10 @@ pub const PASSES: &[Pass] = &[
             let mut lowered = lower(graph(u), plans, u.options, &u.owners)?;
             u.weights = std::mem::take(&mut lowered.weights);
             u.notes = std::mem::take(&mut lowered.notes);
-            u.function = Some(assemble(lowered, u.options.protocol.profile()));
+            // Operators that nothing needs have no layer, inputs and outputs have one of their own.
+            let made = graph(u).ops.iter().zip(&plans.ops).filter(|(_, plan)| !matches!(plan, Plan::Dead));
+            let made: Vec<TensorId> = made.map(|(op, _)| op.output).collect();
+            u.function = Some(assemble(lowered, &made, u.options.protocol.profile()));
             Ok(())
         },
     },
@@ -70,7 +74,8 @@ pub const PASSES: &[Pass] = &[
         name: "schedule",
         about: "puts exchanges into the fewest rounds and local work between them",
         run: |u| {
-            schedule(u.function());
+            let profile = u.options.protocol.profile();
+            schedule(u.function(), profile);
             Ok(())
         },
     },
@@ -103,8 +108,8 @@ pub const PASSES: &[Pass] = &[
     },
 ];
 
-/// A function that is not scheduled yet.
-fn assemble(lowered: Lowered, profile: &Profile) -> Function {
+/// A function that is not scheduled yet; `made` has the results of its layers but the first and the last.
+fn assemble(lowered: Lowered, made: &[TensorId], profile: &Profile) -> Function {
     let b = lowered.builder;
     let mut program = Program {
         protocol: profile.name.into(),
@@ -122,7 +127,9 @@ fn assemble(lowered: Lowered, profile: &Profile) -> Function {
         layers: b.layers,
     };
     program.opened_bits = opened_bits(&program, &b.types);
-    Function { program, results: lowered.results }
+    let results = made.iter().zip(lowered.results.iter().skip(1));
+    let results = results.filter_map(|(t, v)| Some(Observed { tensor: *t, value: (*v)?, offset: 0 })).collect();
+    Function { program, results }
 }
 
 /// Refuses a program that sends something to the dealer.
@@ -144,8 +151,8 @@ fn undisturbed(p: &Program, profile: &Profile) -> Result<(), CompileError> {
 
 /// Schedules instructions that no model has led to, such as those of a single gadget.
 pub fn program_of(lowered: Lowered) -> Program {
-    let mut function = assemble(lowered, &REP3);
-    schedule(&mut function);
+    let mut function = assemble(lowered, &[], &REP3);
+    schedule(&mut function, &REP3);
     measure(&mut function.program, &REP3);
     function.program.peak_memory = peak_memory(&function.program);
     function.program
@@ -200,8 +207,8 @@ pub struct Compiled {
     pub weights: Weights,
     /// The quantized graph, for the oracle.
     pub graph: Graph,
-    /// The value that holds the result of each layer, for comparisons.
-    pub results: Vec<Option<Value>>,
+    /// Where the results of operators are, for comparisons.
+    pub results: Vec<Observed>,
 }
 
 /// Compiles a model file.

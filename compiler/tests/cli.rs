@@ -340,7 +340,10 @@ fn operators_and_codes_are_explained() {
     assert!(text.lines().any(|l| l.starts_with("CONV_2D ")));
     let (text, _) = check(&["ops", "--json"], 0);
     let json: Value = serde_json::from_str(&text).expect("one JSON object");
-    assert!(json["operators"].as_array().expect("a list").iter().any(|o| o["name"] == "SOFTMAX" && o["code"] == 25));
+    let all = json["operators"].as_array().expect("a list");
+    assert!(all.iter().any(|o| o["name"] == "SOFTMAX" && o["code"] == 25 && o["cost"] == "several"));
+    assert!(all.iter().all(|o| o["cost"].is_string() && o["limits"].is_string() && o["types"].is_array()), "{text}");
+    assert!(all.iter().any(|o| o["name"] == "CONV_2D" && o["rounds"] == 5 && json["limits"]["dimensions"] == 8));
     for (code, _) in compiler::tflite::CODES {
         assert!(check(&["explain", code], 0).0.starts_with(&format!("{code}: ")));
     }

@@ -1,5 +1,10 @@
 //! Type rule of each op: result types, or what is wrong.
-use crate::imm::{MAX_FACTORS, Terms, Window};
+mod demands;
+
+pub use demands::MAX_ELEMENTS;
+pub(crate) use demands::checked_len;
+use demands::{Rule, held, need, onehot_entries, planes, product_count, public, ring, shared, window};
+
 use crate::moves;
 use crate::ops::Op;
 use crate::program::{Const, Interface};
@@ -16,8 +21,6 @@ pub struct Context<'a> {
     pub consts: &'a [Const],
 }
 
-/// Largest number of elements of one value.
-pub const MAX_ELEMENTS: u64 = 1 << 28;
 /// Most states of a program.
 pub const MAX_STATES: u32 = 1024;
 
@@ -26,84 +29,10 @@ pub fn roles(rot: u8) -> [Party; 3] {
     [Party(rot % 3), Party((rot + 1) % 3), Party((rot + 2) % 3)]
 }
 
-type Rule<T> = Result<T, String>;
-
-fn need(ok: bool, what: impl FnOnce() -> String) -> Rule<()> {
-    if ok { Ok(()) } else { Err(what()) }
-}
-
-fn ring(t: &Type) -> Rule<u8> {
-    match t.domain {
-        Domain::Ring(k) => Ok(k),
-        Domain::Bits(_) => Err(format!("{t} is not in a ring")),
-    }
-}
-
-fn planes(t: &Type) -> Rule<u8> {
-    match t.domain {
-        Domain::Bits(n) => Ok(n),
-        Domain::Ring(_) => Err(format!("{t} is not made of bits")),
-    }
-}
-
-fn held(t: &Type) -> Rule<Holders> {
-    match t.form {
-        Form::Held(h) => Ok(h),
-        _ => Err(format!("{t} is not held in the clear")),
-    }
-}
-
-fn shared(t: &Type) -> Rule<()> {
-    need(t.form == Form::Shared, || format!("{t} is not shared"))
-}
-
-fn public(t: &Type) -> Rule<()> {
-    need(t.form == Form::Public, || format!("{t} is not public"))
-}
-
-/// Number of elements of a shape, unless a dimension is zero or it is too large.
-pub(crate) fn checked_len(shape: &[u32]) -> Rule<u64> {
-    need(shape.len() <= 8, || "rank above 8".into())?;
-    let len = shape.iter().try_fold(1u64, |a, d| a.checked_mul(u64::from(*d)));
-    match len {
-        Some(n) if (1..=MAX_ELEMENTS).contains(&n) => Ok(n),
-        _ => Err("a dimension is zero or the tensor has more than 2^28 elements".into()),
-    }
-}
-
-/// Entries of the one-hot vectors of `width` planes in chunks, each without its entry 0.
-fn onehot_entries(width: u8, chunk: u8) -> Rule<u8> {
-    need((1..=8).contains(&chunk), || "chunks of 1 to 8 planes".into())?;
-    let entries: u32 = chunks(width, chunk).map(|c| (1 << c.len()) - 1).sum();
-    need(entries <= 255, || "more than 255 planes".into())?;
-    Ok(entries as u8)
-}
-
 /// The planes of each chunk, from least significant.
 pub fn chunks(width: u8, chunk: u8) -> impl Iterator<Item = std::ops::Range<usize>> {
     let (width, chunk) = (usize::from(width), usize::from(chunk));
     (0..width).step_by(chunk).map(move |at| at..(at + chunk).min(width))
-}
-
-/// Number of products that the terms need.
-fn product_count(of: &Terms, planes: u8) -> Rule<u8> {
-    need((1..=64).contains(&of.0.len()) && planes <= 64, || "more than 64 planes".into())?;
-    for set in of.0.iter().flatten() {
-        let inside = 64 - set.leading_zeros() <= u32::from(planes);
-        need(inside && (1..=MAX_FACTORS).contains(&set.count_ones()), || "a term of other planes, or too long".into())?;
-    }
-    need(of.0.iter().map(Vec::len).sum::<usize>() <= 256, || "more than 256 terms".into())?;
-    let n = of.subsets().len();
-    need((1..=255).contains(&n), || format!("{n} products"))?;
-    Ok(n as u8)
-}
-
-fn window(t: &Type, w: &Window) -> Rule<()> {
-    need(t.shape.len() == 4, || format!("{t} is not NHWC"))?;
-    let small = |v: [u32; 2], lo: u32| v.iter().all(|x| (lo..=1 << 16).contains(x));
-    need(small(w.out, 1) && small(w.kernel, 1) && small(w.stride, 1) && small(w.dilation, 1) && small(w.pad, 0), || {
-        "window out of bounds".into()
-    })
 }
 
 /// Result types of `op`.

@@ -18,6 +18,7 @@ pub mod text;
 pub mod types;
 pub mod verify;
 pub mod weights;
+pub mod width;
 
 pub use imm::{Amounts, Axes, Dims, PlaneList, SoftmaxRule, Strided, Strides, Terms, Window};
 pub use ops::Op;

@@ -16,12 +16,14 @@
 //!   only, where a beta counts as depending on its mask: dealt products of masks follow the masked bits in that order
 //! - V11 what is revealed is `output`, `logits`, `argmax` or `topk:N`, and the openings are as that word says: each has as
 //!   many elements as an output, a receiver finishes a softmax under `logits` only, and under `topk:N` rows hold N places
-//! - V12 each state is read once and stored once, in one type, both after set-up
+//! - V12 nothing reads a bit of a held number that its ring does not have ([`crate::width`])
+//! - V13 each state is read once and stored once, in one type, both after set-up
 use crate::infer::{Context, checked_len, infer};
 use crate::ops::{Class, Op};
 use crate::program::{Port, Program, Value};
 use crate::text::escape;
 use crate::types::{Domain, Form, Holders, Party, Type};
+use crate::width;
 use std::collections::BTreeMap;
 
 /// Longest message in bytes.
@@ -115,6 +117,7 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
     check_tags(p, &typed, &mut report);
     check_states(p, &typed, &mut report);
     check_reveal(p, &mut report);
+    width::check(p, &typed, |inst, what| report(12, inst, what));
     for (r, round) in p.rounds.iter().enumerate() {
         let parties = || (0..p.parties).map(Party);
         let pairs = parties().flat_map(|a| parties().map(move |b| (a, b)));
@@ -198,7 +201,7 @@ fn check_reveal(p: &Program, report: &mut impl FnMut(u8, usize, String)) {
     }
 }
 
-/// Rule V12.
+/// Rule V13.
 fn check_states(p: &Program, typed: &Typed, report: &mut impl FnMut(u8, usize, String)) {
     let mut read: BTreeMap<u32, (usize, &Type)> = BTreeMap::new();
     let mut stored: BTreeMap<u32, (usize, &Type)> = BTreeMap::new();
@@ -209,21 +212,21 @@ fn check_states(p: &Program, typed: &Typed, report: &mut impl FnMut(u8, usize, S
             _ => continue,
         };
         if i < p.setup_end() as usize {
-            report(12, i, format!("state {index} during set-up"));
+            report(13, i, format!("state {index} during set-up"));
         }
         if seen.insert(index, (i, &typed.types[x.index()])).is_some() {
-            report(12, i, format!("state {index} comes twice"));
+            report(13, i, format!("state {index} comes twice"));
         }
     }
     for (index, (i, t)) in &read {
         match stored.get(index) {
-            None => report(12, *i, format!("nothing stores state {index}")),
-            Some((i, other)) if other != t => report(12, *i, format!("state {index} is {t}, not {other}")),
+            None => report(13, *i, format!("nothing stores state {index}")),
+            Some((i, other)) if other != t => report(13, *i, format!("state {index} is {t}, not {other}")),
             Some(_) => {}
         }
     }
     for (index, (i, _)) in stored.iter().filter(|(index, _)| !read.contains_key(index)) {
-        report(12, *i, format!("nothing reads state {index}"));
+        report(13, *i, format!("nothing reads state {index}"));
     }
 }
 

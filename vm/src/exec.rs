@@ -100,6 +100,8 @@ pub struct Machine {
     stored: Vec<States>,
     /// Inferences so far, those of the present batch not counted. Set-up is 0, so the first has number 1.
     inferences: u64,
+    /// Messages to and from each party.
+    buffers: [Vec<Vec<u8>>; 2],
     needed: u64,
 }
 
@@ -157,8 +159,8 @@ impl Machine {
         }
         let dead_after = memory::dead_after(&program, &typed);
         let kept = vec![None; typed.types.len()];
-        let (lanes, states, stored) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Machine { program, typed, dead_after, runtime, kept, lanes, states, stored, inferences: 0, needed })
+        let (lanes, states, stored, buffers) = (Vec::new(), Vec::new(), Vec::new(), Default::default());
+        Ok(Machine { program, typed, dead_after, runtime, kept, lanes, states, stored, inferences: 0, buffers, needed })
     }
 
     /// The program.
@@ -243,8 +245,10 @@ impl Machine {
         outcome: &mut Outcome,
     ) -> Result<usize, LinkError> {
         let parties = usize::from(self.program.parties);
-        let mut out = vec![Vec::new(); parties];
-        let mut incoming = vec![Vec::new(); parties];
+        // Kept from round to round and from inference to inference.
+        let mut buffers = std::mem::take(&mut self.buffers);
+        let [out, incoming] = &mut buffers;
+        [&mut *out, &mut *incoming].into_iter().for_each(|side| side.resize(parties, Vec::new()));
         let mut at = match rounds.start {
             0 => 0,
             r => self.program.rounds[r - 1].exchange_end as usize,
@@ -253,9 +257,10 @@ impl Machine {
             let (local, end) =
                 (self.program.rounds[r].local_end as usize, self.program.rounds[r].exchange_end as usize);
             self.steps(at..local, given, outcome);
-            self.exchange(r, local..end, link, &mut out, &mut incoming, outcome)?;
+            self.exchange(r, local..end, link, out, incoming, outcome)?;
             at = end;
         }
+        self.buffers = buffers;
         Ok(at)
     }
 
@@ -272,6 +277,14 @@ impl Machine {
 
     fn drop_dead(&mut self, lane: usize, i: usize) {
         for v in &self.dead_after[i] {
+            self.lanes[lane][*v as usize] = None;
+        }
+    }
+
+    /// The same before the results are there.
+    fn drop_operands(&mut self, lane: usize, i: usize) {
+        let results = self.typed.results(i);
+        for v in self.dead_after[i].iter().filter(|v| !results.contains(&(**v as usize))) {
             self.lanes[lane][*v as usize] = None;
         }
     }
@@ -375,8 +388,11 @@ impl Machine {
     ) -> Result<(), LinkError> {
         let me = self.runtime.me();
         let n = self.program.parties;
-        out.iter_mut().for_each(Vec::clear);
         let lanes = self.lanes.len();
+        for (p, buffer) in out.iter_mut().enumerate() {
+            buffer.clear();
+            buffer.reserve_exact(lanes * self.program.rounds[r].messages.get(n, me, Party(p as u8)) as usize);
+        }
         let order = || (0..lanes).flat_map(|lane| insts.clone().map(move |i| (lane, i)));
         let mut kept = Vec::with_capacity(lanes * insts.len());
         let mut seen = Vec::new();
@@ -390,6 +406,8 @@ impl Machine {
                 outcome.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
             }
             kept.push(self.runtime.send(pad, what, &value, ty, out));
+            drop(value);
+            self.drop_operands(lane, i);
             if let Some(l) = outcome.layers.get_mut(layer) {
                 l.payload_bytes += (out.iter().map(Vec::len).sum::<usize>() - before) as u64;
                 l.compute_s += start.elapsed().as_secs_f64();
@@ -401,6 +419,10 @@ impl Machine {
         }
         let expect: Vec<usize> =
             (0..n).map(|p| lanes * self.program.rounds[r].messages.get(n, Party(p), me) as usize).collect();
+        for (buffer, bytes) in incoming.iter_mut().zip(&expect) {
+            buffer.clear();
+            buffer.reserve_exact(*bytes);
+        }
         let layer = self.program.insts[insts.start].layer as usize;
         let name = self.program.layers.get(layer).map_or("", |l| l.name.as_str());
         let start = Instant::now();
@@ -417,13 +439,13 @@ impl Machine {
             let ty = flat(&self.typed, x);
             let result = self.runtime.receive(what, kept, ty, &mut readers);
             self.set(lane, i, [result]);
+            self.drop_dead(lane, i);
             let layer = self.program.insts[i].layer as usize;
             if let Some(l) = outcome.layers.get_mut(layer) {
                 l.compute_s += start.elapsed().as_secs_f64();
             }
         }
         debug_assert!(readers.iter().all(|r| r.is_empty()), "message lengths were compared at load");
-        order().for_each(|(lane, i)| self.drop_dead(lane, i));
         Ok(())
     }
 }

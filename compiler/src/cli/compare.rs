@@ -136,15 +136,16 @@ fn same_program(path: &Path, compiled: &Compiled) -> Result<(), Failure> {
     Err(Failure::program(path, &what))
 }
 
-/// Stored integers of a value that the compiler named as a layer's result.
-fn stored(x: &Plain, t: &Type, zero_point: i64) -> Vec<i64> {
+/// Stored integers of a layer's result, which the compiler said is a value plus `offset`.
+fn stored(x: &Plain, t: &Type, offset: i64, zero_point: i64) -> Vec<i64> {
     let Plain::Ring(x) = x else { return vec![] };
     let k = u32::from(t.domain.width());
-    let signed = |v: &u64| ((v << (64 - k)) as i64) >> (64 - k);
+    let signed = |v: u64| ((v << (64 - k)) as i64) >> (64 - k);
+    let number = |v: &u64| v.wrapping_add(offset as u64);
     match t.form {
         // Shared values are centred, those of the receiver are not.
-        Form::Shared => x.iter().map(|v| signed(v) + zero_point).collect(),
-        _ => x.iter().map(|v| *v as i64).collect(),
+        Form::Shared => x.iter().map(|v| signed(number(v)) + zero_point).collect(),
+        _ => x.iter().map(|v| number(v) as i64).collect(),
     }
 }
 
@@ -153,18 +154,16 @@ fn against_oracle(compiled: &Compiled, given: &[TensorData], values: &[Option<Te
     let Ok(typed) = ir::verify::verify(p) else { return vec![] };
     let inputs: Vec<Vec<i64>> = given.iter().map(|t| t.data.iter().map(|x| i64::from(*x)).collect()).collect();
     let mut seen: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
-    let mut wanted: BTreeMap<usize, Vec<(usize, i64)>> = BTreeMap::new();
-    for (i, op) in g.ops.iter().enumerate() {
-        let layer = p.layers.iter().position(|l| l.operator as usize == op.index && l.name == op.name);
-        let value = layer.and_then(|l| compiled.results.get(l).copied().flatten());
-        let zero_point = g.tensor(op.output).quant.map_or(0, |q| i64::from(q.zero_point));
-        if let Some(v) = value {
-            wanted.entry(v.index()).or_default().push((i, zero_point));
+    let mut wanted: BTreeMap<usize, Vec<(usize, i64, i64)>> = BTreeMap::new();
+    for o in &compiled.results {
+        let zero_point = g.tensor(o.tensor).quant.map_or(0, |q| i64::from(q.zero_point));
+        for (i, _) in g.ops.iter().enumerate().filter(|(_, op)| op.output == o.tensor) {
+            wanted.entry(o.value.index()).or_default().push((i, o.offset, zero_point));
         }
     }
     eval_observed(p, &typed, &inputs, &compiled.weights.tensors, &mut |v, x| {
-        for (i, zero_point) in wanted.get(&v).into_iter().flatten() {
-            seen.insert(*i, stored(x, &typed.types[v], *zero_point));
+        for (i, offset, zero_point) in wanted.get(&v).into_iter().flatten() {
+            seen.insert(*i, stored(x, &typed.types[v], *offset, *zero_point));
         }
     });
     let one = |(i, got): (&usize, &Vec<i64>)| {

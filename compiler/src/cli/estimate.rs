@@ -1,21 +1,19 @@
 //! `qnnc estimate`: rounds, bytes, seconds and memory of a run, before running it.
 //!
-//! Seconds = rounds · one-way delay + Σ over rounds of the longest transfer + local work of the busiest party / rate.
+//! Seconds = rounds · one-way delay + Σ over rounds of the longest transfer + local work of the busiest party, at the
+//! measured speed of each kind of operation ([`compiler::work`]) or at one that the user gives.
 //! The longest transfer of a round is the most bytes that one party sends or receives in it, over the bandwidth.
 use super::failure::Failure;
 use super::program::security_line;
 use super::stats::costs_of;
 use super::{print, print_json};
-use compiler::work::work;
+use compiler::work::{Operations, seconds, work};
 use ir::Program;
 use ir::network::Network;
 use ir::verify::type_program;
 use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
-
-/// Simple operations per second that one party does, where nothing else is said: a round number of the right order.
-pub const OPS_PER_SECOND: f64 = 1e9;
 
 /// A positive number of operations per second.
 pub fn rate(text: &str) -> Result<f64, String> {
@@ -51,23 +49,23 @@ fn transfer(p: &Program, rounds: std::ops::Range<usize>, net: Network) -> f64 {
     p.rounds[rounds].iter().map(|r| most(r) as f64 * 8.0 / net.bits_per_second).sum()
 }
 
-fn estimated(p: &Program, net: Network, rate: f64) -> Option<Estimate> {
+fn estimated(p: &Program, net: Network, rate: Option<f64>) -> Option<Estimate> {
     let typed = type_program(p).ok()?;
-    let operations = work(p, &typed);
-    let busiest = operations.iter().copied().fold(0.0, f64::max);
+    let work = work(p, &typed);
+    let time = |o: &Operations| rate.map_or_else(|| seconds(p, o), |rate| o.iter().sum::<f64>() / rate);
     let setup = (p.setup_rounds as usize).min(p.rounds.len());
     Some(Estimate {
         rounds: p.predicted_rounds(),
         latency: f64::from(p.predicted_rounds()) * rtt(net) / 2.0,
         transfer: transfer(p, setup..p.rounds.len(), net),
-        compute: busiest / rate,
-        operations,
+        compute: work.iter().map(time).fold(0.0, f64::max),
+        operations: work.iter().map(|o| o.iter().sum()).collect(),
         setup: setup as f64 * rtt(net) / 2.0 + transfer(p, 0..setup, net),
     })
 }
 
 /// Prints what a run will take.
-pub fn estimate(path: &Path, net: Network, rate: f64, as_json: bool) -> Result<u8, Failure> {
+pub fn estimate(path: &Path, net: Network, rate: Option<f64>, as_json: bool) -> Result<u8, Failure> {
     let (_, p, _) = costs_of(path)?;
     let e = estimated(&p, net, rate).ok_or_else(|| Failure::program(path, &"a value has no type"))?;
     let seconds = e.latency + e.transfer + e.compute;
@@ -88,16 +86,17 @@ pub fn estimate(path: &Path, net: Network, rate: f64, as_json: bool) -> Result<u
     let list = |of: Vec<String>| of.join(" ");
     let sent = list(bytes.iter().map(u64::to_string).collect());
     let operations = list(e.operations.iter().map(|x| format!("{x:.0}")).collect());
+    let speed = rate.map_or_else(|| "each kind at its measured speed".to_owned(), |r| format!("{r:e} per second"));
     let _ = writeln!(
         s,
         "net: round trip {} ms, {} Mbit/s per party and direction",
-        rtt(net) * 1e3,
+        net.rtt.as_micros() as f64 / 1e3,
         net.bits_per_second / 1e6
     );
     let _ = writeln!(s, "latency   {:>10.4} s  {} rounds, half a round trip each", e.latency, e.rounds);
     let _ =
         writeln!(s, "transfer  {:>10.4} s  the busiest party of each round; sent by party {sent} bytes", e.transfer);
-    let _ = writeln!(s, "compute   {:>10.4} s  by party {operations} operations, {rate:e} per second", e.compute);
+    let _ = writeln!(s, "compute   {:>10.4} s  by party {operations} operations, {speed}", e.compute);
     let _ = writeln!(s, "inference {seconds:>10.4} s  the sum: nothing overlaps");
     let _ = writeln!(s, "set-up    {:>10.4} s  sharing the weights, once per session", e.setup);
     let _ = writeln!(s, "memory    {} bytes of values and messages at once in one party, at most", p.peak_memory);

@@ -28,17 +28,37 @@ const TOPICS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Prints the supported operators.
+/// Stored types in programs, and where `simulate` takes 16-bit values as well.
+fn types(wide: bool) -> Vec<&'static str> {
+    if wide { vec!["int8", "uint8", "int16"] } else { vec!["int8", "uint8"] }
+}
+
+/// Prints the supported operators: what each costs at most and what it must be like.
 pub fn operators(json: bool) -> Result<u8, Failure> {
+    let all = || tflite::operators().map(|(name, code)| (name, code, tflite::support(name)));
+    let (rank, elements) = (tflite::MAX_RANK, tflite::MAX_ELEMENTS);
     if json {
-        let list: Vec<_> = tflite::operators().map(|(name, code)| json!({ "name": name, "code": code })).collect();
-        let types = json!(["int8", "uint8"]);
-        print_json(&json!({ "schema": 1, "kernels": KERNELS, "types": types, "operators": list }))?;
+        let one = |(name, code, s): (&str, i32, tflite::Support)| {
+            json!({
+                "name": name, "code": code, "cost": s.cost.name(), "rounds": s.cost.rounds(), "types": types(false),
+                "simulate_types": types(s.wide), "limits": s.limits,
+            })
+        };
+        let list: Vec<_> = all().map(one).collect();
+        let limits = json!({ "dimensions": rank, "elements": elements });
+        let types = types(false);
+        print_json(&json!({ "schema": 1, "kernels": KERNELS, "types": types, "limits": limits, "operators": list }))?;
         return Ok(0);
     }
-    let mut text = format!("{:<20} {:>4}  types        kernels\n", "operator", "code");
-    for (name, code) in tflite::operators() {
-        text += &format!("{name:<20} {code:>4}  int8, uint8  {KERNELS}\n");
+    let mut text = format!("{:<28} {:>4}  {:<14}  {:<20}  limits\n", "operator", "code", "cost at most", "types");
+    for (name, code, s) in all() {
+        let types = types(s.wide).join(", ").replace("int16", "int16*");
+        text += &format!("{name:<28} {code:>4}  {:<14}  {types:<20}  {}\n", s.cost.name(), s.limits);
+    }
+    text += &format!("\nkernels {KERNELS}; shapes are fixed, up to {rank} dimensions and {elements} elements\n");
+    text += "* in `simulate` only\n";
+    for cost in tflite::Cost::ALL {
+        text += &format!("{:<14}  {}\n", cost.name(), cost.about());
     }
     print(&text)?;
     Ok(0)

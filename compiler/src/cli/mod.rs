@@ -191,12 +191,12 @@ enum Command {
         /// Program to run
         #[arg(value_name = "MODEL.mpcb")]
         program: PathBuf,
-        /// Network between the parties: `lan` (0.2 ms, 10 Gbit), `wan` (40 ms, 100 Mbit) or both numbers
+        /// Network between the parties: `loopback`, `lan` (0.2 ms, 10 Gbit), `wan` (40 ms, 100 Mbit) or both numbers
         #[arg(long, value_name = "lan|wan|rtt=MS,bw=RATE", default_value = "lan")]
         net: ir::network::Network,
-        /// Local work that one party does in a second
-        #[arg(long, value_name = "N", default_value_t = estimate::OPS_PER_SECOND, value_parser = estimate::rate)]
-        ops_per_second: f64,
+        /// Local operations that one party does in a second [default: as measured, for each kind of operation]
+        #[arg(long, value_name = "N", value_parser = estimate::rate)]
+        ops_per_second: Option<f64>,
         /// Print one JSON object on stdout
         #[arg(long)]
         json: bool,

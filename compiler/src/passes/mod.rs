@@ -10,7 +10,7 @@ pub mod unused;
 use crate::lower::builder::Builder;
 use crate::lower::plan::Plans;
 use crate::pipeline::{CompileError, Options, Owners};
-use crate::qgraph::Graph;
+use crate::qgraph::{Graph, TensorId};
 use ir::ops::Class;
 use ir::verify::{Violation, verify};
 use ir::{Domain, Inst, Messages, Op, Program, Round, Value};
@@ -30,8 +30,19 @@ pub struct Pass {
 pub struct Function {
     /// The program; without rounds until it is scheduled.
     pub program: Program,
-    /// The value that holds the result of each layer, for comparisons; none where a pass removed it.
-    pub results: Vec<Option<Value>>,
+    /// Where the results of operators are, for comparisons, as far as passes left a form of them.
+    pub results: Vec<Observed>,
+}
+
+/// Where the elements of a tensor are: those of a value plus a number, in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Observed {
+    /// The result of an operator.
+    pub tensor: TensorId,
+    /// A value that stands in the program.
+    pub value: Value,
+    /// What is added to its signed elements.
+    pub offset: i64,
 }
 
 /// What passes hand on.
@@ -141,7 +152,7 @@ pub fn results_of(op: &Op<Value>) -> usize {
 impl Function {
     /// Tells where values went.
     pub fn rename(&mut self, to: impl Fn(Value) -> Option<Value>) {
-        self.results.iter_mut().for_each(|v| *v = v.and_then(&to));
+        self.results = self.results.iter().filter_map(|o| Some(Observed { value: to(o.value)?, ..*o })).collect();
     }
 }
 

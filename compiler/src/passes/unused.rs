@@ -1,9 +1,10 @@
 //! Removes what no output needs: instructions, and constants that nobody loads.
 //!
 //! A mask stays while its beta does: what a dealer makes from beta has a meaning only with the masked bits. A state is
-//! stored while it is read.
-use super::{Function, Step, rewrite};
-use ir::{Op, Value};
+//! stored while it is read. The result of a layer whose last step goes, because the next layer was folded into it, is found
+//! before that step.
+use super::{Function, Observed, Step, rewrite};
+use ir::{Op, Program, Value};
 use std::collections::HashMap;
 
 /// Removes dead instructions and constants.
@@ -34,8 +35,37 @@ pub fn remove_unused(f: &mut Function) {
             _ => {}
         }
     }
+    let stands = |v: Value| used[origin[v.index()]];
+    let nearest = |o: &Observed| nearest(&f.program, *o, &stands, |v| &f.program.insts[origin[v.index()]].op);
+    f.results = f.results.iter().filter_map(nearest).collect();
     rewrite(f, |_, i, inst| if used[i] { Step::Op(inst.op.clone()) } else { Step::Gone });
     remove_constants(f);
+}
+
+/// The same elements in a value that stands: before changes of shape, sums with a number, and conversions to a smaller
+/// ring, which holds them all.
+fn nearest<'a>(
+    p: &Program,
+    mut o: Observed,
+    stands: &impl Fn(Value) -> bool,
+    made_by: impl Fn(Value) -> &'a Op<Value>,
+) -> Option<Observed> {
+    let number = |v: Value| match made_by(v) {
+        Op::Constant { index } => match &p.consts[*index as usize] {
+            c if c.data.len() == 1 => Some(c.data[0]),
+            _ => None,
+        },
+        _ => None,
+    };
+    while !stands(o.value) {
+        o = match made_by(o.value) {
+            Op::Reshape { x, .. } | Op::Cast { x, .. } => Observed { value: *x, ..o },
+            Op::AddP { x, p } => Observed { value: *x, offset: o.offset.checked_add(number(*p)?)?, ..o },
+            Op::SubP { x, p } => Observed { value: *x, offset: o.offset.checked_sub(number(*p)?)?, ..o },
+            _ => return None,
+        };
+    }
+    Some(o)
 }
 
 fn remove_constants(f: &mut Function) {

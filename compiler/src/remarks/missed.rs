@@ -1,7 +1,8 @@
 //! What costs rounds or bytes and could be less, told from the program: results that are shared only to be split again,
-//! conversions to smaller rings, comparisons by trees, second pieces.
+//! conversions to smaller rings, comparisons by trees, second pieces; and for each round what it needs of the one before,
+//! so that the two are not one.
 use super::{Remark, count, label};
-use crate::costs::{Cause, Costs};
+use crate::costs::{Cause, Costs, Exchange};
 use crate::lower::plan::Plans;
 use crate::passes::text::Shown;
 use crate::qgraph::{Graph, Kind};
@@ -9,9 +10,9 @@ use ir::infer::roles;
 use ir::ops::Class;
 use ir::verify::Typed;
 use ir::{Domain, Form, Op, Program};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Remarks on layers where something was not merged.
+/// Remarks on layers where something was not merged, and one on all rounds.
 pub fn missed(p: &Program, typed: &Typed, costs: &Costs, g: &Graph, plans: &Plans, shown: &Shown) -> Vec<Remark> {
     let mut list = Vec::new();
     for (i, l) in p.layers.iter().enumerate().filter(|(_, l)| shown.has(l.operator as usize, &l.name)) {
@@ -35,7 +36,27 @@ pub fn missed(p: &Program, typed: &Typed, costs: &Costs, g: &Graph, plans: &Plan
             list.push(Remark { kind: "missed", layer: label(l), what, details });
         }
     }
+    let details = rounds_apart(p, costs, shown);
+    if !details.is_empty() {
+        let what = format!("no two of the {} in the schedule can be one", count(costs.rounds as usize, "round"));
+        list.push(Remark { kind: "missed", layer: "rounds".into(), what, details });
+    }
     list
+}
+
+/// For each round but the first an exchange that cannot stand in the round before, because it needs one that does.
+fn rounds_apart(p: &Program, costs: &Costs, shown: &Shown) -> Vec<String> {
+    let place: BTreeMap<usize, &Exchange> = costs.exchanges.iter().map(|e| (e.inst, e)).collect();
+    let layer = |e: &Exchange| p.layers.get(e.layer).map(label).unwrap_or_default();
+    let apart = |round: u32| {
+        let pairs = costs.in_round(round).filter_map(|e| Some((e, *place.get(&e.waits_for?)?)));
+        let near = pairs.filter(|(_, before)| !before.setup && before.round + 1 == round);
+        let (e, before) = near.min_by_key(|(e, _)| e.slack())?;
+        let l = p.layers.get(e.layer)?;
+        let what = format!("`{}` of {} needs `{}` of {}", e.cause.name(), layer(e), before.cause.name(), layer(before));
+        shown.has(l.operator as usize, &l.name).then(|| format!("round {round}: {what}"))
+    };
+    (2..=costs.rounds).filter_map(apart).collect()
 }
 
 /// Results of an exchange that later ops only split between one party and the two others.

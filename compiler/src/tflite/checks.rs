@@ -8,7 +8,7 @@ use super::{codes, names};
 use crate::qgraph::{DType, Quant};
 
 /// Most elements of a tensor.
-const MAX_ELEMENTS: usize = 1 << 28;
+pub const MAX_ELEMENTS: usize = 1 << 28;
 
 /// Shape of a tensor, if there can be one.
 pub(super) fn shape(tensor: &RawTensor<'_>) -> Result<Vec<usize>, Fault> {

@@ -12,6 +12,7 @@ mod fault;
 mod names;
 mod ops;
 mod raw;
+mod support;
 mod variables;
 mod walk;
 
@@ -19,7 +20,10 @@ use tflite_schema as schema;
 
 use std::fmt;
 
+pub use checks::MAX_ELEMENTS;
 pub use codes::CODES;
+pub use raw::MAX_RANK;
+pub use support::{Cost, Support, support};
 
 use crate::qgraph::Graph;
 

@@ -10,7 +10,7 @@ use super::fault::{Fault, damaged, limit, unsupported};
 use super::schema::tflite as fb;
 
 /// Most dimensions of a tensor.
-pub(super) const MAX_RANK: usize = 8;
+pub const MAX_RANK: usize = 8;
 const MAX_TENSORS: usize = 1 << 17;
 const MAX_OPERATORS: usize = 1 << 16;
 const MAX_BUFFERS: usize = 1 << 17;

@@ -12,6 +12,7 @@ use super::poll::{self, HANGUP};
 use super::{Hello, Link, LinkError, LinkStats, Party, Place, Timeouts, check_lists, keys, party};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
+use smallvec::SmallVec;
 use std::{
     io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -233,6 +234,9 @@ impl Peer {
     }
 }
 
+/// One entry for each peer that is waited for; a few need no allocation.
+type Waiting<T> = SmallVec<[T; 8]>;
+
 impl TcpLink {
     /// Runs the exchange that `out` and `incoming` describe, within `limit`.
     fn run(
@@ -285,10 +289,10 @@ impl TcpLink {
         at: &Place<'_>,
         deadline: Instant,
         limit: Duration,
-    ) -> Result<Vec<(usize, PollFlags)>, LinkError> {
+    ) -> Result<Waiting<(usize, PollFlags)>, LinkError> {
         let start = Instant::now();
-        let mut who = Vec::with_capacity(self.peers.len());
-        let mut set = Vec::with_capacity(self.peers.len());
+        let mut who = Waiting::new();
+        let mut set = Waiting::new();
         for (p, peer) in self.peers.iter().enumerate() {
             if let Some(peer) = peer
                 && let Some(events) = peer.events()

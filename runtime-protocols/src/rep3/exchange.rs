@@ -111,6 +111,18 @@ fn read(domain: Domain, len: usize, incoming: &mut &[u8]) -> Data {
     data
 }
 
+/// x − pad.
+fn padded(x: &Data, bits: u8, mut pad: Data) -> Data {
+    if let Data::Planes { .. } = x {
+        // On bits the sum is the difference, and needs no copy of x.
+        pad.zip_assign(x, Zip::Add);
+        return pad;
+    }
+    let mut y = x.to_ring(bits);
+    y.zip_assign(&pad, Zip::Sub);
+    y
+}
+
 pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out: &mut [Vec<u8>]) -> Value {
     let domain = wire_domain(what, ty);
     let fresh = |which| p.pad(which, pad, 0, domain, ty.len);
@@ -175,9 +187,7 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
         Exchange::Deal { bits } => match p.role(summands(ty.form).0.trailing_zeros() as u8) {
             0 => {
                 hides(0, next);
-                let mut y = x.parts[0].to_ring(bits);
-                y.zip_assign(&fresh(0), Zip::Sub);
-                write(domain, &y, &mut out[next]);
+                write(domain, &padded(&x.parts[0], bits, fresh(0)), &mut out[next]);
                 Value::none()
             }
             1 => Value::none(),

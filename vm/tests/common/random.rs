@@ -3,6 +3,7 @@
 use compiler::lower::builder::Builder;
 use ir::infer::{Context, infer, roles};
 use ir::program::DType;
+use ir::width;
 use ir::{Amounts, Axes, Dims, Domain, Form, Holders, Interface, Op, Party, PlaneList, Port, Program, SoftmaxRule};
 use ir::{Strided, Strides, Terms, Type, Value, Window};
 
@@ -47,14 +48,21 @@ pub struct Random {
     pub weights: Vec<Vec<i32>>,
     /// Values that may be used.
     pool: Vec<Value>,
+    /// Bits that can be set in each, as far as held.
+    bits: Vec<u8>,
 }
 
 impl Random {
     pub fn new(seed: u64) -> Self {
         let interface = Interface { inputs: vec![], outputs: vec![], weights: vec![], weight_owner: Party(0) };
         let mut draw = Draw(seed);
-        let mut r =
-            Random { builder: Builder::new(interface, 3), draw: Draw(draw.next()), weights: vec![], pool: vec![] };
+        let mut r = Random {
+            builder: Builder::new(interface, 3),
+            draw: Draw(draw.next()),
+            weights: vec![],
+            pool: vec![],
+            bits: vec![],
+        };
         r.builder.interface.weight_owner = Party(draw.below(3) as u8);
         for index in 0..draw.within(1, 3) as u32 {
             let shape = draw.of(&SHAPES);
@@ -87,7 +95,13 @@ impl Random {
         if types.iter().any(|t| t.len() > 600 || t.domain.width() > 120) {
             return None;
         }
+        self.bits.resize(self.builder.types.len(), width::ALL);
+        if width::read(&op).is_some_and(|(x, end)| end > u32::from(self.bits[x.index()])) {
+            return None;
+        }
+        let made = width::made(&op, |v| self.bits[v.index()], |v| self.builder.types[v.index()].domain);
         let results = self.builder.emit(op);
+        self.bits.resize(self.builder.types.len(), made);
         self.pool.extend(&results);
         results.first().copied()
     }

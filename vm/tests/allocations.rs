@@ -1,0 +1,164 @@
+//! What a party allocates: nothing in exchanges over TCP, and values as the program predicts.
+mod common;
+use common::{build, models, testdata};
+use compiler::pipeline::Compiled;
+use ir::Party;
+use runtime_protocols::link::tcp::{self, TcpLink};
+use runtime_protocols::link::{Hello, Link, LinkError, LinkStats, Place, exchange_keys};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use vm::exec::Machine;
+use vm::protocols;
+
+/// Counts what each thread allocates.
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+    static PEAK: Cell<i64> = const { Cell::new(0) };
+}
+
+fn counted(bytes: i64) {
+    COUNT.set(COUNT.get() + u64::from(bytes > 0));
+    LIVE.set(LIVE.get() + bytes);
+    PEAK.set(PEAK.get().max(LIVE.get()));
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; counting touches cells of this thread, which need no
+// allocation and no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        counted(layout.size() as i64);
+        // SAFETY: as promised by the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        counted(layout.size() as i64);
+        // SAFETY: as promised by the caller.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        counted(size as i64 - layout.size() as i64);
+        // SAFETY: as promised by the caller.
+        unsafe { System.realloc(old, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        counted(-(layout.size() as i64));
+        // SAFETY: as promised by the caller.
+        unsafe { System.dealloc(old, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A link that counts what its exchanges allocate.
+struct Watched {
+    inner: TcpLink,
+    allocations: u64,
+}
+
+impl Link for Watched {
+    fn me(&self) -> Party {
+        self.inner.me()
+    }
+
+    fn parties(&self) -> usize {
+        self.inner.parties()
+    }
+
+    fn session(&self) -> [u8; 16] {
+        self.inner.session()
+    }
+
+    fn exchange(
+        &mut self,
+        at: &Place<'_>,
+        out: &[Vec<u8>],
+        expect: &[usize],
+        incoming: &mut [Vec<u8>],
+    ) -> Result<(), LinkError> {
+        let before = COUNT.get();
+        let done = self.inner.exchange(at, out, expect, incoming);
+        self.allocations += COUNT.get() - before;
+        done
+    }
+
+    fn begin(&mut self) {
+        self.inner.begin();
+    }
+
+    fn stats(&self) -> LinkStats {
+        self.inner.stats()
+    }
+
+    fn abort(&mut self, code: u8, reason: &str) {
+        self.inner.abort(code, reason);
+    }
+
+    fn close(&mut self) -> Result<(), LinkError> {
+        self.inner.close()
+    }
+}
+
+/// Bytes that a party predicts and takes at most, and allocations of its exchanges in the second inference.
+fn measure(c: &Compiled) -> Vec<(u64, i64, u64)> {
+    let options = tcp::Options::default();
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let listeners: Vec<_> = (0..3).map(|_| tcp::listen(any, &options).expect("listens")).collect();
+    let addresses: Vec<_> = listeners.iter().map(|l| l.local_addr().expect("bound")).collect();
+    let parties: Vec<_> = (0..3).map(Party).zip(listeners).collect();
+    let size: usize = c.program.interface.inputs[0].shape.iter().map(|d| *d as usize).product();
+    let protocol = protocols::of(&c.program).expect("in this build");
+    std::thread::scope(|s| {
+        let run = |(me, listener)| {
+            let (addresses, options) = (&addresses, &options);
+            s.spawn(move || {
+                let link = tcp::connect_on(listener, me, addresses, options, &Hello::default()).expect("connects");
+                let mut link = Watched { inner: link, allocations: 0 };
+                let keys = exchange_keys(&mut link).expect("keys");
+                let session = link.session();
+                let mut m =
+                    Machine::new(c.program.clone(), (protocol.make)(me, keys.as_slice(), &session)).expect("verified");
+                let given = [(me == Party(1)).then(|| vec![5; size])];
+                let start = LIVE.get();
+                PEAK.set(start);
+                m.setup((me == Party(0)).then_some(&c.weights), &mut link).expect("set-up");
+                m.infer(&given, &mut link).expect("inference");
+                // By now buffers have grown to their size.
+                link.allocations = 0;
+                m.infer(&given, &mut link).expect("inference");
+                let (allocations, peak) = (link.allocations, PEAK.get() - start);
+                link.close().expect("close");
+                (m.memory(), peak, allocations)
+            })
+        };
+        let all: Vec<_> = parties.into_iter().map(run).collect();
+        all.into_iter().map(|h| h.join().expect("party")).collect()
+    })
+}
+
+#[test]
+fn exchanges_allocate_nothing() {
+    for name in ["digits_mlp", "digits"] {
+        for (party, (_, _, allocations)) in measure(&build(&testdata(&format!("{name}.tflite")))).iter().enumerate() {
+            assert_eq!(*allocations, 0, "{name}, party {party}");
+        }
+    }
+}
+
+#[test]
+fn memory_is_as_predicted() {
+    let Some(dir) = models() else { return };
+    for name in ["mobilenet_v1_0.25_128_quant", "resnet8_cifar10", "person_detect"] {
+        for (party, (predicted, peak, _)) in measure(&build(&dir.join(format!("{name}.tflite")))).iter().enumerate() {
+            println!("{name}, party {party}: {predicted} predicted, {peak} taken");
+            let off = (*peak - *predicted as i64).unsigned_abs();
+            assert!(off * 20 <= *predicted, "{name}, party {party}: {predicted} predicted, {peak} taken");
+        }
+    }
+}
