@@ -1,10 +1,8 @@
 //! Lowered programs, evaluated in the plain, equal the oracle.
-use compiler::npy::read_npz;
-use compiler::passes::Pass;
-use compiler::pipeline::{Options, PASSES, Route, compile, compile_with, finish, run};
-use compiler::qgraph::Tensor;
+use compiler::npy::{Array, Values, read_npz};
+use compiler::pipeline::{Options, Route, compile, compile_with};
 use compiler::qgraph::eval::{TensorData, eval, outputs};
-use std::ops::ControlFlow;
+use ir::{Port, real};
 use std::path::{Path, PathBuf};
 
 fn models() -> Option<PathBuf> {
@@ -79,6 +77,20 @@ fn medium_models() {
     }
 }
 
+/// A recorded array as stored integers; of floats those that the owner makes of them, or of which the receiver makes them.
+fn stored(array: &Array, port: &Port, output: bool) -> Vec<i64> {
+    let Values::Float(reals) = &array.values else { return array.ints().unwrap().to_vec() };
+    assert!(port.float, "recorded floats of a port of integers");
+    let (low, high) = port.dtype.range();
+    let one = |x: &f64| {
+        let q = real::quantize(*x as f32, port.scale, port.zero_point).clamp(low, high);
+        let back = f64::from(real::dequantize(q, port.scale, port.zero_point));
+        assert!(!output || back.to_bits() == x.to_bits(), "{x} is not {back}");
+        q
+    };
+    reals.iter().map(one).collect()
+}
+
 fn conformance_dir() -> PathBuf {
     std::env::var_os("QNN_CONFORMANCE_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"), PathBuf::from)
@@ -119,18 +131,24 @@ fn conformance() {
         let arrays = read_npz(dir.join(format!("{name}.npz"))).unwrap();
         let key =
             |side: &str, i: usize, j: usize| if j == 0 { format!("{side}_{i}") } else { format!("{side}_{i}_{j}") };
+        let mut session = ir::eval::Session::new(&compiled.program, &typed);
         for i in 0.. {
+            // Only a sequence carries its state from sample to sample.
+            if case["reset"] != false {
+                session = ir::eval::Session::new(&compiled.program, &typed);
+            }
             if !arrays.contains_key(&key("input", i, 0)) {
                 break;
             }
-            let get = |side, count| -> Vec<Vec<i64>> {
-                (0..count).map(|j| arrays[&key(side, i, j)].ints().unwrap().to_vec()).collect()
+            let get = |side, ports: &[Port]| -> Vec<Vec<i64>> {
+                let array = |j: usize| &arrays[&key(side, i, j)];
+                ports.iter().enumerate().map(|(j, port)| stored(array(j), port, side != "input")).collect()
             };
-            let inputs = get("input", compiled.graph.inputs.len());
+            let inputs = get("input", &compiled.program.interface.inputs);
             // The reference kernel reads the bytes of an int8 SUM as unsigned; the other kernel does not.
             let side = if name.starts_with("sum_int8") { "builtin_output" } else { "output" };
-            let want = get(side, compiled.graph.outputs.len());
-            let got = ir::eval::eval(&compiled.program, &typed, &inputs, &compiled.weights.tensors);
+            let want = get(side, &compiled.program.interface.outputs);
+            let got = session.run(&inputs, &compiled.weights.tensors);
             assert_eq!(got, want, "{name}, sample {i}");
             samples += 1;
         }
@@ -142,64 +160,4 @@ fn conformance() {
     println!("{} cases for the oracle only", known.len());
     assert!(unknown.is_empty(), "imported but not lowered: {unknown:#?}");
     assert!(!only.is_empty() || equal >= 921, "only {equal} cases were compared");
-}
-
-/// Recurrent layers, their states turned into inputs and outputs: one call equals the oracle, whatever it begins with.
-#[test]
-fn steps_of_recurrent_layers() {
-    let dir = conformance_dir();
-    let Ok(files) = std::fs::read_dir(&dir) else {
-        println!("skipped: {} not found", dir.display());
-        return;
-    };
-    let names =
-        files.filter_map(|f| f.ok()?.file_name().into_string().ok()?.strip_suffix(".tflite").map(str::to_owned));
-    let mut names: Vec<String> = names.filter(|n| n.starts_with("lstm") || n.starts_with("svdf")).collect();
-    names.sort();
-    let opened = Pass {
-        name: "open-states",
-        about: "turns states into inputs and outputs",
-        run: |u| {
-            let g = u.graph.as_mut().expect("stands behind `import`");
-            for state in std::mem::take(&mut g.states) {
-                g.inputs.push(state.tensor);
-                g.outputs.push(state.next);
-            }
-            Ok(())
-        },
-    };
-    let mut passes = PASSES.to_vec();
-    passes.insert(1, opened);
-    for name in &names {
-        for route in [Route::Dealer, Route::Boolean] {
-            let model = std::fs::read(dir.join(format!("{name}.tflite"))).unwrap();
-            let options = Options { route, ..Options::default() };
-            let unit = run(&model, options, &passes, |_, _, _| ControlFlow::Continue(())).unwrap();
-            let c = finish(unit).unwrap();
-            let typed = ir::verify::verify(&c.program).unwrap();
-            for sample in 0..2u64 {
-                let inputs: Vec<TensorData> =
-                    c.graph.inputs.iter().map(|id| drawn(c.graph.tensor(*id), sample)).collect();
-                let oracle = outputs(&c.graph, &eval(&c.graph, &inputs).unwrap()).unwrap();
-                let wide = |t: &TensorData| t.data.iter().map(|q| i64::from(*q)).collect::<Vec<_>>();
-                let given: Vec<_> = inputs.iter().map(wide).collect();
-                let got = ir::eval::eval(&c.program, &typed, &given, &c.weights.tensors);
-                assert_eq!(got, oracle.iter().map(wide).collect::<Vec<_>>(), "{name} by {route:?}, sample {sample}");
-            }
-        }
-    }
-    println!("{} cases", names.len());
-}
-
-/// Any values of a tensor; the first sample has the ends of its type.
-fn drawn(t: &Tensor, sample: u64) -> TensorData {
-    let (lo, hi) = t.dtype.range();
-    let mut state = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(sample + 1);
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as i64
-    };
-    let mut one =
-        || if sample == 0 && next() % 4 == 0 { [lo, hi][next() as usize % 2] } else { lo + next() % (hi - lo + 1) };
-    TensorData { shape: t.shape.clone(), data: (0..t.len()).map(|_| one() as i32).collect() }
 }

@@ -9,6 +9,7 @@ use crate::program::Program;
 use crate::shape::{self, Broadcast, broadcast, taps, zip_broadcast};
 use crate::types::{Domain, Form, Type};
 use crate::verify::Typed;
+use std::collections::BTreeMap;
 
 /// An opened value: ring elements (sign-extended from the ring's width where public or held), or planes of 0 and 1.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,10 +54,32 @@ impl Masks {
 
 /// Runs a verified program. `inputs` and `weights` are stored integers; returns the outputs in order.
 pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>]) -> Vec<Vec<i64>> {
-    eval_with(p, typed, inputs, weights, 0, &mut |_, _| {})
+    Session::new(p, typed).run(inputs, weights)
 }
 
-/// The same, and shows each value, by its index, once it is there.
+/// Successive calls of a program that keeps state between them.
+pub struct Session<'a> {
+    p: &'a Program,
+    typed: &'a Typed,
+    states: States,
+}
+
+impl<'a> Session<'a> {
+    /// Before the first call of a verified program.
+    pub fn new(p: &'a Program, typed: &'a Typed) -> Session<'a> {
+        Session { p, typed, states: States::new() }
+    }
+
+    /// The next call, as [`eval`].
+    pub fn run(&mut self, inputs: &[Vec<i64>], weights: &[Vec<i32>]) -> Vec<Vec<i64>> {
+        eval_with(self.p, self.typed, inputs, weights, &mut self.states, 0, &mut |_, _| {})
+    }
+}
+
+/// What is stored, by index.
+type States = BTreeMap<u32, Plain>;
+
+/// The first call, and shows each value, by its index, once it is there.
 pub fn eval_observed(
     p: &Program,
     typed: &Typed,
@@ -64,7 +87,7 @@ pub fn eval_observed(
     weights: &[Vec<i32>],
     seen: &mut dyn FnMut(usize, &Plain),
 ) -> Vec<Vec<i64>> {
-    eval_with(p, typed, inputs, weights, 0, seen)
+    eval_with(p, typed, inputs, weights, &mut States::new(), 0, seen)
 }
 
 /// [`eval`] with other masks for each `seed`. An output that depends on the seed is one that a protocol draws at random.
@@ -75,7 +98,7 @@ pub fn eval_with_masks(
     weights: &[Vec<i32>],
     seed: u64,
 ) -> Vec<Vec<i64>> {
-    eval_with(p, typed, inputs, weights, seed, &mut |_, _| {})
+    eval_with(p, typed, inputs, weights, &mut States::new(), seed, &mut |_, _| {})
 }
 
 fn eval_with(
@@ -83,9 +106,11 @@ fn eval_with(
     typed: &Typed,
     inputs: &[Vec<i64>],
     weights: &[Vec<i32>],
+    states: &mut States,
     seed: u64,
     seen: &mut dyn FnMut(usize, &Plain),
 ) -> Vec<Vec<i64>> {
+    let mut stored = States::new();
     let seed = seed.wrapping_mul(0xd134_2543_de82_ef95);
     let mut values: Vec<Option<Plain>> = vec![None; typed.types.len()];
     let mut outputs = vec![Vec::new(); p.interface.outputs.len()];
@@ -105,6 +130,11 @@ fn eval_with(
             }
             Op::Output { x, index } => {
                 outputs[*index as usize] = arg(x).ring().iter().map(|v| *v as i64).collect();
+                vec![]
+            }
+            Op::State { x, index } => vec![states.remove(index).unwrap_or_else(|| arg(x).clone())],
+            Op::Store { x, index } => {
+                stored.insert(*index, arg(x).clone());
                 vec![]
             }
             Op::Split { x, rot } | Op::SplitShared { x, rot } => {
@@ -152,6 +182,7 @@ fn eval_with(
             }
         }
     }
+    *states = stored;
     outputs
 }
 
@@ -220,6 +251,8 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         | Op::Weight { .. }
         | Op::Constant { .. }
         | Op::Output { .. }
+        | Op::State { .. }
+        | Op::Store { .. }
         | Op::Split { .. }
         | Op::SplitShared { .. }
         | Op::Beta { .. }

@@ -21,6 +21,9 @@ pub struct Context<'a> {
     pub consts: &'a [Const],
 }
 
+/// Most states of a program.
+pub const MAX_STATES: u32 = 1024;
+
 /// Roles A, B, C of a rotation among three parties.
 pub fn roles(rot: u8) -> [Party; 3] {
     [Party(rot % 3), Party((rot + 1) % 3), Party((rot + 2) % 3)]
@@ -61,6 +64,16 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             ring(x)?;
             need(held(x)? == Holders::one(port.party), || format!("{x} is not held by the receiver alone"))?;
             need(x.shape == port.shape, || format!("{x} has not the shape of the output"))?;
+            Ok(vec![])
+        }
+        Op::State { x, index } => {
+            shared(x)?;
+            need(*index < MAX_STATES, || format!("state {index}, there are at most {MAX_STATES}"))?;
+            Ok(vec![(*x).clone()])
+        }
+        Op::Store { x, index } => {
+            shared(x)?;
+            need(*index < MAX_STATES, || format!("state {index}, there are at most {MAX_STATES}"))?;
             Ok(vec![])
         }
         Op::WindowCount { size, window: w } => {

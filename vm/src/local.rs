@@ -132,6 +132,8 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         Op::Input { .. }
         | Op::Weight { .. }
         | Op::Output { .. }
+        | Op::State { .. }
+        | Op::Store { .. }
         | Op::Split { .. }
         | Op::SplitShared { .. }
         | Op::Reshare { .. }

@@ -15,7 +15,7 @@ use vm::exec::Machine;
 
 fn port(len: usize, party: u8) -> Port {
     let shape = vec![len as u32];
-    Port { name: "x".into(), dtype: DType::I32, shape, scale: 1.0, zero_point: 0, party: Party(party) }
+    Port { name: "x".into(), dtype: DType::I32, shape, scale: 1.0, zero_point: 0, party: Party(party), float: false }
 }
 
 /// A program with one input of party 0, who plays A, and one output of party 1.
@@ -113,8 +113,9 @@ fn relations_of_every_pair_of_operands() {
     let minus: Vec<i64> = u.iter().map(|u| -u).collect();
     let difference = |(u, v): (&i64, &i64)| (v - u + 256).rem_euclid(512) - 256;
     type Test = fn(&mut Builder, Value, u8, u8, Route, u8) -> Value;
-    let sign: (Test, fn(i64) -> bool) = (maximum::sign, |d| d < 0);
-    for (test, holds) in [sign, (maximum::zero, |d| d == 0)] {
+    type Meaning = fn(i64) -> bool;
+    let tests: [(Test, Meaning); 2] = [(maximum::sign, |d| d < 0), (maximum::zero, |d| d == 0)];
+    for (test, holds) in tests {
         let want: Vec<i64> = u.iter().zip(&v).map(difference).map(|d| i64::from(holds(d))).collect();
         for route in [Route::Dealer, Route::Boolean] {
             let p = program(u.len(), |b, x| {

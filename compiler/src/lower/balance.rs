@@ -43,11 +43,10 @@ fn loads(draft: &Lowered) -> (Load, Vec<Load>) {
     for (i, inst) in b.insts.iter().enumerate() {
         let operands = inst.op.operands();
         let setup = operands.first().is_some_and(|x| from_weights[x.index()]);
-        let results = results_of(&inst.op);
         if matches!(inst.op, Op::Weight { .. }) {
             from_weights[next] = true;
         }
-        next += results;
+        next += results_of(&inst.op);
         let part = draft.parts.partition_point(|part| part.start <= i);
         let load = match inst.op {
             Op::Reshare { .. } if setup => continue,

@@ -8,8 +8,8 @@ use super::masked::Opened;
 use super::plan::{Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
 use super::{
-    Aim, BYTE_RING, DATA_OWNER, LowerError, Lowered, Options, Part, Reveal, Route, dealer, maximum, shape32, softmax,
-    table, table16, top,
+    Aim, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, dealer, maximum, shape32, softmax, table,
+    table16, top,
 };
 use crate::qgraph::{Graph, Kind, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
@@ -26,20 +26,13 @@ pub fn window(w: &Window, out: &[usize]) -> ir::Window {
     }
 }
 
-/// An operand of an element-wise op.
-pub(super) enum Operand {
-    Shared(Value),
-    /// Shape and centred integers.
-    Public(Vec<u32>, Vec<i64>),
-}
-
 pub(super) struct Emitter<'a> {
     pub(super) g: &'a Graph,
     pub(super) plans: &'a Plans,
     pub(super) b: Builder,
     weights: Vec<Vec<i32>>,
     /// Centred sharing of each tensor, or stored integers at the receiver where opened.
-    values: Vec<Option<Value>>,
+    pub(super) values: Vec<Option<Value>>,
     logits: bool,
     /// Keys that were sorted last.
     pub(super) sorted: Option<(Sorted, Value)>,
@@ -77,6 +70,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
         let x = e.b.add_scalar(x, -zero_point(t));
         e.values[id.index()] = Some(e.b.one(Op::Reshare { x, bits: plans.rings[id.index()] }));
     }
+    e.states();
     let mut results = vec![None];
     for (op, plan) in g.ops.iter().zip(&plans.ops) {
         if matches!(plan, Plan::Dead) {
@@ -103,6 +97,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
         };
         e.b.emit(Op::Output { x: held, index: i as u32 });
     }
+    e.store_states()?;
     // The word says what happens: without a last SOFTMAX nothing is left to the receiver.
     let reveal = if reveal == Reveal::Logits && !e.logits { Reveal::Output.name() } else { reveal.name() };
     let (parts, notes) = (e.parts, e.notes);
@@ -164,7 +159,8 @@ impl Emitter<'_> {
     fn open(&mut self, x: Value, id: TensorId) -> Value {
         let zero_point = zero_point(self.g.tensor(id));
         let x = self.b.cast(x, self.plans.least[id.index()]);
-        let x = self.b.one(Op::Open { x, to: Holders::one(DATA_OWNER) });
+        let to = Holders::one(self.b.receiver());
+        let x = self.b.one(Op::Open { x, to });
         self.b.add_scalar(x, zero_point)
     }
 
@@ -206,7 +202,7 @@ impl Emitter<'_> {
     }
 
     /// A tensor's centred sharing; a constant of the model comes from the weights file when first asked for.
-    fn tensor(&mut self, id: TensorId) -> Option<Value> {
+    pub(super) fn tensor(&mut self, id: TensorId) -> Option<Value> {
         if let Some(x) = self.values[id.index()] {
             return Some(x);
         }
@@ -403,6 +399,7 @@ impl Emitter<'_> {
             }
             (Kind::Reshape, Plan::Reshape) => {
                 let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
+                let x = self.recentred(x, op.inputs[0], op.output);
                 Ok(self.b.reshape(x, &out32))
             }
             (Kind::Quantize { .. } | Kind::Table { .. }, Plan::Unary(how)) => {
@@ -451,46 +448,23 @@ impl Emitter<'_> {
         }
     }
 
-    /// m1·x1 + m2·x2 in a ring of n bits; one operand may be a constant of the model.
+    /// m1·x1 + m2·x2 in a ring of n bits.
     fn sum(&mut self, op: &QOp, m: [i64; 2], n: u8) -> Result<Value, LowerError> {
-        let mut shared = Vec::new();
-        let mut public = None;
-        for (i, m) in m.into_iter().enumerate() {
-            match self.operand(op, i, n)? {
-                Operand::Public(shape, data) => {
-                    public = Some(self.b.constant(&shape, data.into_iter().map(|c| c * m).collect()));
-                }
-                Operand::Shared(x) => {
-                    let by = self.b.scalar(m);
-                    shared.push(self.b.one(Op::MulP { x, p: by }));
-                }
-            }
-        }
+        let mut scaled = |i: usize| -> Result<Value, LowerError> {
+            let (x, p) = (self.operand(op, i, n)?, self.b.scalar(m[i]));
+            Ok(self.b.one(Op::MulP { x, p }))
+        };
+        let (a, b) = (scaled(0)?, scaled(1)?);
         let out = shape32(&self.g.tensor(op.output).shape);
-        match (&shared[..], public) {
-            ([a, b], _) => {
-                let (a, b) = if self.b.ty(*b).shape == out { (*b, *a) } else { (*a, *b) };
-                let a = self.whole(op, a);
-                Ok(self.b.one(Op::Add { a, b }))
-            }
-            ([a], Some(p)) => {
-                let x = self.whole(op, *a);
-                Ok(self.b.one(Op::AddP { x, p }))
-            }
-            _ => Err(LowerError::Model(format!("operator {} ({}) adds two constants", op.index, op.name))),
-        }
+        let (a, b) = if self.b.ty(b).shape == out { (b, a) } else { (a, b) };
+        let a = self.whole(op, a);
+        Ok(self.b.one(Op::Add { a, b }))
     }
 
-    /// An operand of a two-operand op in a ring of `n` bits: shared, or the centred integers of a constant.
-    pub(super) fn operand(&mut self, op: &QOp, i: usize, n: u8) -> Result<Operand, LowerError> {
-        let id = op.inputs[i];
-        let t = self.g.tensor(id);
-        if let (None, Some(stored)) = (self.values[id.index()], &t.constant) {
-            let z = zero_point(t);
-            return Ok(Operand::Public(shape32(&t.shape), stored.iter().map(|q| i64::from(*q) - z).collect()));
-        }
+    /// An operand of a two-operand op in a ring of `n` bits.
+    pub(super) fn operand(&mut self, op: &QOp, i: usize, n: u8) -> Result<Value, LowerError> {
         let x = self.input(op, i)?;
-        Ok(Operand::Shared(self.b.cast(x, n)))
+        Ok(self.b.cast(x, n))
     }
 
     /// Repeated to the shape of the result.
@@ -504,39 +478,16 @@ impl Emitter<'_> {
 
     /// Product of two operands in a ring of `n` bits.
     fn product(&mut self, op: &QOp, n: u8) -> Result<Source, LowerError> {
-        match (self.operand(op, 0, n)?, self.operand(op, 1, n)?) {
-            (Operand::Shared(a), Operand::Shared(b)) => {
-                let (a, b) = (self.whole(op, a), self.whole(op, b));
-                Ok(Source::Sum(self.b.one(Op::MulSs { a, b })))
-            }
-            (Operand::Shared(x), Operand::Public(shape, data)) | (Operand::Public(shape, data), Operand::Shared(x)) => {
-                let x = self.whole(op, x);
-                let p = self.b.constant(&shape, data);
-                Ok(Source::Shared(self.b.one(Op::MulP { x, p })))
-            }
-            _ => Err(LowerError::Model(format!("operator {} ({}) multiplies two constants", op.index, op.name))),
-        }
+        let (a, b) = (self.operand(op, 0, n)?, self.operand(op, 1, n)?);
+        let (a, b) = (self.whole(op, a), self.whole(op, b));
+        Ok(Source::Sum(self.b.one(Op::MulSs { a, b })))
     }
 
     /// Stored integers of an operand as a sharing of the result's shape.
     fn stored(&mut self, op: &QOp, i: usize, n: u8) -> Result<Value, LowerError> {
-        let z = zero_point(self.g.tensor(op.inputs[i]));
-        match self.operand(op, i, n)? {
-            Operand::Shared(x) => {
-                let x = self.whole(op, x);
-                Ok(self.b.add_scalar(x, z))
-            }
-            Operand::Public(shape, data) => {
-                // A sharing of zero takes the constant.
-                let x = self.input(op, 1 - i)?;
-                let x = self.b.cast(x, n);
-                let x = self.whole(op, x);
-                let nothing = self.b.scalar(0);
-                let x = self.b.one(Op::MulP { x, p: nothing });
-                let p = self.b.constant(&shape, data.into_iter().map(|c| c + z).collect());
-                Ok(self.b.one(Op::AddP { x, p }))
-            }
-        }
+        let x = self.operand(op, i, n)?;
+        let x = self.whole(op, x);
+        Ok(self.b.add_scalar(x, zero_point(self.g.tensor(op.inputs[i]))))
     }
 
     /// Maximum over windows: a tournament of pairs. Values are shifted to be non-negative, so that padding loses.

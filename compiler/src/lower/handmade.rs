@@ -1,5 +1,5 @@
 //! Operators put together by hand, where no recorded case reaches: lowered programs equal the oracle by both routes.
-use super::{Options, Route, lower, plan};
+use super::{Options, Owners, Route, lower, plan};
 use crate::pipeline::program_of;
 use crate::qgraph::draw::Draw;
 use crate::qgraph::eval::{TensorData, eval, outputs};
@@ -7,7 +7,7 @@ use crate::qgraph::{AddOperand, DType, Graph, Kind, Multiplier, Op, Output, Quan
 
 fn tensor(dtype: DType, zero_point: i32, shape: &[usize]) -> Tensor {
     let quant = Some(Quant { scale: 1.0, zero_point });
-    Tensor { name: "t".into(), dtype, shape: shape.to_vec(), quant, constant: None }
+    Tensor { name: "t".into(), dtype, shape: shape.to_vec(), quant, constant: None, float: false }
 }
 
 /// One operator; those of its operands that are not constant are inputs.
@@ -32,7 +32,7 @@ fn check(g: &Graph, inputs: &[Vec<i32>], what: &str) {
     for route in [Route::Dealer, Route::Boolean] {
         let options = Options { route, ..Options::default() };
         let plans = plan(g, options).unwrap_or_else(|e| panic!("{what}: {e}"));
-        let mut lowered = lower(g, &plans, options).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let mut lowered = lower(g, &plans, options, &Owners::default()).unwrap_or_else(|e| panic!("{what}: {e}"));
         let weights = std::mem::take(&mut lowered.weights);
         let p = program_of(lowered);
         let typed = ir::verify::verify(&p).unwrap_or_else(|bad| panic!("{what}: {}", bad[0]));

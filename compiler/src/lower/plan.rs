@@ -436,13 +436,23 @@ fn wide_table(from: i64, to: i64, f: impl Fn(i64) -> i64) -> Plan {
     Plan::Table16(entries)
 }
 
-/// Plans every operator of `g`.
+/// Plans every operator of `g`. What the next call begins with must come in the ring in which this one reads it: rings
+/// only grow from try to try and have a largest width, so this ends.
 pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
-    let reveal = options.reveal;
-    if !g.states.is_empty() {
-        let reason = "the model keeps state between calls, which this version computes in `simulate` only";
-        return Err(LowerError::Model(reason.to_owned()));
+    let mut kept = vec![0; g.states.len()];
+    loop {
+        let plans = plan_with(g, options, &kept)?;
+        let read: Vec<u8> = g.states.iter().map(|s| plans.rings[s.tensor.index()]).collect();
+        if read == kept {
+            return Ok(plans);
+        }
+        kept = read;
     }
+}
+
+/// The same with a ring of at least `kept` bits for each state.
+fn plan_with(g: &Graph, options: Options, kept: &[u8]) -> Result<Plans, LowerError> {
+    let reveal = options.reveal;
     let stored = ranges::stored(g);
     let ids = (0..g.tensors.len() as u32).map(TensorId);
     let least: Vec<u8> = ids.map(|id| ranges::ring(g, id, stored[id.index()])).collect();
@@ -457,6 +467,15 @@ pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
     for id in &g.outputs {
         let id = super::revealed(g, *id, reveal);
         rings[id.index()] = least[id.index()];
+    }
+    for (state, kept) in g.states.iter().zip(kept) {
+        if opened[state.next.index()] {
+            let reason = "the model keeps the result of a SOFTMAX between calls, which `--reveal=logits` opens";
+            return Err(LowerError::Model(reason.to_owned()));
+        }
+        for t in [state.tensor, state.next] {
+            rings[t.index()] = rings[t.index()].max(*kept).max(least[t.index()]);
+        }
     }
     let mut planner = Planner { g, options, thresholds: 0, stored: &stored, ring: 0, found: HashMap::new() };
     let mut ops = vec![Plan::Dead; g.ops.len()];

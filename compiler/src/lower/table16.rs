@@ -138,6 +138,7 @@ mod tests {
             scale: 1.0,
             zero_point: 0,
             party: DATA_OWNER,
+            float: false,
         };
         let interface =
             Interface { inputs: vec![port("x")], outputs: vec![port("y")], weights: vec![], weight_owner: Party(0) };

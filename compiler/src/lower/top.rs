@@ -6,7 +6,6 @@
 //! are left, in order: `n − 1` minus the place, so the receiver learns the places and their order.
 //!
 //! K. E. Batcher, "Sorting networks and their applications" (AFIPS 1968). Each message is one of [`super::maximum`].
-use super::DATA_OWNER;
 use super::builder::Builder;
 use super::masked::Opened;
 use super::maximum::negative;
@@ -42,7 +41,8 @@ pub fn open_places(b: &mut Builder, x: Value, least: i64, m: u8, count: u32, rot
     let x = b.cast(x, m + 1);
     let first = sorted(b, x, place, place + m, count, rot);
     let low = b.cast(first, place);
-    let opened = b.one(Op::Open { x: low, to: Holders::one(DATA_OWNER) });
+    let to = Holders::one(b.receiver());
+    let opened = b.one(Op::Open { x: low, to });
     let unsigned = b.one(Op::PlanesH { x: opened, lo: 0, width: place });
     let number = b.one(Op::NumberH { x: unsigned });
     let minus = b.scalar(-1);

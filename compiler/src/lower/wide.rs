@@ -4,12 +4,12 @@
 //! with fraction bits, `q = R(x << l, m)`, then `R(q1 ± q2, m)`. Each step is a floor ([`crate::staircase::exact`]); an
 //! operand whose multiplier is a power of two, the one with the larger scale, is only multiplied. What the kernels compute
 //! in 32 bits must not wrap: [`Planner::no_wrap`] refuses where it could.
-use super::LowerError;
 use super::choose::{self, Unary};
-use super::emit::{self, Emitter, Operand};
+use super::emit::{self, Emitter};
 use super::formulas::{Class, ClassKind, Formulas, bits_for};
 use super::plan::{Plan, Planner};
 use super::requant::Source;
+use super::{LowerError, shape32};
 use crate::qgraph::{AddOperand, DType, Kind, Linear, Multiplier, Op as QOp, Output, Rescale};
 use crate::staircase::{Fit, Rule, Staircase, best_fit, exact_shifted};
 use ir::{Op, Value};
@@ -24,8 +24,8 @@ pub enum Side {
     Times(i64),
     /// A function of it.
     Function(Unary),
-    /// A constant of the model: the summands themselves.
-    Public(Vec<i64>),
+    /// A constant of the model: the summands themselves, which are private.
+    Weight(Vec<i64>),
 }
 
 /// A sum of rescaled operands.
@@ -116,7 +116,7 @@ impl Planner<'_> {
         let t = self.g.tensor(op.inputs[i]);
         if let Some(stored) = &t.constant {
             let z = super::plan::zero_point(t);
-            return Ok(Side::Public(stored.iter().map(|q| one(i64::from(*q) - z)).collect()));
+            return Ok(Side::Weight(stored.iter().map(|q| one(i64::from(*q) - z)).collect()));
         }
         if let Some(power) = power(m, left) {
             return Ok(Side::Times(1 << power));
@@ -233,25 +233,25 @@ impl Emitter<'_> {
     /// The planned sum.
     pub(super) fn fine_sum(&mut self, op: &QOp, p: &FineSum) -> Result<Value, LowerError> {
         let mut total: Option<Value> = None;
-        let mut public = None;
         for (i, side) in p.sides.iter().enumerate() {
             let sign = if i == 1 { p.sign } else { 1 };
-            let x = match (side, self.operand(op, i, p.ring)?) {
-                (Side::Public(data), Operand::Public(shape, _)) => {
-                    public = Some(self.b.constant(&shape, data.iter().map(|q| q * sign).collect()));
-                    continue;
+            let x = match side {
+                Side::Weight(data) => {
+                    let shape = shape32(&self.g.tensor(op.inputs[i]).shape);
+                    self.shared_weight(&shape, data.iter().map(|q| (q * sign) as i32).collect(), p.sum)
                 }
-                (Side::Times(factor), Operand::Shared(x)) => {
+                Side::Times(factor) => {
+                    let x = self.operand(op, i, p.ring)?;
                     let x = self.b.cast(x, p.sum);
                     let by = self.b.scalar(factor * sign);
                     if factor * sign == 1 { x } else { self.b.one(Op::MulP { x, p: by }) }
                 }
-                (Side::Function(how), Operand::Shared(x)) => {
+                Side::Function(how) => {
+                    let x = self.operand(op, i, p.ring)?;
                     let x = self.function(x, how, p.sum);
                     let by = self.b.scalar(sign);
                     if sign == 1 { x } else { self.b.one(Op::MulP { x, p: by }) }
                 }
-                _ => return Err(LowerError::Model(format!("operator {}: a constant is shared", op.index))),
             };
             let x = self.whole(op, x);
             total = Some(match total {
@@ -259,12 +259,9 @@ impl Emitter<'_> {
                 Some(sum) => self.b.one(Op::Add { a: sum, b: x }),
             });
         }
-        let Some(mut sum) = total else {
-            return Err(LowerError::Model(format!("operator {} ({}) adds two constants", op.index, op.name)));
+        let Some(sum) = total else {
+            return Err(LowerError::Model(format!("operator {} ({}) adds nothing", op.index, op.name)));
         };
-        if let Some(p) = public {
-            sum = self.b.one(Op::AddP { x: sum, p });
-        }
         Ok(match &p.formulas {
             Some(f) => self.finish(op, Source::Shared(sum), f, None),
             None => sum,

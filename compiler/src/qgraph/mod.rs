@@ -91,6 +91,9 @@ pub struct Tensor {
     pub quant: Option<Quant>,
     /// Stored integers of a constant that is an *operand* of an element-wise operator (weights live in [`Linear`]).
     pub constant: Option<Vec<i32>>,
+    /// Whether it is an input or output that the model has as float32: outside, it is quantized or dequantized with
+    /// `quant`.
+    pub float: bool,
 }
 
 impl Tensor {

@@ -73,7 +73,15 @@ impl Random {
     }
 
     fn port(&self, shape: &[u32], party: Party) -> Port {
-        Port { name: "p".into(), dtype: DType::I32, shape: shape.to_vec(), scale: 1.0, zero_point: 0, party }
+        Port {
+            name: "p".into(),
+            dtype: DType::I32,
+            shape: shape.to_vec(),
+            scale: 1.0,
+            zero_point: 0,
+            party,
+            float: false,
+        }
     }
 
     fn ty(&self, v: Value) -> &Type {
