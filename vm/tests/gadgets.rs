@@ -113,9 +113,8 @@ fn relations_of_every_pair_of_operands() {
     let minus: Vec<i64> = u.iter().map(|u| -u).collect();
     let difference = |(u, v): (&i64, &i64)| (v - u + 256).rem_euclid(512) - 256;
     type Test = fn(&mut Builder, Value, u8, u8, Route, u8) -> Value;
-    type Meaning = fn(i64) -> bool;
-    let tests: [(Test, Meaning); 2] = [(maximum::sign, |d| d < 0), (maximum::zero, |d| d == 0)];
-    for (test, holds) in tests {
+    let sign: (Test, fn(i64) -> bool) = (maximum::sign, |d| d < 0);
+    for (test, holds) in [sign, (maximum::zero, |d| d == 0)] {
         let want: Vec<i64> = u.iter().zip(&v).map(difference).map(|d| i64::from(holds(d))).collect();
         for route in [Route::Dealer, Route::Boolean] {
             let p = program(u.len(), |b, x| {

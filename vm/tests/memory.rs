@@ -103,5 +103,7 @@ fn conformance_by(options: Options, by: &str) {
         equal += 1;
     }
     println!("{equal} conformance cases equal by {by}");
-    assert!(!only.is_empty() || equal >= 918, "only {equal} cases were compared");
+    // A dealer that receives nothing takes no part in resharing a sum of all three.
+    let least = if by == "dealer2" { 889 } else { 921 };
+    assert!(!only.is_empty() || equal >= least, "only {equal} cases were compared");
 }

@@ -122,7 +122,12 @@ fn check(p: &Program, weights: &[Vec<i32>], draw: &mut Draw, nets: &mut Networks
             counts.random += 1;
             continue;
         }
-        assert_eq!(*output, plain[0][i], "{what}: output {i}\n{}", ir::text::print(p, false).expect("verified"));
+        assert_eq!(
+            *output,
+            plain[0][i],
+            "{what}: output {i} of {given:?}\n{}",
+            ir::text::print(p, false).expect("verified")
+        );
         counts.compared += 1;
     }
     counts.run += 1;

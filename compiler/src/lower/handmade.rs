@@ -3,7 +3,7 @@ use super::{Options, Owners, Route, lower, plan};
 use crate::pipeline::program_of;
 use crate::qgraph::draw::Draw;
 use crate::qgraph::eval::{TensorData, eval, outputs};
-use crate::qgraph::{AddOperand, DType, Graph, Kind, Multiplier, Op, Quant, Relation, Tensor, TensorId};
+use crate::qgraph::{AddOperand, DType, Graph, Kind, Multiplier, Op, Output, Quant, Relation, Tensor, TensorId};
 
 fn tensor(dtype: DType, zero_point: i32, shape: &[usize]) -> Tensor {
     let quant = Some(Quant { scale: 1.0, zero_point });
@@ -109,4 +109,25 @@ fn secret_conditions_choose() {
     let g = single(Kind::Select, operands, tensor(DType::I16, 0, &[4, 3]));
     let mut numbers = |count: usize| (0..count).map(|_| rng.below(1 << 16) as i32 - (1 << 15)).collect::<Vec<i32>>();
     check(&g, &[vec![1, 0, 0, 1], numbers(12), numbers(3)], "a condition for each row");
+}
+
+#[test]
+fn long_rows_are_normalized() {
+    let mut rng = Draw(12);
+    let n = 300;
+    let rows = |rng: &mut Draw| -> Vec<i32> {
+        let near = (0..n).map(|i| if i == 7 { 100 } else { 40 + rng.below(60) as i32 });
+        let near: Vec<i32> = near.collect();
+        [near, bytes(rng, n), vec![-128; n]].concat()
+    };
+    let data = rows(&mut rng);
+    let out = Output { zero_point: 127, lo: -128, hi: 127 };
+    let (multiplier, reverse) = (Multiplier { m: 1 << 30, e: 23 }, Multiplier { m: 1 << 30, e: -21 });
+    let kind = Kind::LogSoftmax { multiplier, dmin: -248, reverse, out };
+    let g = single(kind, vec![tensor(DType::I8, 3, &[3, n])], tensor(DType::I8, 127, &[3, n]));
+    check(&g, std::slice::from_ref(&data), "logarithms of 300");
+    let out = Output { zero_point: 0, lo: -128, hi: 127 };
+    let kind = Kind::L2Normalize { input_zero_point: 3, left_shift: 0, gain: 7, out };
+    let g = single(kind, vec![tensor(DType::I8, 3, &[3, n])], tensor(DType::I8, 0, &[3, n]));
+    check(&g, &[data], "squares of 300");
 }

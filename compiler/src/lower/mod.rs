@@ -31,6 +31,7 @@ mod ranges;
 pub mod requant;
 mod resize;
 mod softmax;
+mod softmax16;
 mod softmax_table;
 mod states;
 mod sum_table;

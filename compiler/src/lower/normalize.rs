@@ -273,6 +273,30 @@ mod tests {
     use super::*;
     use crate::qgraph::draw::Draw;
 
+    /// Part of the exhaustion: windows all over the ranges of sums.
+    #[test]
+    fn the_kernels_waver_by_no_more() {
+        let mut rng = Draw(2);
+        let root = |s: u32| {
+            let Multiplier { m, e } = fixed::inverse_sqrt(s as i32);
+            (i64::from(m) << (16 + e), e)
+        };
+        for _ in 0..400 {
+            let start = (1 << 19) + rng.below(1000 << 19) as u32;
+            let mut highest = i32::MIN;
+            for log in (start..start + 2000).map(|s| fixed::log(s as i32)) {
+                highest = highest.max(log);
+                assert!(highest - log <= LOG_FALL, "{start}");
+            }
+            let start = 1 + rng.below(1000 * 65025) as u32;
+            let mut lowest = i64::MAX;
+            for (value, e) in (start..start + 2000).map(root) {
+                lowest = lowest.min(value);
+                assert!((value - lowest) >> (16 + e) <= ROOT_RISE, "{start}");
+            }
+        }
+    }
+
     #[test]
     fn l2_tables_are_the_kernel() {
         let mut rng = Draw(3);

@@ -6,6 +6,7 @@ use super::linear::LinearPlan;
 use super::normalize::Normal;
 use super::product::Step;
 use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
+use super::softmax16::Softmax16;
 use super::wide::FineSum;
 use super::{BYTE_RING, LowerError, Options, Reveal, ranges};
 use crate::qgraph::{DType, Graph, Kind, Op, Output, Tensor, TensorId, Window};
@@ -66,6 +67,8 @@ pub enum Plan {
     Logits,
     /// Inside the computation.
     Softmax(Box<SoftmaxTable>),
+    /// The same for 16-bit numbers.
+    Softmax16(Box<Softmax16>),
     /// Comparisons and what is built of them.
     Choice(Box<Choice>),
     /// Products of two matrices.
@@ -101,6 +104,7 @@ impl Plan {
             Plan::Unary(Unary::Stairs(f)) | Plan::Max(Unary::Stairs(f)) => Some(f),
             Plan::Unary(_)
             | Plan::Table16(_)
+            | Plan::Softmax16(_)
             | Plan::Max(_)
             | Plan::Extremum
             | Plan::Pad
@@ -356,11 +360,9 @@ impl Planner<'_> {
             Kind::Div { .. } | Kind::FloorDiv { .. } => self.quotient(op),
             Kind::Select => Ok(Plan::Choice(Box::new(Choice::Select))),
             Kind::Top { axis, indices, .. } => Ok(Plan::Choice(Box::new(self.top(op, *axis, *indices, ring)?))),
-            Kind::Softmax16 { .. } => Err(LowerError::Unsupported {
-                index: op.index,
-                name: op.name,
-                reason: "this version computes it in `simulate` only".into(),
-            }),
+            Kind::Softmax16 { multiplier, exponential, inverse } => {
+                self.softmax16(op, *multiplier, exponential, inverse)
+            }
         }
     }
 
@@ -497,6 +499,7 @@ fn plan_with(g: &Graph, options: Options, kept: &[u8]) -> Result<Plans, LowerErr
             Plan::Normal(normal) => normal.ring(),
             Plan::Lookup(high) => high.as_ref().map_or(BYTE_RING, |f| f.n).max(out),
             Plan::Table16(_) => 16,
+            Plan::Softmax16(_) => 18,
             Plan::Folded { fold, then, .. } => fold.n.max(then.n),
             Plan::Product { steps, last } => steps.iter().map(|s| s.formulas.n).max().unwrap_or(0).max(last.n),
             Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),

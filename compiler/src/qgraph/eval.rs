@@ -15,7 +15,10 @@ mod rows;
 
 pub use choice::{floor_quotient, quotient};
 pub(crate) use pointwise::broadcast;
-pub use rows::{LogSum, SoftmaxInverse, l2_normalized, softmax_exponential, softmax_row, softmax_term};
+pub use rows::{
+    LogSum, SoftmaxInverse, l2_normalized, softmax_exponential, softmax_row, softmax_term, softmax16_exponential,
+    softmax16_inverse,
+};
 
 /// The value of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -155,6 +155,16 @@ fn interpolate(table: &[i32], x: i64) -> i32 {
     i32::try_from(base + (((next - base) * (x & 127) + 64) >> 7)).expect("between 16-bit samples")
 }
 
+/// The exponential of a difference to the largest element of a row, from its table.
+pub fn softmax16_exponential(multiplier: Multiplier, table: &[i32], difference: i32) -> i32 {
+    interpolate(table, i64::from(fixed::rescale(difference, multiplier)) + 32767)
+}
+
+/// The reciprocal of `1 + fraction / 2^16`, from its table.
+pub fn softmax16_inverse(table: &[i32], fraction: i64) -> i32 {
+    interpolate(table, fraction - (1 << 15))
+}
+
 pub(super) fn softmax_16(
     multiplier: Multiplier,
     exponential: &[i32],
@@ -166,14 +176,13 @@ pub(super) fn softmax_16(
     }
     rows(x, |row| {
         let Some(&max) = row.iter().max() else { return Vec::new() };
-        let exp = |q: &i32| interpolate(exponential, i64::from(fixed::rescale(q - max, multiplier)) + 32767);
+        let exp = |q: &i32| softmax16_exponential(multiplier, exponential, q - max);
         let exponentials: Vec<i32> = row.iter().map(exp).collect();
         let sum = exponentials.iter().fold(0u32, |sum, e| sum.wrapping_add(e.cast_unsigned()));
         let headroom = sum.leading_zeros();
         // 1 + x with 15 bits after the point, x then centred for the table.
         let shifted = ((u64::from(sum) << (headroom.max(1) - 1)) + (1 << 13)) >> 14;
-        let x = i64::try_from(shifted).expect("18 bits") - ((1 << 15) + (1 << 16));
-        let inverse = i64::from(interpolate(inverse, x));
+        let inverse = i64::from(softmax16_inverse(inverse, i64::try_from(shifted).expect("18 bits") - (1 << 16)));
         let shift = 31 - headroom.min(30);
         let one = |&e: &i32| {
             let y = (i64::from(e) * inverse + (1 << (shift - 1))) >> shift;
