@@ -81,7 +81,7 @@ pub struct Support {
 }
 
 /// Operators of which `simulate` takes 16-bit values.
-const WIDE: &str = "ABS ADD AVERAGE_POOL_2D BATCH_MATMUL CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXP FULLY_CONNECTED GELU \
+const WIDE: &str = "ABS ADD AVERAGE_POOL_2D BATCH_MATMUL CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEQUANTIZE EXP FULLY_CONNECTED GELU \
     LEAKY_RELU LOGISTIC MAX_POOL_2D MEAN MUL NEG PAD QUANTIZE REDUCE_MAX REDUCE_MIN REDUCE_PROD RELU RESHAPE \
     RESIZE_BILINEAR SOFTMAX SQUARED_DIFFERENCE STRIDED_SLICE SUB SVDF TANH TRANSPOSE TRANSPOSE_CONV \
     UNIDIRECTIONAL_SEQUENCE_LSTM";
@@ -100,7 +100,8 @@ pub fn support(name: &str) -> Support {
         }
         "SOFTMAX" => "last axis; long rows with --reveal=logits only",
         "LOG_SOFTMAX" | "L2_NORMALIZATION" => "last axis",
-        "GATHER" | "GATHER_ND" | "SCATTER_ND" | "DYNAMIC_UPDATE_SLICE" | "REVERSE_SEQUENCE" => "constant indices",
+        "GATHER" => "one axis; positions constant, computed or given",
+        "GATHER_ND" | "SCATTER_ND" | "DYNAMIC_UPDATE_SLICE" | "REVERSE_SEQUENCE" => "constant indices",
         "PAD" | "PADV2" | "MIRROR_PAD" | "BATCH_TO_SPACE_ND" | "SPACE_TO_BATCH_ND" => "constant paddings",
         "RESHAPE" | "BROADCAST_TO" | "SLICE" | "STRIDED_SLICE" | "SPLIT" | "SPLIT_V" | "TILE" | "TRANSPOSE"
         | "EXPAND_DIMS" | "TOPK_V2" => "constant sizes",
