@@ -266,7 +266,7 @@ fn largest_and_smallest_channels_have_answers() {
         let rule = if random.next().is_multiple_of(2) { Rule::Twice(qm(k)) } else { Rule::Once(k) };
         match linear_channel(products, rule, random.output(), MAX_ACC) {
             Ok(channel) => match channel.kind {
-                // Two roundings have constants with m = q at least; one by a real number of a few 2^-21 may need more bits.
+                // Two roundings have constants with m = q at least; one by a real number below 2^-17 may need more bits.
                 ChannelKind::Live(constants) if constants.m() >= 1 << 31 => {
                     assert!(matches!(rule, Rule::Once(k) if k < 1e-5), "{products} {rule:?}: {constants:?}");
                     long += 1;
@@ -284,7 +284,7 @@ fn largest_and_smallest_channels_have_answers() {
             Err(other) => panic!("{products} {rule:?}: {other}"),
         }
     }
-    assert!(live > 1000 && dead > 300 && long < 20, "{live} {dead} {long}");
+    assert!(live > 1000 && dead > 300 && long < 60, "{live} {dead} {long}");
 }
 
 #[test]
