@@ -4,6 +4,7 @@ pub mod lower;
 pub mod npy;
 pub mod passes;
 pub mod pipeline;
+pub mod price;
 pub mod profile;
 pub mod qgraph;
 pub mod remarks;

@@ -208,9 +208,38 @@ pub fn write_npy(path: impl AsRef<Path>, element: Element, shape: &[usize], data
 
 /// The bytes of [`write_npy`].
 pub fn format_npy(element: Element, shape: &[usize], data: &[i32]) -> Result<Vec<u8>, NpyError> {
+    let mut bytes = format_header(element, shape, data.len())?;
+    bytes.reserve(data.len() * element.size());
+    for (i, &value) in data.iter().enumerate() {
+        let out_of_range = || NpyError::Range { element: i, value: value.into(), target: element };
+        match element {
+            Element::Bool if (0..=1).contains(&value) => bytes.push(u8::from(value == 1)),
+            Element::Bool => return Err(out_of_range()),
+            Element::I8 => bytes.extend(i8::try_from(value).map_err(|_| out_of_range())?.to_le_bytes()),
+            Element::U8 => bytes.extend(u8::try_from(value).map_err(|_| out_of_range())?.to_le_bytes()),
+            Element::I16 => bytes.extend(i16::try_from(value).map_err(|_| out_of_range())?.to_le_bytes()),
+            Element::U16 => bytes.extend(u16::try_from(value).map_err(|_| out_of_range())?.to_le_bytes()),
+            Element::I32 => bytes.extend(value.to_le_bytes()),
+            Element::U32 => bytes.extend(u32::try_from(value).map_err(|_| out_of_range())?.to_le_bytes()),
+            Element::I64 => bytes.extend(i64::from(value).to_le_bytes()),
+            Element::F32 | Element::F64 => return Err(NpyError::Element(element.code().to_owned())),
+        }
+    }
+    Ok(bytes)
+}
+
+/// The same for float32.
+pub fn format_npy_f32(shape: &[usize], data: &[f32]) -> Result<Vec<u8>, NpyError> {
+    let mut bytes = format_header(Element::F32, shape, data.len())?;
+    data.iter().for_each(|x| bytes.extend(x.to_le_bytes()));
+    Ok(bytes)
+}
+
+/// What stands before `len` elements.
+fn format_header(element: Element, shape: &[usize], len: usize) -> Result<Vec<u8>, NpyError> {
     let count = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size)).ok_or(NpyError::TooLarge)?;
-    if count != data.len() {
-        return Err(NpyError::Count { shape: count, data: data.len() });
+    if count != len {
+        return Err(NpyError::Count { shape: count, data: len });
     }
     let order = if element.size() == 1 { '|' } else { '<' };
     let axes: String = shape.iter().map(|size| format!("{size}, ")).collect();
@@ -225,22 +254,6 @@ pub fn format_npy(element: Element, shape: &[usize], data: &[i32]) -> Result<Vec
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend(length.to_le_bytes());
     bytes.extend(text.as_bytes());
-    bytes.reserve(count * element.size());
-    for (i, &value) in data.iter().enumerate() {
-        let out_of_range = || NpyError::Range { element: i, value: value.into(), target: element };
-        match element {
-            Element::Bool if (0..=1).contains(&value) => bytes.push(u8::from(value == 1)),
-            Element::Bool => return Err(out_of_range()),
-            Element::I8 => bytes.extend(i8::try_from(value).map_err(|_| out_of_range())?.to_le_bytes()),
-            Element::U8 => bytes.extend(u8::try_from(value).map_err(|_| out_of_range())?.to_le_bytes()),
-            Element::I16 => bytes.extend(i16::try_from(value).map_err(|_| out_of_range())?.to_le_bytes()),
-            Element::U16 => bytes.extend(u16::try_from(value).map_err(|_| out_of_range())?.to_le_bytes()),
-            Element::I32 => bytes.extend(value.to_le_bytes()),
-            Element::U32 => bytes.extend(u32::try_from(value).map_err(|_| out_of_range())?.to_le_bytes()),
-            Element::I64 => bytes.extend(i64::from(value).to_le_bytes()),
-            Element::F32 | Element::F64 => return Err(NpyError::Element(code.to_owned())),
-        }
-    }
     Ok(bytes)
 }
 

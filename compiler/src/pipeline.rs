@@ -1,6 +1,6 @@
 //! From a model file to a program and its weights: the list of passes, in order.
 use crate::lower::plan::Plan;
-pub use crate::lower::{Aim, Options, Reveal, Route};
+pub use crate::lower::{Aim, Options, Owners, Reveal, Route};
 use crate::lower::{LowerError, Lowered, lower, plan};
 use crate::passes::{Function, Observed, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
 pub use crate::profile::Protocol;
@@ -36,7 +36,7 @@ pub const PASSES: &[Pass] = &[
         about: "writes each operator as ops of at most one exchange",
         run: |u| {
             let plans = u.plans.as_ref().expect("stands behind `plan`");
-            let mut lowered = lower(graph(u), plans, u.options)?;
+            let mut lowered = lower(graph(u), plans, u.options, &u.owners)?;
             u.weights = std::mem::take(&mut lowered.weights);
             u.notes = std::mem::take(&mut lowered.notes);
             // Operators that nothing needs have no layer, inputs and outputs have one of their own.
@@ -190,6 +190,7 @@ impl CompileError {
         match self {
             CompileError::Import(report) => report.exit_code(),
             CompileError::Lower(LowerError::Operators(_)) => 5,
+            CompileError::Lower(LowerError::Owner(_)) => 2,
             CompileError::Lower(_) => 3,
             CompileError::Broken { .. } | CompileError::Unfinished => 1,
         }
@@ -217,18 +218,21 @@ pub fn compile(model: &[u8]) -> Result<Compiled, CompileError> {
 
 /// Compiles a model file in a given way.
 pub fn compile_with(model: &[u8], options: Options) -> Result<Compiled, CompileError> {
-    let unit = run(model, options, PASSES, |_, _, _| ControlFlow::Continue(()))?;
-    finish(unit)
+    compile_for(model, options, Owners::default())
+}
+
+/// The same for inputs and outputs of chosen parties.
+pub fn compile_for(model: &[u8], options: Options, owners: Owners) -> Result<Compiled, CompileError> {
+    let unit = Unit { owners, ..Unit::new(model, options) };
+    finish(run(unit, PASSES, |_, _, _| ControlFlow::Continue(()))?)
 }
 
 /// Runs passes in order, verifies after each, and tells `seen` the state and the time it took; `seen` may stop it.
 pub fn run<'a>(
-    model: &'a [u8],
-    options: Options,
+    mut unit: Unit<'a>,
     passes: &[Pass],
     mut seen: impl FnMut(&Pass, &Unit<'_>, Duration) -> ControlFlow<()>,
 ) -> Result<Unit<'a>, CompileError> {
-    let mut unit = Unit::new(model, options);
     for pass in passes {
         let start = Instant::now();
         (pass.run)(&mut unit)?;

@@ -138,6 +138,10 @@ fn operations(inst: &Inst, operands: &[&Type], results: &[&Type]) -> f64 {
         Op::DepthwiseSs { window, .. } => out * f64::from(window.kernel[0] * window.kernel[1]),
         Op::WindowSum { window, .. } => out * f64::from(window.kernel[0] * window.kernel[1]),
         Op::ReduceSum { .. } | Op::SoftmaxH { .. } => operands.first().map_or(0.0, |t| steps(t)),
+        // Each row takes half of the entries of both vectors.
+        Op::RowsP { width, .. } => {
+            out + operands.first().map_or(0.0, |t| steps(t) * f64::from(t.domain.width())) * f64::from(*width)
+        }
         // Bits out of integers or into them: one step per bit and element.
         Op::PlanesH { width, .. } => operands.first().map_or(0.0, |t| steps(t)) * f64::from(*width) / 8.0,
         op if op.class() == Class::Round => 2.0 * out.max(operands.first().map_or(0.0, |t| steps(t))),

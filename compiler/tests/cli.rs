@@ -233,6 +233,69 @@ fn floats_are_quantized_and_said_so() {
 }
 
 #[test]
+fn inputs_and_outputs_go_to_the_parties_asked_for() {
+    let dir = Dir::new("owners");
+    let (model, program) = (testdata("digits.tflite"), dir.path("m.mpcb"));
+    check(&[&model, "-o", &program, "--input-owner", "v=2", "--receiver", "0"], 0);
+    let (text, _) = check(&["inspect", &program], 0);
+    assert!(text.contains("owned by party 2") && text.contains("received by party 0"), "{text}");
+    let (text, _) = check(&["inspect", &program, "--leakage"], 0);
+    assert!(text.contains("known to its owner, party 2, alone") && text.contains("bits, to party 0"), "{text}");
+    // Compared with the oracle as it was compiled.
+    check(&["compare", &model, &program, "--input", &testdata("digits.input_0.npy")], 0);
+    for wrong in
+        [&["--input-owner", "w=2"][..], &["--input-owner", "v=3"], &["--input-owner", "v"], &["--receiver", "3"]]
+    {
+        check(&[&[model.as_str(), "-o", &program][..], wrong].concat(), 2);
+    }
+    let (_, stderr) = check(&[&model, "-o", &program, "--protocol", "dealer2", "--receiver", "2"], 2);
+    assert!(stderr.contains("owns and receives nothing"), "{stderr}");
+}
+
+#[test]
+fn what_stays_between_calls_is_listed() {
+    let dir = Dir::new("state");
+    let text = fs::read_to_string(testdata("../ir/eval-state.qir")).expect("part of the repository");
+    let (source, program) = (dir.path("s.qir"), dir.path("s.mpcb"));
+    fs::write(&source, text).expect("writable");
+    check(&["as", &source, "-o", &program], 0);
+    let (text, _) = check(&["inspect", &program, "--leakage"], 0);
+    assert!(text.contains("never opened; it begins as a weight: arith<10>[4]"), "{text}");
+}
+
+/// Files of models whose edges are float32 hold float32.
+#[test]
+fn float_edges_are_simulated_to_the_bit() {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance");
+    let cases = std::env::var_os("QNN_CONFORMANCE_DIR").map_or(beside, PathBuf::from);
+    let dir = Dir::new("edges");
+    let (x, y) = (dir.path("x.npy"), dir.path("y.npy"));
+    for name in ["quantize_float32_to_uint8_1", "graph_dequantized_output", "cast_int8_to_float32"] {
+        let Ok(arrays) = compiler::npy::read_npz(cases.join(format!("{name}.npz"))) else {
+            println!("skipped: no {name} in {}", cases.display());
+            continue;
+        };
+        let model = cases.join(format!("{name}.tflite")).to_str().expect("UTF-8").to_owned();
+        let write = |path: &str, a: &compiler::npy::Array| {
+            let bytes = match &a.values {
+                compiler::npy::Values::Float(v) => {
+                    compiler::npy::format_npy_f32(&a.shape, &v.iter().map(|x| *x as f32).collect::<Vec<_>>())
+                }
+                compiler::npy::Values::Int(v) => {
+                    compiler::npy::format_npy(a.element, &a.shape, &v.iter().map(|x| *x as i32).collect::<Vec<_>>())
+                }
+            };
+            fs::write(path, bytes.expect("an array")).expect("writable");
+        };
+        write(&x, &arrays["input_0"]);
+        check(&["simulate", &model, "--input", &x, "--output", &y], 0);
+        let got = fs::read(&y).expect("written");
+        write(&y, &arrays["output_0"]);
+        assert!(got == fs::read(&y).expect("written"), "{name}");
+    }
+}
+
+#[test]
 fn programs_are_shown() {
     let dir = Dir::new("show");
     let program = dir.path("m.mpcb");

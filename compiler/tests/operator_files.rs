@@ -196,7 +196,7 @@ fn maxima() {
                 inputs: inputs.clone(),
                 build: &|b, x| {
                     let (u, v) = (part(b, x, 0, 2), part(b, x, 1, 2));
-                    maximum::maximum(b, u, v, route, 2)
+                    maximum::maximum(b, u, v, maximum::BYTES, route, 2)
                 },
                 ring: k,
                 results: all.iter().map(|(x, y)| *x.max(y)).collect(),
@@ -210,7 +210,7 @@ fn maxima() {
             inputs: columns,
             build: &|b, x| {
                 let parts = (0..5).map(|i| part(b, x, i, 5)).collect();
-                maximum::largest(b, parts, route, 0)
+                maximum::largest(b, parts, maximum::BYTES, route, 0)
             },
             ring: 10,
             results: five.chunks(5).map(|c| *c.iter().max().expect("five")).collect(),

@@ -2,10 +2,11 @@
 //!
 //! Data: `QNN_MODELS_DIR` and `QNN_CONFORMANCE_DIR`, else `../shared/models` and `../shared/conformance` beside the
 //! workspace. `QNN_SLOW=1` runs every sample of the largest models too.
-use compiler::npy::{Array, read_npz};
+use compiler::npy::{Array, Values, read_npz};
 use compiler::qgraph::eval::{EvalError, Session, TensorData, eval, outputs};
 use compiler::qgraph::{DType, Graph, Tensor, TensorId};
 use compiler::tflite;
+use ir::real;
 use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,9 +77,17 @@ fn data_dir(variable: &str, name: &str) -> Option<PathBuf> {
     None
 }
 
-fn ints(array: &Array) -> TensorData {
-    let data = array.ints().expect("recorded arrays hold integers").iter();
-    TensorData { shape: array.shape.clone(), data: data.map(|&v| i32::try_from(v).expect("32 bits")).collect() }
+/// A recorded array as stored integers of a tensor; of floats those that QUANTIZE makes of them.
+fn stored(array: &Array, t: &Tensor) -> TensorData {
+    let data = match &array.values {
+        Values::Int(data) => data.iter().map(|&v| i32::try_from(v).expect("32 bits")).collect(),
+        Values::Float(reals) => {
+            assert!(t.float, "recorded floats of a tensor of integers");
+            let ((lo, hi), q) = (t.dtype.range(), t.quant.expect("floats have a scale"));
+            reals.iter().map(|x| real::quantize(*x as f32, q.scale, q.zero_point).clamp(lo, hi) as i32).collect()
+        }
+    };
+    TensorData { shape: array.shape.clone(), data }
 }
 
 /// Array `prefix_sample`, or `prefix_sample_position` for positions above 0.
@@ -91,8 +100,15 @@ fn recorded<'a>(arrays: &'a Arrays, prefix: &str, sample: usize, position: usize
 }
 
 /// Fails at the first difference, with its place.
-fn check_equal(what: &str, got: &TensorData, expected: &Array) -> Result<(), String> {
-    let expected = ints(expected);
+fn check_equal(what: &str, t: &Tensor, got: &TensorData, recorded: &Array) -> Result<(), String> {
+    let expected = stored(recorded, t);
+    if let (Values::Float(reals), Some(q)) = (&recorded.values, t.quant) {
+        // Then the floats are equal as well, to the bit.
+        let float = |v: &i32| f64::from(real::dequantize((*v).into(), q.scale, q.zero_point)).to_bits();
+        if let Some(i) = (0..reals.len()).find(|&i| float(&expected.data[i]) != reals[i].to_bits()) {
+            return Err(format!("{what}: no stored integer gives {}", reals[i]));
+        }
+    }
     if got.shape != expected.shape {
         return Err(format!("{what}: shape {:?}, recorded {:?}", got.shape, expected.shape));
     }
@@ -124,8 +140,8 @@ fn check_sample(
     sample: usize,
     counts: &mut Counts,
 ) -> Result<Duration, String> {
-    let given = (0..g.inputs.len()).map(|i| recorded(inputs, "input", sample, i).map(ints));
-    let given = given.collect::<Result<Vec<_>, _>>()?;
+    let given = (0..).zip(&g.inputs).map(|(i, id)| Ok(stored(recorded(inputs, "input", sample, i)?, g.tensor(*id))));
+    let given = given.collect::<Result<Vec<_>, String>>()?;
     let start = Instant::now();
     let values = session.run(&given).map_err(|e| e.to_string())?;
     let elapsed = start.elapsed();
@@ -134,12 +150,12 @@ fn check_sample(
         let id = TensorId(id);
         let what = format!("{name} of {}", writer(g, id));
         let value = values.get(id.index()).and_then(Option::as_ref).ok_or(format!("{what} has no value"))?;
-        check_equal(&what, value, array)?;
+        check_equal(&what, g.tensor(id), value, array)?;
         counts.intermediates += 1;
     }
     for (i, output) in outputs(g, &values).map_err(|e| e.to_string())?.iter().enumerate() {
         let what = format!("output {i} of sample {sample} of {}", writer(g, g.outputs[i]));
-        check_equal(&what, output, recorded(reference, prefix, sample, i)?)?;
+        check_equal(&what, g.tensor(g.outputs[i]), output, recorded(reference, prefix, sample, i)?)?;
         counts.outputs += 1;
     }
     counts.samples += 1;
@@ -228,13 +244,10 @@ fn check_case(dir: &Path, case: &Value) -> Option<Result<Counts, String>> {
     Some(run().map_err(|e: String| format!("{name}: {e}")))
 }
 
-/// Whether a case must import and be equal: all but the exceptions and float data.
+/// Whether a case must import and be equal: all but the exceptions.
 fn is_required(case: &Value) -> bool {
-    let list = |key: &str| case[key].as_array().expect("INDEX.json gives lists").clone();
     let name = case["name"].as_str().expect("cases have names");
-    let excepted = EXCEPTIONS.iter().any(|(case, _)| *case == name);
-    let float = list("inputs").iter().chain(&list("outputs")).any(|t| t["dtype"] == "float32");
-    !excepted && !float
+    !EXCEPTIONS.iter().any(|(case, _)| *case == name)
 }
 
 #[test]
@@ -264,7 +277,8 @@ fn conformance_cases_equal_recorded_results() {
 
 #[test]
 fn inputs_are_checked() {
-    let x = Tensor { name: "x".to_owned(), dtype: DType::I8, shape: vec![1, 2], quant: None, constant: None };
+    let x =
+        Tensor { name: "x".to_owned(), dtype: DType::I8, shape: vec![1, 2], quant: None, constant: None, float: false };
     let g =
         Graph { tensors: vec![x], ops: vec![], inputs: vec![TensorId(0)], outputs: vec![TensorId(0)], states: vec![] };
     let data = |shape: &[usize], data: &[i32]| TensorData { shape: shape.to_vec(), data: data.to_vec() };

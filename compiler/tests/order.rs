@@ -1,6 +1,7 @@
 //! The order that the scheduler chooses against the plain one, where everything runs as early as it can: never more
 //! memory, the same rounds and bytes.
 use compiler::passes::Function;
+use compiler::passes::Unit;
 use compiler::pipeline::{Options, PASSES, Route, run};
 use compiler::profile::REP3;
 use compiler::schedule::{measure, peak_memory, schedule, schedule_plainly};
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 fn scheduled(model: &[u8], route: Route, schedule: impl Fn(&mut Function)) -> Option<Program> {
     let to = PASSES.iter().position(|p| p.name == "schedule").expect("a pass");
     let options = Options { route, ..Options::default() };
-    let mut f = run(model, options, &PASSES[..to], |_, _, _| ControlFlow::Continue(())).ok()?.function?;
+    let mut f = run(Unit::new(model, options), &PASSES[..to], |_, _, _| ControlFlow::Continue(())).ok()?.function?;
     schedule(&mut f);
     measure(&mut f.program, &REP3);
     f.program.peak_memory = peak_memory(&f.program);

@@ -29,7 +29,7 @@ fn every_pass_keeps_what_the_program_computes() {
         let (bytes, input) = (model(name), ints(&format!("{inputs}.input_1.npy")));
         let want = ints(&format!("{name}.output_1.npy"));
         let mut evaluated = 0;
-        run(&bytes, Options::default(), PASSES, |pass, unit, _| {
+        run(Unit::new(&bytes, Options::default()), PASSES, |pass, unit, _| {
             if let Some(f) = &unit.function {
                 let typed = ir::verify::type_program(&f.program).expect("typed");
                 let got = ir::eval::eval(&f.program, &typed, std::slice::from_ref(&input), &unit.weights);
@@ -73,7 +73,7 @@ fn the_verifier_names_the_pass_that_broke_the_program() {
         ("schedule", undeclared, "V6"),
     ] {
         let planted = Pass { name: "planted", about: "breaks a rule", run: plant };
-        match run(&bytes, Options::default(), &with(after, planted), |_, _, _| ControlFlow::Continue(())) {
+        match run(Unit::new(&bytes, Options::default()), &with(after, planted), |_, _, _| ControlFlow::Continue(())) {
             Err(CompileError::Broken { pass, violations }) => {
                 assert_eq!(pass, "planted", "{violations:?}");
                 assert!(violations[0].starts_with(rule), "{violations:?}");
@@ -87,7 +87,7 @@ fn the_verifier_names_the_pass_that_broke_the_program() {
 /// Rounds, bytes and instructions of a compilation without some passes.
 fn costs(bytes: &[u8], without: &[&str]) -> (u32, u64, usize) {
     let list: Vec<Pass> = PASSES.iter().filter(|p| !without.contains(&p.name)).copied().collect();
-    let unit = run(bytes, Options::default(), &list, |_, _, _| ControlFlow::Continue(())).expect("compiles");
+    let unit = run(Unit::new(bytes, Options::default()), &list, |_, _, _| ControlFlow::Continue(())).expect("compiles");
     let p = unit.function.expect("lowered").program;
     (p.predicted_rounds(), p.predicted_bytes().iter().sum(), p.insts.len())
 }
@@ -111,7 +111,7 @@ fn rewriting_passes_pay() {
 fn every_stage_has_a_text_that_reads_back() {
     let bytes = model("digits_mlp");
     let shown = Shown::default();
-    run(&bytes, Options::default(), PASSES, |pass, unit, _| {
+    run(Unit::new(&bytes, Options::default()), PASSES, |pass, unit, _| {
         let text = stage(unit, &shown);
         assert!(!text.is_empty(), "after {}", pass.name);
         if let Some(f) = &unit.function {

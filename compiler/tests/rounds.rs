@@ -1,6 +1,7 @@
 //! The rounds of a program are as many as its longest chain of exchanges, counted here from operands alone; branches of a
 //! model take no more than the longest of them; and for each round the compiler can say why it is not the one before.
 use compiler::costs::analyse;
+use compiler::passes::Unit;
 use compiler::passes::text::Shown;
 use compiler::pipeline::{Compiled, Options, PASSES, Route, compile_with, run};
 use compiler::profile::REP3;
@@ -148,7 +149,7 @@ fn needs(p: &Program) -> Vec<BTreeSet<(u32, u32)>> {
 fn check_remarks(path: &Path, route: Route) {
     let model = fs::read(path).expect("readable");
     let options = Options { route, ..Options::default() };
-    let Ok(unit) = run(&model, options, PASSES, |_, _, _| ControlFlow::Continue(())) else { return };
+    let Ok(unit) = run(Unit::new(&model, options), PASSES, |_, _, _| ControlFlow::Continue(())) else { return };
     let (f, g, plans) = (unit.function.expect("made"), unit.graph.expect("made"), unit.plans.expect("made"));
     let (p, typed) = (&f.program, ir::verify::verify(&f.program).expect("compiled"));
     let costs = analyse(p, &typed, &REP3);

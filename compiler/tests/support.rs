@@ -40,6 +40,11 @@ fn what_is_said_of_operators_holds() {
             let entry = seen.entry(op.name).or_default();
             entry.wide |= g.inputs.iter().any(|t| op.inputs.contains(t) && g.tensor(*t).dtype == DType::I16);
         }
+        // Costs are those of 8-bit operands and results.
+        let bytes_only = |t: &compiler::qgraph::TensorId| g.tensor(*t).dtype.size() == 1;
+        if !g.inputs.iter().chain(&g.outputs).all(bytes_only) {
+            continue;
+        }
         let Ok(c) = compile(&bytes) else { continue };
         let typed = ir::verify::verify(&c.program).expect("compiled");
         let costs = analyse(&c.program, &typed, &REP3);

@@ -162,11 +162,14 @@ const CODE: u8 = 4;
 const ROUNDS: u8 = 5;
 const LAYERS: u8 = 6;
 
+/// Mark of a port that is float32 outside.
+const FLOAT: u8 = 0x80;
+
 fn write_ports(w: &mut Writer, ports: &[Port]) {
     w.varint(ports.len() as u64);
     for p in ports {
         w.text(&p.name);
-        w.byte(p.dtype as u8);
+        w.byte(p.dtype as u8 | if p.float { FLOAT } else { 0 });
         w.varint(p.shape.len() as u64);
         p.shape.iter().for_each(|d| w.varint(u64::from(*d)));
         w.bytes.extend_from_slice(&p.scale.to_bits().to_le_bytes());
@@ -189,12 +192,14 @@ fn read_ports(r: &mut Reader<'_>) -> Result<Vec<Port>, DecodeError> {
     (0..n)
         .map(|_| {
             let name = r.text()?;
-            let dtype = DType::from_code(r.byte()?).ok_or_else(|| r.bad("unknown element type"))?;
+            let code = r.byte()?;
+            let float = code & FLOAT != 0;
+            let dtype = DType::from_code(code & !FLOAT).ok_or_else(|| r.bad("unknown element type"))?;
             let shape = read_shape(r)?;
             let raw = r.take(4)?;
             let scale = f32::from_bits(u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]));
             let zero_point = i32::try_from(r.signed()?).map_err(|_| r.bad("zero point too large"))?;
-            Ok(Port { name, dtype, shape, scale, zero_point, party: Party(r.byte()?) })
+            Ok(Port { name, dtype, shape, scale, zero_point, party: Party(r.byte()?), float })
         })
         .collect()
 }

@@ -10,6 +10,7 @@ use crate::program::Program;
 use crate::shape::{self, Broadcast, broadcast, taps, zip_broadcast};
 use crate::types::{Domain, Form, Type};
 use crate::verify::Typed;
+use std::collections::BTreeMap;
 
 /// An opened value: ring elements (sign-extended from the ring's width where public or held), or planes of 0 and 1.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,10 +43,32 @@ fn mask(bits: u8) -> u64 {
 
 /// Runs a verified program. `inputs` and `weights` are stored integers; returns the outputs in order.
 pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>]) -> Vec<Vec<i64>> {
-    eval_with(p, typed, inputs, weights, 0, &mut |_, _| {})
+    Session::new(p, typed).run(inputs, weights)
 }
 
-/// The same, and shows each value, by its index, once it is there.
+/// Successive calls of a program that keeps state between them.
+pub struct Session<'a> {
+    p: &'a Program,
+    typed: &'a Typed,
+    states: States,
+}
+
+impl<'a> Session<'a> {
+    /// Before the first call of a verified program.
+    pub fn new(p: &'a Program, typed: &'a Typed) -> Session<'a> {
+        Session { p, typed, states: States::new() }
+    }
+
+    /// The next call, as [`eval`].
+    pub fn run(&mut self, inputs: &[Vec<i64>], weights: &[Vec<i32>]) -> Vec<Vec<i64>> {
+        eval_with(self.p, self.typed, inputs, weights, &mut self.states, 0, &mut |_, _| {})
+    }
+}
+
+/// What is stored, by index.
+type States = BTreeMap<u32, Plain>;
+
+/// The first call, and shows each value, by its index, once it is there.
 pub fn eval_observed(
     p: &Program,
     typed: &Typed,
@@ -53,7 +76,7 @@ pub fn eval_observed(
     weights: &[Vec<i32>],
     seen: &mut dyn FnMut(usize, &Plain),
 ) -> Vec<Vec<i64>> {
-    eval_with(p, typed, inputs, weights, 0, seen)
+    eval_with(p, typed, inputs, weights, &mut States::new(), 0, seen)
 }
 
 /// [`eval`] with other masks for each `seed`. An output that depends on the seed is one that a protocol draws at random.
@@ -64,7 +87,7 @@ pub fn eval_with_masks(
     weights: &[Vec<i32>],
     seed: u64,
 ) -> Vec<Vec<i64>> {
-    eval_with(p, typed, inputs, weights, seed, &mut |_, _| {})
+    eval_with(p, typed, inputs, weights, &mut States::new(), seed, &mut |_, _| {})
 }
 
 fn eval_with(
@@ -72,9 +95,11 @@ fn eval_with(
     typed: &Typed,
     inputs: &[Vec<i64>],
     weights: &[Vec<i32>],
+    states: &mut States,
     seed: u64,
     seen: &mut dyn FnMut(usize, &Plain),
 ) -> Vec<Vec<i64>> {
+    let mut stored = States::new();
     let seed = seed.wrapping_mul(0xd134_2543_de82_ef95);
     let mut values: Vec<Option<Plain>> = vec![None; typed.types.len()];
     let mut outputs = vec![Vec::new(); p.interface.outputs.len()];
@@ -94,6 +119,11 @@ fn eval_with(
             }
             Op::Output { x, index } => {
                 outputs[*index as usize] = arg(x).ring().iter().map(|v| *v as i64).collect();
+                vec![]
+            }
+            Op::State { x, index } => vec![states.remove(index).unwrap_or_else(|| arg(x).clone())],
+            Op::Store { x, index } => {
+                stored.insert(*index, arg(x).clone());
                 vec![]
             }
             Op::Split { x, rot } | Op::SplitShared { x, rot } => {
@@ -141,6 +171,7 @@ fn eval_with(
             }
         }
     }
+    *states = stored;
     outputs
 }
 
@@ -203,6 +234,8 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         | Op::Weight { .. }
         | Op::Constant { .. }
         | Op::Output { .. }
+        | Op::State { .. }
+        | Op::Store { .. }
         | Op::Split { .. }
         | Op::SplitShared { .. }
         | Op::Beta { .. }
@@ -339,6 +372,22 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
                 taken.fold(start, |y, (p, _)| y.iter().zip(p).map(|(a, b)| a ^ b).collect())
             };
             Plain::Bits((0..*width).map(result).collect())
+        }
+        Op::RowsP { same, before, table, width } => {
+            let (same, before, table) = (same.0.bits(), before.0.bits(), table.0.ring());
+            let (size, len) = (same.len() + 1, same[0].len());
+            let at = |row: usize, entry: usize| table[(row % size) * size + entry];
+            let set = |x: &[Vec<u8>], e: usize| (1..size).filter(|i| x[i - 1][e] == 1).collect::<Vec<_>>();
+            let entries: Vec<_> = (0..len).map(|e| (set(same, e), set(before, e))).collect();
+            let plane = |row: usize| {
+                let start = at(row, 0) ^ at(0, 0);
+                let one = |(here, earlier): &(Vec<usize>, Vec<usize>)| {
+                    let y = here.iter().fold(start, |y, i| y ^ at(row, *i) ^ at(0, *i) ^ start);
+                    earlier.iter().fold(y, |y, i| y ^ at(row - 1, *i) ^ at(size - 1, *i) ^ start)
+                };
+                entries.iter().map(one).flat_map(|y| (0..*width).map(move |j| (y >> j & 1) as u8)).collect()
+            };
+            Plain::Bits((1..size).map(plane).collect())
         }
         Op::FoldP { x, to, width } => {
             let (bits, to) = (&x.0.bits()[0], to.0.ring());

@@ -21,6 +21,9 @@ pub struct Context<'a> {
     pub consts: &'a [Const],
 }
 
+/// Most states of a program.
+pub const MAX_STATES: u32 = 1024;
+
 /// Roles A, B, C of a rotation among three parties.
 pub fn roles(rot: u8) -> [Party; 3] {
     [Party(rot % 3), Party((rot + 1) % 3), Party((rot + 2) % 3)]
@@ -61,6 +64,16 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             ring(x)?;
             need(held(x)? == Holders::one(port.party), || format!("{x} is not held by the receiver alone"))?;
             need(x.shape == port.shape, || format!("{x} has not the shape of the output"))?;
+            Ok(vec![])
+        }
+        Op::State { x, index } => {
+            shared(x)?;
+            need(*index < MAX_STATES, || format!("state {index}, there are at most {MAX_STATES}"))?;
+            Ok(vec![(*x).clone()])
+        }
+        Op::Store { x, index } => {
+            shared(x)?;
+            need(*index < MAX_STATES, || format!("state {index}, there are at most {MAX_STATES}"))?;
             Ok(vec![])
         }
         Op::WindowCount { size, window: w } => {
@@ -202,6 +215,19 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             width(*n, 64)?;
             need(x.form != Form::Public && table.shape == [entries], || format!("{table} has not {entries} entries"))?;
             one(Domain::Bits(*n), x.form, &x.shape)
+        }
+        Op::RowsP { same, before, table, width: n } => {
+            let size = u32::from(planes(same)?) + 1;
+            public(table)?;
+            width(*n, 64)?;
+            need(same.form != Form::Public && same.domain == before.domain && same.form == before.form, || {
+                format!("{same} and {before} differ")
+            })?;
+            need(same.shape == before.shape, || format!("{same} and {before} differ in shape"))?;
+            need(table.shape == [size * size], || format!("{table} has not {size} rows of {size} entries"))?;
+            let mut shape = same.shape.clone();
+            shape.push(u32::from(*n));
+            one(same.domain, same.form, &shape)
         }
         Op::FoldP { x, to, width: n } => {
             public(to)?;

@@ -12,6 +12,7 @@ pub mod moves;
 pub mod network;
 pub mod ops;
 pub mod program;
+pub mod real;
 pub mod shape;
 pub mod softmax;
 pub mod text;

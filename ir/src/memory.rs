@@ -1,6 +1,6 @@
 //! How much memory a party needs to run a program: values alive at once, and the messages of a round.
 use crate::ops::Op;
-use crate::program::{Messages, Program, Value};
+use crate::program::{Inst, Messages, Program, Value};
 use crate::types::{Domain, Form, Party};
 use crate::verify::{Typed, last_uses};
 
@@ -44,13 +44,19 @@ fn scratch(p: &Program, i: usize, typed: &Typed, pieces: &impl Fn(Form) -> u64) 
 }
 
 /// Bytes that party `me` needs at once, who has `pieces` pieces of a value: values, what a product takes besides, and
-/// messages. A message to or from each other party has a buffer that fits the longest and stays.
+/// messages. A message to or from each other party has a buffer that fits the longest and stays. So does what is stored for
+/// the next call.
 pub fn peak(p: &Program, typed: &Typed, me: Party, pieces: impl Fn(Form) -> u64) -> u64 {
     let size = |v: usize| pieces(typed.types[v].form).saturating_mul(typed.types[v].memory_bytes());
     let longest = |length: &dyn Fn(&Messages) -> u64| p.rounds.iter().map(|r| length(&r.messages)).max().unwrap_or(0);
     let both = |q| longest(&|m| m.get(p.parties, me, q)).saturating_add(longest(&|m| m.get(p.parties, q, me)));
     let buffers = (0..p.parties).map(Party).map(both).fold(0, u64::saturating_add);
-    let (mut now, mut most) = (0u64, 0u64);
+    let stored = |inst: &Inst| match inst.op {
+        Op::Store { x, .. } => size(x.index()),
+        _ => 0,
+    };
+    let mut now = p.insts.iter().map(stored).fold(0, u64::saturating_add);
+    let mut most = now;
     for (i, dead) in dead_after(p, typed).iter().enumerate() {
         now = typed.results(i).map(size).fold(now, u64::saturating_add);
         most = most.max(now.saturating_add(scratch(p, i, typed, &pieces)));

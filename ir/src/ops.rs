@@ -190,6 +190,11 @@ ops! {
     constant = Constant() { index: u32 } Local;
     /// Delivers a held value as output `index`.
     output = Output(x) { index: u32 } Local;
+    /// The sharing that the call before stored as `index`; x in the first call. It is no fresh sharing and need not be one:
+    /// its pieces tell their holders nothing new, and each message made from it is masked with pads of its own call.
+    state = State(x) { index: u32 } Local;
+    /// Stores a sharing as `index` for the next call: every party keeps its pieces, nothing is sent.
+    store = Store(x) { index: u32 } Local;
 
     /// Number of window positions inside an input of `size` = [height width]: public `[1 oh ow 1]`.
     window_count = WindowCount() { size: Dims, window: Window } Local;
@@ -304,4 +309,8 @@ ops! {
     join = Join(x) {} Round;
     /// The named parties learn the value.
     open = Open(x) { to: Holders } Round;
+
+    /// Rows of an n × n table at the entry of one of two vectors that is set (none: entry 0): plane r − 1 is row r where it
+    /// is in `same`, row r − 1 where it is in `before`, XOR what row 0, or the last, has there. A new last axis counts bits.
+    rows_p = RowsP(same, before, table) { width: u8 } Local;
 }

@@ -91,6 +91,16 @@ pub struct Port {
     pub zero_point: i32,
     /// Owner of an input, receiver of an output.
     pub party: Party,
+    /// Whether the model has float32 here: then the owner quantizes, or the receiver dequantizes, in the clear
+    /// ([`crate::real`]).
+    pub float: bool,
+}
+
+impl Port {
+    /// Name of the element type outside, as in NumPy.
+    pub fn element_name(&self) -> &'static str {
+        if self.float { "float32" } else { self.dtype.name() }
+    }
 }
 
 /// What goes in and out.
@@ -204,6 +214,14 @@ impl Program {
             0 => 0,
             n => self.rounds.get(n as usize - 1).map_or(0, |r| r.exchange_end),
         }
+    }
+
+    /// The sharings that outlive a call.
+    pub fn stored(&self) -> impl Iterator<Item = Value> {
+        self.insts.iter().filter_map(|inst| match inst.op {
+            Op::Store { x, .. } => Some(x),
+            _ => None,
+        })
     }
 
     /// Rounds of one inference: the largest level of its message graph. A message has level 1 + the largest level its

@@ -3,7 +3,7 @@
 //! Rules:
 //! - V1 every operand is defined before its use
 //! - V2 every instruction has a type (forms, widths, shapes, holders)
-//! - V3 rounds cover the instructions in order: local ones, then exchanges
+//! - V3 rounds cover the instructions in order: local ones, then exchanges; only set-up may have none of the latter
 //! - V4 no exchange uses the result of its own round
 //! - V5 a join's summands come from a split or a mask, so that each is masked
 //! - V6 nothing is opened but what an output delivers; the bits opened are the bits declared
@@ -17,6 +17,7 @@
 //! - V11 what is revealed is `output`, `logits`, `argmax` or `topk:N`, and the openings are as that word says: each has as
 //!   many elements as an output, a receiver finishes a softmax under `logits` only, and under `topk:N` rows hold N places
 //! - V12 nothing reads a bit of a held number that its ring does not have ([`crate::width`])
+//! - V13 each state is read once and stored once, in one type, both after set-up
 use crate::infer::{Context, checked_len, infer};
 use crate::ops::{Class, Op};
 use crate::program::{Port, Program, Value};
@@ -85,7 +86,9 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
     let mut round_of = vec![usize::MAX; p.insts.len()];
     for (r, round) in p.rounds.iter().enumerate() {
         let (local, end) = (round.local_end as usize, round.exchange_end as usize);
-        if !(at <= local && local < end && end <= p.insts.len()) {
+        // A set-up that only reads weights has nothing to exchange.
+        let full = local < end || local == end && at < local && r < p.setup_rounds as usize;
+        if !(at <= local && full && end <= p.insts.len()) {
             report(3, at.min(p.insts.len()), format!("round {r} has no exchange or leaves the program"));
             return Err(bad);
         }
@@ -112,6 +115,7 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
 
     check_interface(p, &mut report);
     check_tags(p, &typed, &mut report);
+    check_states(p, &typed, &mut report);
     check_reveal(p, &mut report);
     width::check(p, &typed, |inst, what| report(12, inst, what));
     for (r, round) in p.rounds.iter().enumerate() {
@@ -194,6 +198,35 @@ fn check_reveal(p: &Program, report: &mut impl FnMut(u8, usize, String)) {
         if places.is_some_and(|n| port.shape.last() != Some(&n)) {
             report(11, 0, format!("output {i} does not hold the places of `{}`", escape(&p.reveal)));
         }
+    }
+}
+
+/// Rule V13.
+fn check_states(p: &Program, typed: &Typed, report: &mut impl FnMut(u8, usize, String)) {
+    let mut read: BTreeMap<u32, (usize, &Type)> = BTreeMap::new();
+    let mut stored: BTreeMap<u32, (usize, &Type)> = BTreeMap::new();
+    for (i, inst) in p.insts.iter().enumerate() {
+        let (seen, index, x) = match &inst.op {
+            Op::State { x, index } => (&mut read, *index, *x),
+            Op::Store { x, index } => (&mut stored, *index, *x),
+            _ => continue,
+        };
+        if i < p.setup_end() as usize {
+            report(13, i, format!("state {index} during set-up"));
+        }
+        if seen.insert(index, (i, &typed.types[x.index()])).is_some() {
+            report(13, i, format!("state {index} comes twice"));
+        }
+    }
+    for (index, (i, t)) in &read {
+        match stored.get(index) {
+            None => report(13, *i, format!("nothing stores state {index}")),
+            Some((i, other)) if other != t => report(13, *i, format!("state {index} is {t}, not {other}")),
+            Some(_) => {}
+        }
+    }
+    for (index, (i, _)) in stored.iter().filter(|(index, _)| !read.contains_key(index)) {
+        report(13, *i, format!("nothing reads state {index}"));
     }
 }
 

@@ -153,6 +153,46 @@ pub fn mix(x: &Data, table: &[u64], width: u8, constant: bool) -> Data {
     })
 }
 
+/// Rows of a table at the entry that is set in one of two vectors, each XOR what row 0, or for the second the last row, has
+/// there; bit j of an element stands at `element·width + j`.
+pub fn rows(same: &Data, before: &Data, table: &[u64], width: u8, constant: bool) -> Data {
+    let (len, per, width) = (same.len(), plane_words(same.len()), usize::from(width));
+    let (same, before) = (same.planes(), before.planes());
+    let size = table.len().isqrt();
+    let at = |row: usize, entry: usize| table[row % size * size + entry];
+    let long = plane_words(len * width);
+    let mut words = vec![0u64; (size - 1) * long];
+    for block in (0..per).step_by(LANES) {
+        let load = |planes: &[u64]| (0..size - 1).map(|i| load(planes, i, per, block)).collect::<Vec<Block>>();
+        let (same, before) = (load(same), load(before));
+        for row in 1..size {
+            let start = at(row, 0) ^ at(0, 0);
+            let first = |j: usize| if constant && start >> j & 1 == 1 { [u64::MAX; LANES] } else { [0; LANES] };
+            let mut results: Vec<Block> = (0..width).map(first).collect();
+            for i in 1..size {
+                let here = at(row, i) ^ at(0, i) ^ start;
+                let earlier = at(row - 1, i) ^ at(size - 1, i) ^ start;
+                for (j, result) in results.iter_mut().enumerate() {
+                    if here >> j & 1 == 1 {
+                        *result = xor(result, &same[i - 1]);
+                    }
+                    if earlier >> j & 1 == 1 {
+                        *result = xor(result, &before[i - 1]);
+                    }
+                }
+            }
+            let plane = &mut words[(row - 1) * long..][..long];
+            for e in 0..(len - 64 * block).min(64 * LANES) {
+                for (j, result) in results.iter().enumerate() {
+                    let to = (64 * block + e) * width + j;
+                    plane[to / 64] |= (result[e / 64] >> (e % 64) & 1) << (to % 64);
+                }
+            }
+        }
+    }
+    Data::Planes { words, len: len * width }
+}
+
 /// XORs element i of each row into plane `to[i]`, where there is such a plane.
 pub fn fold(x: &Data, to: &[usize], width: u8) -> Data {
     let (words, rows) = (x.planes(), x.len() / to.len());

@@ -10,6 +10,7 @@ use ir::{Op, Party, Program};
 use runtime_protocols::data::{Data, Value};
 use runtime_protocols::link::{Link, LinkError, Place};
 use runtime_protocols::runtime::{Exchange, Flat, Pad, Runtime};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Why a program cannot run here.
@@ -93,12 +94,19 @@ pub struct Machine {
     kept: Vec<Option<Value>>,
     /// One list per sample of the batch.
     lanes: Vec<Vec<Option<Value>>>,
+    /// What the last call stored, per sample of the batch.
+    states: Vec<States>,
+    /// What this call stores.
+    stored: Vec<States>,
     /// Inferences so far, those of the present batch not counted. Set-up is 0, so the first has number 1.
     inferences: u64,
     /// Messages to and from each party.
     buffers: [Vec<Vec<u8>>; 2],
     needed: u64,
 }
+
+/// Sharings that outlive a call, by index.
+type States = BTreeMap<u32, Value>;
 
 /// Stored integers of each input of the program that this party owns.
 pub type Inputs = [Option<Vec<i64>>];
@@ -151,8 +159,8 @@ impl Machine {
         }
         let dead_after = memory::dead_after(&program, &typed);
         let kept = vec![None; typed.types.len()];
-        let (lanes, buffers) = (Vec::new(), Default::default());
-        Ok(Machine { program, typed, dead_after, runtime, kept, lanes, inferences: 0, buffers, needed })
+        let (lanes, states, stored, buffers) = (Vec::new(), Vec::new(), Vec::new(), Default::default());
+        Ok(Machine { program, typed, dead_after, runtime, kept, lanes, states, stored, inferences: 0, buffers, needed })
     }
 
     /// The program.
@@ -176,19 +184,27 @@ impl Machine {
         Ok(())
     }
 
+    /// Forgets what calls have stored: the next one is a first call.
+    pub fn reset(&mut self) {
+        self.states.clear();
+    }
+
     /// Runs one inference. `inputs` has the stored integers of each input that this party owns.
     pub fn infer(&mut self, inputs: &Inputs, link: &mut dyn Link) -> Result<Outcome, LinkError> {
         self.infer_batch(&[inputs], link)
     }
 
     /// Runs several inferences in the rounds of one. All parties give as many samples; who owns no input gives lists of
-    /// `None`.
+    /// `None`. Where the program keeps state, each place of the batch is a sequence of its own: what it stores, the same
+    /// place of the next batch begins with. A call that fails ends the sequences.
     pub fn infer_batch(&mut self, samples: &[&Inputs], link: &mut dyn Link) -> Result<Outcome, LinkError> {
         link.begin();
         let start = Instant::now();
         let mut outcome = Outcome { samples: samples.len() as u64, ..self.fresh_outcome() };
         let rounds = self.program.setup_rounds as usize..self.program.rounds.len();
         self.lanes = vec![vec![None; self.typed.types.len()]; samples.len()];
+        self.states.resize_with(samples.len().max(self.states.len()), States::new);
+        self.stored = vec![States::new(); samples.len()];
         self.inferences += 1;
         let given = Given { samples, weights: None };
         let result = self.run(&given, link, rounds, &mut outcome).map(|at| {
@@ -198,7 +214,12 @@ impl Machine {
         // Pads of a batch that failed are not used again.
         self.inferences += (samples.len() as u64).saturating_sub(1);
         self.lanes.clear();
+        let stored = std::mem::take(&mut self.stored);
+        if result.is_err() {
+            self.states.clear();
+        }
         result?;
+        self.states.iter_mut().zip(stored).for_each(|(before, now)| *before = now);
         let stats = link.stats();
         outcome.rounds = stats.level;
         outcome.payload_sent = stats.payload_sent.iter().sum();
@@ -281,6 +302,15 @@ impl Machine {
         let inst = &self.program.insts[i];
         let layer = inst.layer as usize;
         let results: Vec<Value> = match &inst.op {
+            Op::State { x, index } => {
+                let before = self.states.get_mut(lane).and_then(|s| s.remove(index));
+                vec![before.unwrap_or_else(|| self.value(lane, *x).clone())]
+            }
+            Op::Store { x, index } => {
+                let x = self.value(lane, *x).clone();
+                self.stored[lane].insert(*index, x);
+                vec![]
+            }
             Op::Input { index } => {
                 let input = given.samples.get(lane).and_then(|s| s.get(*index as usize)?.as_ref());
                 vec![self.owned(i, input, |x| *x)]

@@ -132,6 +132,8 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         Op::Input { .. }
         | Op::Weight { .. }
         | Op::Output { .. }
+        | Op::State { .. }
+        | Op::Store { .. }
         | Op::Split { .. }
         | Op::SplitShared { .. }
         | Op::Reshare { .. }
@@ -221,6 +223,11 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
             let (table, piece) = (table.0.parts[0].w64(), rt.constant_piece(x.1.form));
             let parts = x.0.parts.iter().enumerate();
             Value::of(parts.map(|(i, d)| bits::mix(d, table, *width, piece == Some(i))))
+        }
+        Op::RowsP { same, before, table, width } => {
+            let (table, piece) = (table.0.parts[0].w64(), rt.constant_piece(same.1.form));
+            let pieces = same.0.parts.iter().zip(&before.0.parts).enumerate();
+            Value::of(pieces.map(|(i, (same, before))| bits::rows(same, before, table, *width, piece == Some(i))))
         }
         Op::FoldP { x, to, width } => {
             let to: Vec<usize> = to.0.parts[0].w64().iter().map(|p| *p as usize).collect();

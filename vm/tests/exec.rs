@@ -6,7 +6,7 @@ mod play;
 #[path = "../../ir/tests/common/qir.rs"]
 mod qir;
 use ir::text::parse;
-use play::{PROTOCOLS, Protocol, declare, machines, outputs, play};
+use play::{PROTOCOLS, Protocol, declare, machines, outputs, play_all};
 use qir::RUN;
 use runtime_protocols::link::memory::network;
 
@@ -31,16 +31,20 @@ fn check(name: &str, text: &str, protocol: &Protocol) -> (usize, String) {
         true => sends(text, &ir::text::print(&p, false).expect("typed")),
         false => text.to_owned(),
     };
-    let mut runs = 0;
-    for line in text.lines().filter(|l| l.starts_with(RUN)) {
-        let given = qir::given(name, line, &p);
-        let what = format!("{name} by {}: `{line}`", protocol.name);
+    let lines: Vec<&str> = text.lines().filter(|l| l.starts_with(RUN)).collect();
+    // The lines of a program that keeps state are successive calls.
+    let calls = if p.stored().next().is_some() { lines.len() } else { 1 };
+    for lines in lines.chunks(calls.max(1)) {
+        let what = format!("{name} by {}: `{}`", protocol.name, lines[0]);
+        let given: Vec<_> = lines.iter().map(|line| qir::given(name, line, &p)).collect();
+        let inputs: Vec<_> = given.iter().map(|g| g.inputs.clone()).collect();
         let all = machines(&p, protocol).unwrap_or_else(|e| panic!("{what}: {e}"));
-        let outcomes = play(all, &mut network(protocol.parties.into()), &given.inputs, &given.weights);
-        assert_eq!(qir::run_line(&given, &outputs(&p, &outcomes, &what)), line, "{what}");
-        runs += 1;
+        let outcomes = play_all(all, &mut network(protocol.parties.into()), &inputs, &given[0].weights);
+        for ((line, given), outcomes) in lines.iter().zip(&given).zip(&outcomes) {
+            assert_eq!(qir::run_line(given, &outputs(&p, outcomes, &what)), *line, "{what}");
+        }
     }
-    (runs, now)
+    (lines.len(), now)
 }
 
 #[test]

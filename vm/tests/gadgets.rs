@@ -3,7 +3,7 @@
 mod common;
 use common::in_threads;
 use compiler::lower::builder::Builder;
-use compiler::lower::{Lowered, Route, maximum, table};
+use compiler::lower::{Lowered, Route, maximum, quotient, table};
 use compiler::pipeline::program_of;
 use ir::program::DType;
 use ir::{Holders, Interface, Op, Party, Port, Program, Value};
@@ -15,13 +15,17 @@ use vm::exec::Machine;
 
 fn port(len: usize, party: u8) -> Port {
     let shape = vec![len as u32];
-    Port { name: "x".into(), dtype: DType::I32, shape, scale: 1.0, zero_point: 0, party: Party(party) }
+    Port { name: "x".into(), dtype: DType::I32, shape, scale: 1.0, zero_point: 0, party: Party(party), float: false }
 }
 
 /// A program with one input of party 0, who plays A, and one output of party 1.
 fn program(len: usize, body: impl FnOnce(&mut Builder, Value) -> Value) -> Program {
-    let interface =
-        Interface { inputs: vec![port(len, 0)], outputs: vec![port(len, 1)], weights: vec![], weight_owner: Party(0) };
+    program_from(len, vec![port(len, 0)], body)
+}
+
+/// The same with other inputs as well.
+fn program_from(len: usize, inputs: Vec<Port>, body: impl FnOnce(&mut Builder, Value) -> Value) -> Program {
+    let interface = Interface { inputs, outputs: vec![port(len, 1)], weights: vec![], weight_owner: Party(0) };
     let mut b = Builder::new(interface, 3);
     b.layers.push(ir::Layer { operator: 0, name: "gadget".into() });
     let x = b.one(Op::Input { index: 0 });
@@ -36,12 +40,17 @@ fn program(len: usize, body: impl FnOnce(&mut Builder, Value) -> Value) -> Progr
 
 /// What party 1 learns; rounds and bytes as predicted.
 fn run(p: &Program, input: &[i64]) -> Vec<i64> {
+    run_all(p, &[input])
+}
+
+/// The same with several inputs.
+fn run_all(p: &Program, inputs: &[&[i64]]) -> Vec<i64> {
     let outcomes = in_threads(network(3), |mut link| {
         let keys = exchange_keys(&mut link).expect("keys");
         let runtime = Rep3::new(link.me(), keys.as_slice(), &link.session());
         let mut m = Machine::new(p.clone(), Box::new(runtime)).expect("verified");
-        let own = (link.me() == Party(0)).then(|| input.to_vec());
-        let outcome = m.infer(&[own], &mut link).expect("inference");
+        let own: Vec<_> = inputs.iter().map(|x| (link.me() == Party(0)).then(|| x.to_vec())).collect();
+        let outcome = m.infer(&own, &mut link).expect("inference");
         link.close().expect("close");
         outcome
     });
@@ -85,7 +94,7 @@ fn signs_of_every_pair_of_operands() {
         let d = operands(b, x, &v, 9);
         let nothing = b.scalar(0);
         let zero = b.one(Op::MulP { x: d, p: nothing });
-        maximum::maximum(b, d, zero, Route::Dealer, 0)
+        maximum::maximum(b, d, zero, maximum::BYTES, Route::Dealer, 0)
     });
     let minus: Vec<i64> = u.iter().map(|u| -u).collect();
     let difference = |(u, v): (&i64, &i64)| (v - u + 256).rem_euclid(512) - 256;
@@ -96,6 +105,47 @@ fn signs_of_every_pair_of_operands() {
             assert!(want(d).is_none_or(|w| w == *y), "{name}: {d} gives {y}");
         }
     }
+}
+
+#[test]
+fn relations_of_every_pair_of_operands() {
+    let (u, v) = pairs(512);
+    let minus: Vec<i64> = u.iter().map(|u| -u).collect();
+    let difference = |(u, v): (&i64, &i64)| (v - u + 256).rem_euclid(512) - 256;
+    type Test = fn(&mut Builder, Value, u8, u8, Route, u8) -> Value;
+    type Meaning = fn(i64) -> bool;
+    let tests: [(Test, Meaning); 2] = [(maximum::sign, |d| d < 0), (maximum::zero, |d| d == 0)];
+    for (test, holds) in tests {
+        let want: Vec<i64> = u.iter().zip(&v).map(difference).map(|d| i64::from(holds(d))).collect();
+        for route in [Route::Dealer, Route::Boolean] {
+            let p = program(u.len(), |b, x| {
+                let d = operands(b, x, &v, 10);
+                test(b, d, maximum::BYTES, 6, route, 0)
+            });
+            assert_eq!(run(&p, &minus), want, "{route:?}");
+            assert_eq!(eval(&p, &minus), want, "{route:?}");
+        }
+    }
+}
+
+/// Every u and every v, each with a table of its own.
+#[test]
+fn private_tables_at_every_place() {
+    let n = 512;
+    let u: Vec<i64> = (0..n).map(|i| i % 256).collect();
+    let v: Vec<i64> = (0..n).map(|i| (i * 37 + i / 256 * 91) % 256).collect();
+    let entry = |element: i64, x: i64| (element * 31 + x * x * 7 + x) % 251 - 128;
+    let tables: Vec<i64> = (0..n).flat_map(|e| (0..256).map(move |x| entry(e, x))).collect();
+    let ports = vec![port(n as usize, 0), Port { shape: vec![n as u32, 256], ..port(1, 0) }];
+    let p = program_from(n as usize, ports, |b, x| {
+        let tables = b.one(Op::Input { index: 1 });
+        let x = operands(b, x, &v, 10);
+        let y = quotient::look_up(b, x, tables, 10);
+        b.reshape(y, &[n as u32])
+    });
+    let minus: Vec<i64> = u.iter().map(|u| -u).collect();
+    let want: Vec<i64> = (0..n).map(|e| entry(e, (v[e as usize] - u[e as usize]).rem_euclid(256))).collect();
+    assert_eq!(run_all(&p, &[&minus, &tables]), want);
 }
 
 fn eval(p: &Program, input: &[i64]) -> Vec<i64> {
@@ -127,9 +177,13 @@ fn gadgets_cost_what_the_baseline_says() {
         for (route, by) in [(Route::Dealer, "dealer"), (Route::Boolean, "boolean")] {
             line(
                 &format!("maximum in {k} by {by}"),
-                of(k, k, Box::new(move |b, x| maximum::maximum(b, x, x, route, 0))),
+                of(k, k, Box::new(move |b, x| maximum::maximum(b, x, x, maximum::BYTES, route, 0))),
             );
         }
+    }
+    for (route, by) in [(Route::Dealer, "dealer"), (Route::Boolean, "boolean")] {
+        line(&format!("sign to 10 by {by}"), of(10, 10, Box::new(move |b, x| maximum::sign(b, x, 8, 10, route, 0))));
+        line(&format!("zero to 10 by {by}"), of(10, 10, Box::new(move |b, x| maximum::zero(b, x, 8, 10, route, 0))));
     }
     let file = common::testdata("../baseline/gadgets.txt");
     if std::env::var_os("QNN_BLESS").is_some() {

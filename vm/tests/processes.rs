@@ -1,85 +1,15 @@
 //! Three processes over loopback: results, costs, disagreements, damaged files, lost parties.
 mod common;
 
+use common::launch::{Dir, Three, check, error_text, local, qnnvm};
 use common::{build, models, testdata};
 use compiler::npy::{Element, read_npz, write_npy};
-use compiler::pipeline::Compiled;
 use serde_json::Value;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-/// A directory of a test, removed at its end.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new() -> Dir {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("qnnvm-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let dir = std::env::temp_dir().join(name);
-        fs::create_dir_all(&dir).expect("temporary directory");
-        Dir(dir)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// Compiles a model into `name.mpcb` and `name.mpcw`.
-    fn compile(&self, name: &str, model: &Path) -> Compiled {
-        let compiled = build(model);
-        fs::write(self.file(&format!("{name}.mpcb")), &compiled.bytes).expect("program");
-        fs::write(self.file(&format!("{name}.mpcw")), ir::weights::encode(&compiled.weights)).expect("weights");
-        compiled
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn qnnvm() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_qnnvm"));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn error_text(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stderr).into_owned()
-}
-
-/// The launcher with `model.mpcb` and its weights.
-fn local(dir: &Dir, name: &str, input: &Path, output: &Path, more: &[&str]) -> Output {
-    let mut command = qnnvm();
-    command.arg("local").arg(dir.file(&format!("{name}.mpcb"))).arg("-w").arg(dir.file(&format!("{name}.mpcw")));
-    command.arg("--input").arg(input).arg("--output").arg(output).args(more);
-    command.output().expect("the launcher runs")
-}
-
-/// Runs all parties and checks the result and the counts.
-fn check(dir: &Dir, name: &str, compiled: &Compiled, input: &Path, want: &[u8]) -> Value {
-    let output = dir.file("out.npy");
-    let out = local(dir, name, input, &output, &["--json"]);
-    assert_eq!(out.status.code(), Some(0), "{name}: {}", error_text(&out));
-    assert_eq!(fs::read(&output).expect("output"), want, "{name}, {}", input.display());
-    let report: Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
-    let p = &compiled.program;
-    for kind in ["predicted", "measured"] {
-        assert_eq!(report["rounds"][kind], p.predicted_rounds(), "{name}: rounds {kind}");
-        assert_eq!(report["payload_bytes"][kind], serde_json::json!(p.predicted_bytes()), "{name}: bytes {kind}");
-    }
-    let layers = report["layers"].as_array().expect("layers");
-    let sum: u64 = layers.iter().filter_map(|l| l["payload_bytes"].as_u64()).sum();
-    assert_eq!(sum, p.predicted_bytes().iter().sum::<u64>(), "{name}: bytes of the layers");
-    assert_eq!(report["result"], "ok");
-    report
-}
 
 #[test]
 fn recorded_outputs_of_project_models() {
@@ -147,118 +77,6 @@ fn a_picture_with_labels_repeated() {
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(text.contains("security: rep3, 3 parties") && text.contains("set-up, once"), "{text}");
     assert!(error_text(&out).contains("pixels mapped to"), "{}", error_text(&out));
-}
-
-/// Third-party models: `samples` of each.
-fn third_party(names: &[&str], samples: usize) {
-    let Some(models) = models() else { return };
-    let dir = Dir::new();
-    for name in names {
-        let compiled = dir.compile(name, &models.join(format!("{name}.tflite")));
-        let inputs = read_npz(models.join(format!("{name}.inputs.npz"))).expect("inputs");
-        let outputs = read_npz(models.join(format!("{name}.reference.npz"))).expect("outputs");
-        for i in 0..samples {
-            let write = |array: &compiler::npy::Array, file: &str| {
-                let data: Vec<i32> = common::ints(array).iter().map(|v| i32::try_from(*v).expect("small")).collect();
-                write_npy(dir.file(file), array.element, &array.shape, &data).expect("npy");
-            };
-            write(&inputs[&format!("input_{i}")], "in.npy");
-            write(&outputs[&format!("output_{i}")], "want.npy");
-            let want = fs::read(dir.file("want.npy")).expect("written");
-            let report = check(&dir, name, &compiled, &dir.file("in.npy"), &want);
-            println!(
-                "{name}: {} rounds, bytes {}, {} s, set-up {} s, peak {}",
-                report["rounds"]["measured"],
-                report["payload_bytes"]["measured"],
-                report["seconds"]["inference"],
-                report["seconds"]["setup"],
-                report["peak_memory_bytes"]
-            );
-        }
-    }
-}
-
-#[test]
-fn recorded_outputs_of_third_party_models() {
-    let names = [
-        "mobilenet_v1_0.25_128_quant",
-        "resnet8_cifar10",
-        "kws_dscnn",
-        "vww_96",
-        "person_detect",
-        "mnist_resnet",
-        "digits_cnn",
-    ];
-    third_party(&names, 3);
-}
-
-#[test]
-fn recorded_output_of_a_large_model() {
-    if std::env::var_os("CI").is_none() && std::env::var_os("QNN_SLOW").is_none_or(|v| v != "1") {
-        println!("skipped: set QNN_SLOW=1 to run it");
-        return;
-    }
-    third_party(&["mobilenet_v1_1.0_224_quant"], 1);
-}
-
-/// Three parties started one by one, as in production.
-struct Three {
-    dir: Dir,
-    ports: Vec<u16>,
-    children: Vec<Child>,
-}
-
-impl Three {
-    fn new(dir: Dir) -> Three {
-        // All at once, so that they differ.
-        let free: Vec<TcpListener> =
-            (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
-        let ports: Vec<u16> = free.iter().map(|l| l.local_addr().expect("address").port()).collect();
-        let net = |(i, p): (usize, &u16)| format!("[[party]]\nindex = {i}\naddress = \"127.0.0.1:{p}\"\n");
-        fs::write(dir.file("net.toml"), ports.iter().enumerate().map(net).collect::<String>()).expect("net.toml");
-        Three { dir, ports, children: Vec::new() }
-    }
-
-    fn command(&self, party: usize, name: &str) -> Command {
-        let mut command = qnnvm();
-        command.args(["--party", &party.to_string()]).arg(self.dir.file(&format!("{name}.mpcb")));
-        command.arg("--net").arg(self.dir.file("net.toml"));
-        match party {
-            0 => drop(command.arg("-w").arg(self.dir.file(&format!("{name}.mpcw")))),
-            1 => drop(command.arg("--input").arg(self.dir.file("in.npy")).arg("--output").arg(self.dir.file("y.npy"))),
-            _ => {}
-        }
-        command
-    }
-
-    fn start(&mut self, mut command: Command) {
-        self.children.push(command.spawn().expect("a party starts"));
-    }
-
-    /// Waits for the rest, at most `limit`.
-    fn finish(&mut self, limit: Duration) -> Vec<Output> {
-        let deadline = Instant::now() + limit;
-        while self.children.iter_mut().any(|c| c.try_wait().expect("child").is_none()) {
-            assert!(Instant::now() < deadline, "a party still runs after {limit:?}");
-            sleep(Duration::from_millis(5));
-        }
-        self.children.drain(..).map(|c| c.wait_with_output().expect("child")).collect()
-    }
-
-    fn ports_are_free(&self) {
-        for port in &self.ports {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).expect("nothing listens any more");
-        }
-    }
-}
-
-impl Drop for Three {
-    fn drop(&mut self) {
-        for child in &mut self.children {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
 }
 
 fn digits() -> Three {

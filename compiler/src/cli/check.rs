@@ -1,5 +1,5 @@
 //! `qnnc check`: everything that keeps a model from compiling, and the compilation shared with the other commands.
-use super::failure::{Failure, MODEL, NO_CONSTANTS, NOT_LOWERED};
+use super::failure::{COMMAND_LINE, Failure, MODEL, NO_CONSTANTS, NOT_LOWERED};
 use super::{files, print, print_json, program, say};
 use compiler::lower::LowerError;
 use compiler::pipeline::{CompileError, Compiled, Options, compile_with};
@@ -77,6 +77,7 @@ fn lowering_problem(model: &[u8], e: &LowerError) -> Problem {
             (NOT_LOWERED, Some((*index, *name)), reason.clone(), "change the operator before quantizing")
         }
         LowerError::Operators(_) => (MODEL, None, e.to_string(), "split the model"),
+        LowerError::Owner(reason) => (COMMAND_LINE, None, reason.clone(), "name inputs and parties that are there"),
         LowerError::Model(reason) => (MODEL, None, reason.clone(), "convert the model to int8 throughout"),
     };
     let tensor = operator.and_then(|(index, _)| {

@@ -1,13 +1,13 @@
 //! `qnnc compare`: runs a model by its program and by the oracle and names the first layer where they differ; or the
 //! oracle against tensors recorded elsewhere.
-use super::check::{MAX_MODEL, build};
+use super::check::{MAX_MODEL, refusal};
 use super::failure::Failure;
 use super::files;
 use super::inspect::{load, load_verified};
 use super::simulate::{Sources, inputs};
 use super::{print, print_json};
 use compiler::npy::{Array, read_npz};
-use compiler::pipeline::{Compiled, Options};
+use compiler::pipeline::{Compiled, Options, Owners, Reveal, compile_for};
 use compiler::qgraph::eval::{TensorData, eval};
 use compiler::qgraph::{Graph, TensorId};
 use ir::eval::{Plain, eval_observed};
@@ -67,7 +67,8 @@ fn layer(g: &Graph, operator: usize, name: &'static str, id: TensorId, got: &[i6
 /// Runs and compares; exit code 1 if anything differs.
 pub fn compare(args: &CompareArgs) -> Result<u8, Failure> {
     let model = files::read(&args.model, MAX_MODEL)?;
-    let compiled = build(&model, Options::default()).map_err(|r| r.failure())?;
+    let (options, owners) = args.program.as_deref().map_or_else(|| Ok(Default::default()), choices_of)?;
+    let compiled = compile_for(&model, options, owners).map_err(|e| refusal(&model, e).failure())?;
     let g = &compiled.graph;
     let given = inputs(g, &args.sources)?;
     let values = eval(g, &given).map_err(|e| Failure::input(&e.to_string(), "check the inputs"))?;
@@ -118,6 +119,13 @@ fn report(layers: &[Layer], what: [&str; 2], code: u8) -> Value {
 }
 
 /// A program that this release compiles otherwise cannot be looked into.
+/// What the user chose when the program was made, as far as it says.
+fn choices_of(path: &Path) -> Result<(Options, Owners), Failure> {
+    let (_, program) = load(path)?;
+    let reveal = Reveal::from_name(&program.reveal).unwrap_or_default();
+    Ok((Options { reveal, ..Options::default() }, Owners::of(&program.interface)))
+}
+
 fn same_program(path: &Path, compiled: &Compiled) -> Result<(), Failure> {
     let (bytes, program) = load(path)?;
     load_verified(path, &program)?;

@@ -4,8 +4,10 @@ use super::failure::Failure;
 use super::files::{self, Access};
 use super::instruments::Watch;
 use super::{CompileArgs, print, print_json, program, remarks, say};
+use compiler::passes::Unit;
 use compiler::passes::text::Shown;
-use compiler::pipeline::{Aim, Options, PASSES, Reveal, finish, run};
+use compiler::pipeline::{Aim, Options, Owners, PASSES, Reveal, finish, run};
+use ir::Party;
 use std::path::{Path, PathBuf};
 
 /// Compiles and writes both files, or neither; without an output only shows what was asked for.
@@ -20,10 +22,12 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
         }
     }
     let model = files::read(&args.model, MAX_MODEL)?;
+    let owners = Owners { inputs: args.input_owner.clone(), receiver: Party(args.receiver) };
     let aim = args.net.map_or(Aim::Bits, Aim::Seconds);
     let options = Options { protocol: args.protocol, route: args.route, reveal: args.reveal, aim };
     let mut watch = Watch::new(&args.instruments);
-    let ran = run(&model, options, PASSES, |pass, unit, took| watch.seen(pass, unit, took));
+    let ran =
+        run(Unit { owners, ..Unit::new(&model, options) }, PASSES, |pass, unit, took| watch.seen(pass, unit, took));
     let unit = match ran {
         Ok(unit) => unit,
         Err(e) => {

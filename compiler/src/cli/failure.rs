@@ -14,7 +14,8 @@ const TOO_LARGE: &str = "Q1202";
 const PROGRAM: &str = "Q1203";
 /// An input that does not fit the model.
 pub const INPUT: &str = "Q1204";
-const COMMAND_LINE: &str = "Q1205";
+/// Arguments that make no sense.
+pub const COMMAND_LINE: &str = "Q1205";
 
 /// Explanations of the codes above.
 pub const CODES: &[(&str, &str)] = &[

@@ -52,7 +52,7 @@ fn port_line(word: &str, role: &str, i: usize, p: &Port) -> String {
     format!(
         "{word} {i}: \"{}\" {}{} scale {:?} zero point {}, {role} {}\n",
         escape(&p.name),
-        p.dtype.name(),
+        p.element_name(),
         dims(&p.shape),
         p.scale,
         p.zero_point,
@@ -62,7 +62,7 @@ fn port_line(word: &str, role: &str, i: usize, p: &Port) -> String {
 
 fn port_json(p: &Port) -> Value {
     json!({
-        "name": p.name, "type": p.dtype.name(), "shape": p.shape, "scale": p.scale, "zero_point": p.zero_point,
+        "name": p.name, "type": p.element_name(), "shape": p.shape, "scale": p.scale, "zero_point": p.zero_point,
         "party": p.party.0,
     })
 }
@@ -142,7 +142,14 @@ pub fn leakage_rows(p: &Program, typed: &Typed) -> Vec<[String; 2]> {
     let (tensors, owner) = (p.interface.weights.len(), p.interface.weight_owner);
     let mut rows = vec![
         ["public".into(), format!("architecture, shapes, operators, scales, zero points ({scales})")],
-        ["secret".into(), format!("weights and biases ({tensors} tensors): known to their owner, {owner}, alone")],
+        [
+            "public".into(),
+            "what shapes a computation: positions and padding values that the model fixes, clamps".into(),
+        ],
+        [
+            "secret".into(),
+            format!("weights, biases and constant operands ({tensors} tensors): known to their owner, {owner}, alone"),
+        ],
     ];
     for port in &p.interface.inputs {
         let (name, shape) = (escape(&port.name), dims(&port.shape));
@@ -150,6 +157,11 @@ pub fn leakage_rows(p: &Program, typed: &Typed) -> Vec<[String; 2]> {
         rows.push(["secret".into(), format!("input \"{name}\" {shape}: known to its owner, {owner}, alone")]);
     }
     rows.push(["secret".into(), "every intermediate value: known to nobody".into()]);
+    let states: Vec<String> = p.stored().map(|x| typed.types[x.index()].to_string()).collect();
+    if !states.is_empty() {
+        let what = "what stays between calls is shared among all parties and never opened; it begins as a weight";
+        rows.push(["secret".into(), format!("{what}: {}", states.join(", "))]);
+    }
     for o in openings(p, typed) {
         let to: Vec<String> = o.to.iter().map(|p| format!("party {p}")).collect();
         let part = match p.reveal.as_str() {

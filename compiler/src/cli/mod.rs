@@ -10,6 +10,7 @@ mod failure;
 mod files;
 mod inspect;
 mod instruments;
+mod prices;
 mod program;
 mod remarks;
 mod report;
@@ -19,6 +20,7 @@ mod stats;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use compiler::pipeline::{Protocol, Reveal, Route};
 use failure::Failure;
+use ir::Party;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
@@ -74,6 +76,12 @@ struct CompileArgs {
     /// N largest, and no value)
     #[arg(long, value_name = "POLICY", default_value = "output", value_parser = reveal)]
     reveal: Reveal,
+    /// The party that owns an input, by its name or number; may be repeated [default: 1 for each]
+    #[arg(long, value_name = "INPUT=PARTY", value_parser = input_owner)]
+    input_owner: Vec<(String, Party)>,
+    /// The party that receives the outputs
+    #[arg(long, value_name = "PARTY", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..3))]
+    receiver: u8,
     /// Who computes: `rep3` (three parties), or `dealer2` (two, and party 2 deals ahead of the input)
     #[arg(long, value_name = "NAME", default_value = "rep3", value_parser = protocol)]
     protocol: Protocol,
@@ -97,6 +105,13 @@ struct CompileArgs {
 /// With one of these, a program need not be written.
 const SHOWING: [&str; 6] =
     ["print_ir_after", "print_ir_changed", "dump_ir_dir", "stop_after", "time_passes", "remarks"];
+
+/// Reads `--input-owner`.
+fn input_owner(text: &str) -> Result<(String, Party), String> {
+    let (name, party) = text.rsplit_once('=').ok_or("an input and a party, as in `x=2`")?;
+    let party = party.parse().ok().filter(|p| *p < 3).ok_or("parties are 0, 1 and 2")?;
+    Ok((name.to_owned(), Party(party)))
+}
 
 /// Reads `--protocol`.
 fn protocol(text: &str) -> Result<Protocol, String> {
@@ -214,6 +229,9 @@ enum Command {
     },
     /// List the TFLite operators that compile
     Ops {
+        /// Say what they cost: rounds, and bits that a party sends for an element of the result
+        #[arg(long)]
+        costs: bool,
         /// Print one JSON object on stdout
         #[arg(long)]
         json: bool,
@@ -248,7 +266,8 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         (Some(Command::Diff { first, second, json }), _) => diff::diff(&first, &second, json),
         (Some(Command::Compare(args)), _) => compare::compare(&args),
         (Some(Command::Report { program, run, output }), _) => report::report(&program, run.as_deref(), &output),
-        (Some(Command::Ops { json }), _) => explain::operators(json),
+        (Some(Command::Ops { costs: true, json }), _) => prices::prices(json),
+        (Some(Command::Ops { costs: false, json }), _) => explain::operators(json),
         (Some(Command::Completions { shell }), _) => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "qnnc", &mut text);

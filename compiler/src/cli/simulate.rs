@@ -3,10 +3,11 @@ use super::check::{MAX_MODEL, Refusal};
 use super::failure::Failure;
 use super::files::{self, Access};
 use super::{print, print_json, say};
-use compiler::npy::{Array, Element, Values, format_npy, read_npy};
+use compiler::npy::{Array, Element, Values, format_npy, format_npy_f32, read_npy};
 use compiler::qgraph::eval::{TensorData, eval, outputs};
 use compiler::qgraph::{DType, Graph, Tensor, TensorId};
 use compiler::tflite::import;
+use ir::real;
 use ir::text::escape;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -63,8 +64,12 @@ pub fn simulate(args: &SimulateArgs) -> Result<u8, Failure> {
     let mut staged = Vec::new();
     for ((id, target), result) in graph.outputs.iter().zip(&targets).zip(&results) {
         if let Some(path) = target {
-            let bytes = format_npy(element(graph.tensor(*id).dtype), &result.shape, &result.data)
-                .map_err(|e| Failure::write(&path.display().to_string(), &e))?;
+            let t = graph.tensor(*id);
+            let bytes = match reals(t, &result.data) {
+                Some(reals) => format_npy_f32(&result.shape, &reals),
+                None => format_npy(element(t.dtype), &result.shape, &result.data),
+            };
+            let bytes = bytes.map_err(|e| Failure::write(&path.display().to_string(), &e))?;
             staged.push(files::stage(path, &bytes, Access::Ordinary)?);
         }
     }
@@ -73,13 +78,17 @@ pub fn simulate(args: &SimulateArgs) -> Result<u8, Failure> {
     if args.json {
         let one = |(id, r): (&TensorId, &TensorData)| {
             let t = graph.tensor(*id);
-            json!({ "name": t.name, "type": element_name(t.dtype), "shape": r.shape, "values": r.data })
+            let values = reals(t, &r.data).map_or_else(|| json!(r.data), |reals| json!(reals));
+            json!({ "name": t.name, "type": outer_name(t), "shape": r.shape, "values": values })
         };
         let list: Vec<_> = graph.outputs.iter().zip(&results).map(one).collect();
         print_json(&json!({ "schema": 1, "result": "ok", "outputs": list }))?;
     } else if args.output.is_empty() {
         for (id, result) in graph.outputs.iter().zip(&results) {
-            let shown: Vec<String> = result.data.iter().map(i32::to_string).collect();
+            let shown: Vec<String> = match reals(graph.tensor(*id), &result.data) {
+                Some(reals) => reals.iter().map(f32::to_string).collect(),
+                None => result.data.iter().map(i32::to_string).collect(),
+            };
             print(&format!("{}: {}\n", describe(graph.tensor(*id)), shown.join(" ")))?;
         }
     }
@@ -132,7 +141,7 @@ fn assign(graph: &Graph, tensors: &[TensorId], given: &[String], what: &str) -> 
 
 /// Name, type and shape of a tensor.
 fn describe(t: &Tensor) -> String {
-    format!("`{}` ({} {})", escape(&t.name), element_name(t.dtype), dims(&t.shape))
+    format!("`{}` ({} {})", escape(&t.name), outer_name(t), dims(&t.shape))
 }
 
 fn dims(shape: &[usize]) -> String {
@@ -149,6 +158,17 @@ fn element(dtype: DType) -> Element {
         DType::I64 => Element::I64,
         DType::Bool => Element::Bool,
     }
+}
+
+/// Element type of a tensor as a user of the model sees it.
+fn outer_name(t: &Tensor) -> &'static str {
+    if t.float { numpy_name(Element::F32) } else { element_name(t.dtype) }
+}
+
+/// What the model makes of the stored integers of an output that it has as float32.
+fn reals(t: &Tensor, stored: &[i32]) -> Option<Vec<f32>> {
+    let q = t.quant.filter(|_| t.float)?;
+    Some(stored.iter().map(|v| real::dequantize((*v).into(), q.scale, q.zero_point)).collect())
 }
 
 fn element_name(dtype: DType) -> &'static str {
@@ -182,7 +202,9 @@ fn load(tensor: &Tensor, path: &Path) -> Result<TensorData, Failure> {
         return Err(refused(&array, "wrong shape"));
     }
     let data = match (&array.values, tensor.quant) {
-        (Values::Int(_), _) if array.element != element(tensor.dtype) => return Err(refused(&array, "wrong type")),
+        (Values::Int(_), _) if tensor.float || array.element != element(tensor.dtype) => {
+            return Err(refused(&array, "wrong type"));
+        }
         (Values::Int(v), _) => v
             .iter()
             .map(|x| i32::try_from(*x))
@@ -194,37 +216,24 @@ fn load(tensor: &Tensor, path: &Path) -> Result<TensorData, Failure> {
                 return Err(refused(&array, &format!("element {i} is not a number")));
             }
             let (lo, hi) = tensor.dtype.range();
-            say(&format!(
+            let note = format!(
                 "note: `{place}` holds {}, quantized to {} with scale {:?} and zero point {}",
                 numpy_name(array.element),
                 element_name(tensor.dtype),
                 q.scale,
                 q.zero_point
-            ));
-            v.iter().map(|x| quantize(*x, q.scale, q.zero_point, lo, hi)).collect()
+            );
+            // What the model itself does needs no word.
+            if !tensor.float {
+                say(&note);
+            }
+            let stored = |x: &f64| real::quantize(*x as f32, q.scale, q.zero_point).clamp(lo, hi) as i32;
+            v.iter().map(stored).collect()
         }
     };
     Ok(TensorData { shape: array.shape, data })
 }
 
 fn numpy_and_shape(t: &Tensor) -> String {
-    format!("{} {}", element_name(t.dtype), dims(&t.shape))
-}
-
-/// `x / scale` to the nearest integer, halves away from zero, plus the zero point, clamped to the type.
-fn quantize(x: f64, scale: f32, zero_point: i32, lo: i64, hi: i64) -> i32 {
-    let stored = (x / f64::from(scale)).round() + f64::from(zero_point);
-    // Quantized tensors have at most 32 bits, so both bounds are exact and the result fits.
-    stored.clamp(lo as f64, hi as f64) as i32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quantize;
-
-    #[test]
-    fn halves_go_away_from_zero_and_ends_are_kept() {
-        let q = |x: f64| quantize(x, 0.5, 3, -128, 127);
-        assert_eq!([q(0.25), q(-0.25), q(0.2), q(1e9), q(f64::NEG_INFINITY)], [4, 2, 3, 127, -128]);
-    }
+    format!("{} {}", outer_name(t), dims(&t.shape))
 }

@@ -43,16 +43,18 @@ fn loads(draft: &Lowered) -> (Load, Vec<Load>) {
     for (i, inst) in b.insts.iter().enumerate() {
         let operands = inst.op.operands();
         let setup = operands.first().is_some_and(|x| from_weights[x.index()]);
-        let results = results_of(&inst.op);
         if matches!(inst.op, Op::Weight { .. }) {
             from_weights[next] = true;
         }
-        next += results;
-        let part = draft.parts.partition_point(|start| *start <= i);
+        next += results_of(&inst.op);
+        let part = draft.parts.partition_point(|part| part.start <= i);
         let load = match inst.op {
             Op::Reshare { .. } if setup => continue,
             Op::Open { .. } => &mut fixed,
-            _ => part.checked_sub(1).map_or(&mut fixed, |p| &mut parts[p]),
+            _ => match part.checked_sub(1).filter(|p| draft.parts[*p].free) {
+                Some(p) => &mut parts[p],
+                None => &mut fixed,
+            },
         };
         if let Some(x) = operands.first() {
             REP3.messages(&inst.op, b.ty(*x)).iter().for_each(|(from, _, bytes)| load[from.index()] += bytes);
@@ -65,7 +67,7 @@ fn loads(draft: &Lowered) -> (Load, Vec<Load>) {
 fn linked(draft: &Lowered, parts: usize) -> Vec<usize> {
     let b = &draft.builder;
     let made_by: Vec<usize> = b.insts.iter().enumerate().flat_map(|(i, x)| vec![i; results_of(&x.op)]).collect();
-    let part = |i: usize| draft.parts.partition_point(|start| *start <= i).checked_sub(1);
+    let part = |i: usize| draft.parts.partition_point(|part| part.start <= i).checked_sub(1);
     let mut cluster: Vec<usize> = (0..parts).collect();
     for (i, inst) in b.insts.iter().enumerate() {
         let (Op::SplitShared { x, .. }, Some(own)) = (&inst.op, part(i)) else { continue };

@@ -1,6 +1,6 @@
 //! Appends instructions to an unscheduled program; each result gets its type at once.
 use ir::infer::{Context, infer};
-use ir::{Const, Dims, Holders, Inst, Interface, Layer, Op, Type, Value};
+use ir::{Const, Dims, Holders, Inst, Interface, Layer, Op, Party, Type, Value};
 use std::collections::HashMap;
 
 /// A program before scheduling.
@@ -52,6 +52,11 @@ impl Builder {
     /// Everyone.
     pub fn all(&self) -> Holders {
         Holders::all(self.parties)
+    }
+
+    /// Who learns the outputs.
+    pub fn receiver(&self) -> Party {
+        self.interface.outputs.first().map_or(super::DATA_OWNER, |port| port.party)
     }
 
     /// Type of a value.

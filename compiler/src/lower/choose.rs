@@ -4,7 +4,7 @@
 //! is one; the one with the better price under the [`Aim`] is taken. Both are counted by emitting them.
 use super::builder::Builder;
 use super::cost::{self, Aim};
-use super::plan::Formulas;
+use super::formulas::Formulas;
 use super::requant::Source;
 use super::{BYTE_RING, Route, emit, maximum, table};
 use crate::profile::REP3;
@@ -56,11 +56,19 @@ pub fn entries(from: i64, to: i64, f: impl Fn(i64) -> i64) -> Vec<i64> {
     table
 }
 
-/// Chooses for the function `f` of centred bytes between `from` and `to`, as centred results, shared in a ring of `k`
+/// Whether numbers between these are told apart by their low 8 bits.
+pub fn is_byte(from: i64, to: i64) -> bool {
+    to - from < 256
+}
+
+/// Chooses for the function `f` of centred numbers between `from` and `to`, which must have a staircase where they are no bytes, as centred results, shared in a ring of `k`
 /// bits; `stairs` where it is known as a staircase.
 pub fn unary(from: i64, to: i64, f: impl Fn(i64) -> i64, stairs: Option<Formulas>, k: u8, way: Way) -> Unary {
     if (from..=to).all(|x| f(x) == x) {
         return Unary::Same;
+    }
+    if let (false, Some(stairs)) = (is_byte(from, to), &stairs) {
+        return Unary::Stairs(stairs.clone());
     }
     let entries = entries(from, to, f);
     let Some(stairs) = stairs else { return Unary::Table(entries) };
@@ -79,7 +87,7 @@ pub fn after_maximum(from: i64, to: i64, count: usize, k: u8, way: Way) -> Unary
     let of = |ring: u8, gadget: &dyn Fn(&mut Builder, Value)| cost::of_gadget(&REP3, ring, |b, x| gadget(b, x));
     // The levels of the tournament, so many times the bits and no fewer exchanges.
     let all = |ring: u8| {
-        let one = of(ring, &|b, x| _ = maximum::maximum(b, x, x, way.route, 0));
+        let one = of(ring, &|b, x| _ = maximum::maximum(b, x, x, maximum::BYTES, way.route, 0));
         one.times(count as u64 - 1)
     };
     let same = entries(from, to, |x| x);

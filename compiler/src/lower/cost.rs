@@ -73,6 +73,7 @@ pub fn of_gadget(profile: &Profile, ring: u8, gadget: impl FnOnce(&mut Builder, 
         scale: 1.0,
         zero_point: 0,
         party: super::DATA_OWNER,
+        float: false,
     };
     let interface =
         Interface { inputs: vec![port], outputs: vec![], weights: vec![], weight_owner: super::MODEL_OWNER };

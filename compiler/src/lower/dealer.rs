@@ -213,6 +213,15 @@ impl Comparison {
         let plane = vars.evaluate(b, &[&less], rot).expect(SMALL)[0];
         gather(b, &[plane])
     }
+
+    /// [v = u] for held planes v of up to 20 bits, as one plane of summands: one exchange.
+    pub(super) fn equal(&self, b: &mut Builder, v: Value, rot: u8) -> Value {
+        let l = leaves(b, &self.0, v, v);
+        let mut vars = Vars::default();
+        let equal = l.eq.iter().fold(Poly::one(), |product, e| product.mul(&vars.var(*e)));
+        let plane = vars.evaluate(b, &[&equal], rot).expect(SMALL)[0];
+        gather(b, &[plane])
+    }
 }
 
 /// Emits the gadget with the fewest bits; the result is shared in a ring of `k` bits.

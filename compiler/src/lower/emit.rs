@@ -1,15 +1,17 @@
 //! Emits the instructions of planned operators.
 use super::builder::Builder;
+use super::choice::Sorted;
 use super::choose::Unary;
+use super::formulas::{Class, Formulas};
 use super::groups::Costs;
 use super::masked::Opened;
-use super::plan::{Class, Formulas, LinearPlan, Plan, Plans, zero_point};
+use super::plan::{Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
 use super::{
-    Aim, BYTE_RING, DATA_OWNER, LowerError, Lowered, Options, Reveal, Route, dealer, maximum, shape32, softmax, table,
-    top,
+    Aim, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, dealer, maximum, shape32, softmax, table,
+    table16, top,
 };
-use crate::qgraph::{Graph, Kind, Linear, Op as QOp, TensorId, Window};
+use crate::qgraph::{Graph, Kind, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
 
 /// A window with its output size.
@@ -24,27 +26,22 @@ pub fn window(w: &Window, out: &[usize]) -> ir::Window {
     }
 }
 
-/// An operand of an element-wise op.
-enum Operand {
-    Shared(Value),
-    /// Shape and centred integers.
-    Public(Vec<u32>, Vec<i64>),
-}
-
 pub(super) struct Emitter<'a> {
     pub(super) g: &'a Graph,
     pub(super) plans: &'a Plans,
     pub(super) b: Builder,
     weights: Vec<Vec<i32>>,
     /// Centred sharing of each tensor, or stored integers at the receiver where opened.
-    values: Vec<Option<Value>>,
+    pub(super) values: Vec<Option<Value>>,
     logits: bool,
-    route: Route,
+    /// Keys that were sorted last.
+    pub(super) sorted: Option<(Sorted, Value)>,
+    pub(super) route: Route,
     aim: Aim,
     notes: Vec<(u32, String)>,
     /// Rotation of each part with roles of its own, 0 where there is none.
     rotations: &'a [u8],
-    parts: Vec<usize>,
+    parts: Vec<Part>,
     costs: Costs,
 }
 
@@ -58,6 +55,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
         weights: vec![],
         values: vec![None; g.tensors.len()],
         logits: false,
+        sorted: None,
         route,
         aim,
         notes: vec![],
@@ -72,6 +70,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
         let x = e.b.add_scalar(x, -zero_point(t));
         e.values[id.index()] = Some(e.b.one(Op::Reshare { x, bits: plans.rings[id.index()] }));
     }
+    e.states();
     let mut results = vec![None];
     for (op, plan) in g.ops.iter().zip(&plans.ops) {
         if matches!(plan, Plan::Dead) {
@@ -98,6 +97,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
         };
         e.b.emit(Op::Output { x: held, index: i as u32 });
     }
+    e.store_states()?;
     // The word says what happens: without a last SOFTMAX nothing is left to the receiver.
     let reveal = if reveal == Reveal::Logits && !e.logits { Reveal::Output.name() } else { reveal.name() };
     let (parts, notes) = (e.parts, e.notes);
@@ -159,7 +159,8 @@ impl Emitter<'_> {
     fn open(&mut self, x: Value, id: TensorId) -> Value {
         let zero_point = zero_point(self.g.tensor(id));
         let x = self.b.cast(x, self.plans.least[id.index()]);
-        let x = self.b.one(Op::Open { x, to: Holders::one(DATA_OWNER) });
+        let to = Holders::one(self.b.receiver());
+        let x = self.b.one(Op::Open { x, to });
         self.b.add_scalar(x, zero_point)
     }
 
@@ -170,8 +171,25 @@ impl Emitter<'_> {
         let rows = self.b.ty(x).len() as u32 / n;
         let x = self.b.reshape(x, &[rows, n]);
         let rot = self.rot();
-        let places = top::open_places(&mut self.b, x, t.dtype.range().0 - zero_point(t), count, rot);
+        let (least, m) = (t.dtype.range().0 - zero_point(t), self.bits(id));
+        let places = top::open_places(&mut self.b, x, least, m, count, rot);
         self.b.reshape(places, &shape)
+    }
+
+    /// Bits of the stored type of a tensor: two values differ by less than 2 to that.
+    fn bits(&self, id: TensorId) -> u8 {
+        let (lo, hi) = self.g.tensor(id).dtype.range();
+        super::formulas::bits_for(hi - lo)
+    }
+
+    /// Ring of a tensor.
+    pub(super) fn ring(&self, id: TensorId) -> u8 {
+        self.plans.rings[id.index()]
+    }
+
+    /// Smallest and largest centred value of a tensor.
+    pub(super) fn range(&self, id: TensorId) -> (i64, i64) {
+        super::ranges::centred(self.g, id, self.plans.stored[id.index()])
     }
 
     /// A sharing of an operand.
@@ -184,7 +202,7 @@ impl Emitter<'_> {
     }
 
     /// A tensor's centred sharing; a constant of the model comes from the weights file when first asked for.
-    fn tensor(&mut self, id: TensorId) -> Option<Value> {
+    pub(super) fn tensor(&mut self, id: TensorId) -> Option<Value> {
         if let Some(x) = self.values[id.index()] {
             return Some(x);
         }
@@ -197,19 +215,24 @@ impl Emitter<'_> {
     }
 
     /// Begins a part with roles of its own.
-    fn rot(&mut self) -> u8 {
-        self.parts.push(self.b.insts.len());
+    pub(super) fn rot(&mut self) -> u8 {
+        self.parts.push(Part { start: self.b.insts.len(), free: true });
         self.rotations.get(self.parts.len() - 1).copied().unwrap_or(0)
     }
 
-    fn weight(&mut self, shape: &[u32], data: Vec<i32>) -> Value {
+    /// Begins a part in which the model owner is A.
+    pub(super) fn fixed(&mut self) {
+        self.parts.push(Part { start: self.b.insts.len(), free: false });
+    }
+
+    pub(super) fn weight(&mut self, shape: &[u32], data: Vec<i32>) -> Value {
         let index = self.weights.len() as u32;
         self.b.interface.weights.push(shape.to_vec());
         self.weights.push(data);
         self.b.one(Op::Weight { index })
     }
 
-    fn shared_weight(&mut self, shape: &[u32], data: Vec<i32>, bits: u8) -> Value {
+    pub(super) fn shared_weight(&mut self, shape: &[u32], data: Vec<i32>, bits: u8) -> Value {
         let x = self.weight(shape, data);
         self.b.one(Op::Reshare { x, bits })
     }
@@ -268,7 +291,7 @@ impl Emitter<'_> {
     }
 
     /// A function of each element of a centred sharing.
-    fn unary(&mut self, op: &QOp, x: Value, how: &Unary) -> Value {
+    pub(super) fn unary(&mut self, op: &QOp, x: Value, how: &Unary) -> Value {
         let k = self.plans.rings[op.output.index()];
         match how {
             Unary::Same => self.b.cast(x, k),
@@ -292,14 +315,14 @@ impl Emitter<'_> {
                 let x = self.b.cast(x?, p.formulas.n);
                 let depth = self.b.ty(x).shape[3] / *groups as u32;
                 let shape = [out32[3], w.kernel[0] as u32, w.kernel[1] as u32, depth];
-                let weights = self.linear_weights(&shape, linear, p, 0)?;
+                let weights = self.linear_weights(&shape, linear, p);
                 let y = self.b.one(Op::Conv2dSs { x, w: weights, window: window(w, out), groups: *groups as u32 });
                 self.linear(op, y, linear, p)
             }
             (Kind::DepthwiseConv2d { window: w, linear, .. }, Plan::Linear(p)) => {
                 let x = self.b.cast(x?, p.formulas.n);
                 let shape = [w.kernel[0] as u32, w.kernel[1] as u32, out32[3]];
-                let weights = self.linear_weights(&shape, linear, p, 2)?;
+                let weights = self.linear_weights(&shape, linear, p);
                 let y = self.b.one(Op::DepthwiseSs { x, w: weights, window: window(w, out) });
                 self.linear(op, y, linear, p)
             }
@@ -309,7 +332,7 @@ impl Emitter<'_> {
                 let depth = linear.weights.len() as u32 / channels;
                 let rows = self.b.ty(x).len() as u32 / depth;
                 let x = self.b.reshape(x, &[rows, 1, 1, depth]);
-                let weights = self.linear_weights(&[channels, 1, 1, depth], linear, p, 0)?;
+                let weights = self.linear_weights(&[channels, 1, 1, depth], linear, p);
                 let one = ir::Window { out: [1, 1], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0] };
                 let y = self.b.one(Op::Conv2dSs { x, w: weights, window: one, groups: 1 });
                 let y = self.linear(op, y, linear, p)?;
@@ -323,15 +346,19 @@ impl Emitter<'_> {
                 let sum = self.sum(op, *m, formulas.n)?;
                 Ok(self.finish(op, Source::Shared(sum), formulas, None))
             }
-            (Kind::Mul { .. }, Plan::Mul { formulas }) => {
-                let product = self.product(op, formulas.n)?;
+            (Kind::Add { .. } | Kind::Sub { .. }, Plan::FineSum(p)) => self.fine_sum(op, p),
+            (Kind::Mul { .. }, Plan::Mul { middle, formulas }) => {
+                let product = match self.product(op, formulas.n)? {
+                    Source::Sum(x) => Source::Sum(self.b.add_scalar(x, -middle)),
+                    Source::Shared(x) => Source::Shared(self.b.add_scalar(x, -middle)),
+                };
                 Ok(self.finish(op, product, formulas, None))
             }
             (Kind::Extremum { largest }, Plan::Extremum) => {
                 let ring = self.plans.rings[op.output.index()];
                 let sides = [self.stored(op, 0, ring)?, self.stored(op, 1, ring)?];
-                let rot = self.rot();
-                let most = maximum::maximum(&mut self.b, sides[0], sides[1], self.route, rot);
+                let (rot, m) = (self.rot(), self.bits(op.output));
+                let most = maximum::maximum(&mut self.b, sides[0], sides[1], m, self.route, rot);
                 let y = if *largest {
                     most
                 } else {
@@ -372,12 +399,22 @@ impl Emitter<'_> {
             }
             (Kind::Reshape, Plan::Reshape) => {
                 let x = self.b.cast(x?, self.plans.rings[op.output.index()]);
+                let x = self.recentred(x, op.inputs[0], op.output);
                 Ok(self.b.reshape(x, &out32))
             }
             (Kind::Quantize { .. } | Kind::Table { .. }, Plan::Unary(how)) => {
                 let x = x?;
                 Ok(self.unary(op, x, how))
             }
+            (Kind::Quantize { .. }, Plan::Folded { fold, bits, then }) => self.folded(op, fold, *bits, then),
+            (Kind::ReduceProduct { axes, .. }, Plan::Product { steps, last }) => {
+                self.reduced_product(op, axes, steps, last)
+            }
+            (Kind::Table { .. }, Plan::Table16(entries)) => {
+                let (x, k, rot) = (x?, self.ring(op.output), self.rot());
+                Ok(table16::table(&mut self.b, x, entries, k, rot))
+            }
+            (Kind::Softmax16 { .. }, Plan::Softmax16(p)) => self.softmax16(op, p),
             (Kind::Softmax { lo, .. }, Plan::Softmax(table)) => {
                 let (x, k, rot) = (x?, self.plans.rings[op.output.index()], self.rot());
                 let n = out32.last().copied().unwrap_or(1);
@@ -397,6 +434,11 @@ impl Emitter<'_> {
                 let rule = SoftmaxRule { m: multiplier.m, e: multiplier.e, dmin: *dmin, lo: *lo, bits: *bits };
                 Ok(self.b.one(Op::SoftmaxH { x: logits, rule }))
             }
+            (_, Plan::Choice(choice)) => self.choice(op, choice),
+            (_, Plan::Normal(normal)) => self.normal(op, normal),
+            (Kind::Lookup { rows, size }, Plan::Lookup(high)) => self.lookup(op, *rows, *size, high.as_ref()),
+            (_, Plan::Quotient) => self.quotient(op),
+            (Kind::MatMul { .. }, Plan::MatMul { formulas }) => self.mat_mul(op, formulas),
             (Kind::Reshape, Plan::Finish) => Ok(self.b.reshape(x?, &out32)),
             (Kind::Quantize { input_zero_point, out: o, .. }, Plan::Finish) => {
                 let x = x?;
@@ -406,96 +448,27 @@ impl Emitter<'_> {
         }
     }
 
-    /// Weights in the layer's ring; `axis` is the one of output channels. Constant channels need none: zeros.
-    fn linear_weights(
-        &mut self,
-        shape: &[u32],
-        linear: &Linear,
-        p: &LinearPlan,
-        axis: usize,
-    ) -> Result<Value, LowerError> {
-        let _ = axis;
-        let data = linear.weights.iter().map(|w| i32::from(*w)).collect();
-        Ok(self.shared_weight(shape, data, p.formulas.n))
-    }
-
-    /// Adds the bias, requantizes, and adds the secret base of dead channels.
-    fn linear(&mut self, op: &QOp, products: Value, linear: &Linear, p: &LinearPlan) -> Result<Value, LowerError> {
-        let placed: Vec<crate::staircase::PlacedBias> = p
-            .channels
-            .iter()
-            .zip(&linear.bias)
-            .enumerate()
-            .map(|(c, (channel, bias))| {
-                channel.place_bias(*bias).map_err(|source| LowerError::Constants {
-                    index: op.index,
-                    name: op.name,
-                    channel: c,
-                    source,
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        let (n, channels) = (p.formulas.n, placed.len() as u32);
-        let everyone = self.b.all();
-        let bias = self.shared_weight(&[channels], placed.iter().map(|b| b.bias as i32).collect(), n);
-        let bias = self.b.one(Op::AsSum { x: bias, at: everyone, bits: n });
-        let acc = self.b.one(Op::Add { a: products, b: bias });
-        let y = self.finish(op, Source::Sum(acc), &p.formulas, None);
-        let dead = |c: &crate::staircase::Channel| matches!(c.kind, crate::staircase::ChannelKind::Dead);
-        if !p.channels.iter().any(dead) {
-            return Ok(y);
-        }
-        let k = self.plans.rings[op.output.index()];
-        let base =
-            p.channels.iter().zip(&placed).map(|(c, b)| if dead(c) { b.base - p.formulas.base as i32 } else { 0 });
-        let base = self.shared_weight(&[channels], base.collect(), k);
-        Ok(self.b.one(Op::Add { a: y, b: base }))
-    }
-
-    /// m1·x1 + m2·x2 in a ring of n bits; one operand may be a constant of the model.
+    /// m1·x1 + m2·x2 in a ring of n bits.
     fn sum(&mut self, op: &QOp, m: [i64; 2], n: u8) -> Result<Value, LowerError> {
-        let mut shared = Vec::new();
-        let mut public = None;
-        for (i, m) in m.into_iter().enumerate() {
-            match self.operand(op, i, n)? {
-                Operand::Public(shape, data) => {
-                    public = Some(self.b.constant(&shape, data.into_iter().map(|c| c * m).collect()));
-                }
-                Operand::Shared(x) => {
-                    let by = self.b.scalar(m);
-                    shared.push(self.b.one(Op::MulP { x, p: by }));
-                }
-            }
-        }
+        let mut scaled = |i: usize| -> Result<Value, LowerError> {
+            let (x, p) = (self.operand(op, i, n)?, self.b.scalar(m[i]));
+            Ok(self.b.one(Op::MulP { x, p }))
+        };
+        let (a, b) = (scaled(0)?, scaled(1)?);
         let out = shape32(&self.g.tensor(op.output).shape);
-        match (&shared[..], public) {
-            ([a, b], _) => {
-                let (a, b) = if self.b.ty(*b).shape == out { (*b, *a) } else { (*a, *b) };
-                let a = self.whole(op, a);
-                Ok(self.b.one(Op::Add { a, b }))
-            }
-            ([a], Some(p)) => {
-                let x = self.whole(op, *a);
-                Ok(self.b.one(Op::AddP { x, p }))
-            }
-            _ => Err(LowerError::Model(format!("operator {} ({}) adds two constants", op.index, op.name))),
-        }
+        let (a, b) = if self.b.ty(b).shape == out { (b, a) } else { (a, b) };
+        let a = self.whole(op, a);
+        Ok(self.b.one(Op::Add { a, b }))
     }
 
-    /// An operand of a two-operand op in a ring of `n` bits: shared, or the centred integers of a constant.
-    fn operand(&mut self, op: &QOp, i: usize, n: u8) -> Result<Operand, LowerError> {
-        let id = op.inputs[i];
-        let t = self.g.tensor(id);
-        if let (None, Some(stored)) = (self.values[id.index()], &t.constant) {
-            let z = zero_point(t);
-            return Ok(Operand::Public(shape32(&t.shape), stored.iter().map(|q| i64::from(*q) - z).collect()));
-        }
+    /// An operand of a two-operand op in a ring of `n` bits.
+    pub(super) fn operand(&mut self, op: &QOp, i: usize, n: u8) -> Result<Value, LowerError> {
         let x = self.input(op, i)?;
-        Ok(Operand::Shared(self.b.cast(x, n)))
+        Ok(self.b.cast(x, n))
     }
 
     /// Repeated to the shape of the result.
-    fn whole(&mut self, op: &QOp, x: Value) -> Value {
+    pub(super) fn whole(&mut self, op: &QOp, x: Value) -> Value {
         let out = shape32(&self.g.tensor(op.output).shape);
         match self.b.ty(x).shape == out {
             true => x,
@@ -505,39 +478,16 @@ impl Emitter<'_> {
 
     /// Product of two operands in a ring of `n` bits.
     fn product(&mut self, op: &QOp, n: u8) -> Result<Source, LowerError> {
-        match (self.operand(op, 0, n)?, self.operand(op, 1, n)?) {
-            (Operand::Shared(a), Operand::Shared(b)) => {
-                let (a, b) = (self.whole(op, a), self.whole(op, b));
-                Ok(Source::Sum(self.b.one(Op::MulSs { a, b })))
-            }
-            (Operand::Shared(x), Operand::Public(shape, data)) | (Operand::Public(shape, data), Operand::Shared(x)) => {
-                let x = self.whole(op, x);
-                let p = self.b.constant(&shape, data);
-                Ok(Source::Shared(self.b.one(Op::MulP { x, p })))
-            }
-            _ => Err(LowerError::Model(format!("operator {} ({}) multiplies two constants", op.index, op.name))),
-        }
+        let (a, b) = (self.operand(op, 0, n)?, self.operand(op, 1, n)?);
+        let (a, b) = (self.whole(op, a), self.whole(op, b));
+        Ok(Source::Sum(self.b.one(Op::MulSs { a, b })))
     }
 
     /// Stored integers of an operand as a sharing of the result's shape.
     fn stored(&mut self, op: &QOp, i: usize, n: u8) -> Result<Value, LowerError> {
-        let z = zero_point(self.g.tensor(op.inputs[i]));
-        match self.operand(op, i, n)? {
-            Operand::Shared(x) => {
-                let x = self.whole(op, x);
-                Ok(self.b.add_scalar(x, z))
-            }
-            Operand::Public(shape, data) => {
-                // A sharing of zero takes the constant.
-                let x = self.input(op, 1 - i)?;
-                let x = self.b.cast(x, n);
-                let x = self.whole(op, x);
-                let nothing = self.b.scalar(0);
-                let x = self.b.one(Op::MulP { x, p: nothing });
-                let p = self.b.constant(&shape, data.into_iter().map(|c| c + z).collect());
-                Ok(self.b.one(Op::AddP { x, p }))
-            }
-        }
+        let x = self.operand(op, i, n)?;
+        let x = self.whole(op, x);
+        Ok(self.b.add_scalar(x, zero_point(self.g.tensor(op.inputs[i]))))
     }
 
     /// Maximum over windows: a tournament of pairs. Values are shifted to be non-negative, so that padding loses.
@@ -563,8 +513,8 @@ impl Emitter<'_> {
                 parts.push(self.b.one(Op::Slice { x, part }));
             }
         }
-        let rot = self.rot();
-        let most = maximum::largest(&mut self.b, parts, self.route, rot);
+        let (rot, m) = (self.rot(), self.bits(op.inputs[0]));
+        let most = maximum::largest(&mut self.b, parts, m, self.route, rot);
         let y = self.b.add_scalar(most, least);
         self.b.cast(y, ring)
     }

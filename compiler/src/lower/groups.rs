@@ -3,7 +3,7 @@
 //! that need less get instructions of their own, where that saves enough.
 use super::cost::{Aim, Cost, of_gadget, seconds};
 use super::dealer::{Tree, requantize_by};
-use super::plan::{ClassKind, Formulas};
+use super::formulas::{ClassKind, Formulas};
 use super::requant::{Formula, Source};
 use crate::profile::REP3;
 use ir::Op;

@@ -5,24 +5,40 @@
 //! the first so that ring widths are known, then the instructions are emitted in order.
 mod balance;
 pub mod builder;
+mod choice;
 mod choose;
 pub mod compare;
 mod cost;
 pub mod dealer;
 mod emit;
+pub(crate) mod formulas;
 mod groups;
+#[cfg(test)]
+mod handmade;
+mod linear;
+mod lookup;
 mod masked;
+mod matmul;
 pub mod maximum;
 mod movement;
+mod normalize;
+mod owners;
 pub(crate) mod plan;
 mod poly;
+mod product;
+pub mod quotient;
 mod ranges;
 pub mod requant;
 mod resize;
 mod softmax;
+mod softmax16;
 mod softmax_table;
+mod states;
+mod sum_table;
 pub mod table;
+pub mod table16;
 mod top;
+mod wide;
 
 use crate::profile::Protocol;
 use crate::qgraph::{DType, Graph, Kind, TensorId};
@@ -30,6 +46,7 @@ use crate::staircase::StaircaseError;
 use builder::Builder;
 pub use cost::Aim;
 use ir::{Interface, Party, Port};
+pub use owners::Owners;
 use plan::Plans;
 
 /// Why a model that was read cannot be lowered.
@@ -63,12 +80,24 @@ pub enum LowerError {
     /// The model as a whole.
     #[error("{0}")]
     Model(String),
+    /// An owner or a receiver that cannot be.
+    #[error("{0}")]
+    Owner(String),
+}
+
+/// A part of a program with roles of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Its first instruction.
+    pub start: usize,
+    /// Whether any party can play any role.
+    pub free: bool,
 }
 
 /// A lowered model: instructions to schedule, and the private weights in the order of the interface.
 pub struct Lowered {
-    /// Where each part with roles of its own begins: it lasts until the next one begins.
-    pub parts: Vec<usize>,
+    /// The parts with roles of their own: each lasts until the next one begins.
+    pub parts: Vec<Part>,
     /// Instructions.
     pub builder: Builder,
     /// Private tensors.
@@ -85,7 +114,7 @@ pub struct Lowered {
 
 /// Party that owns the model.
 pub const MODEL_OWNER: Party = Party(0);
-/// Party that owns the inputs and receives the outputs.
+/// Party that owns the inputs and receives the outputs, unless the user says otherwise.
 pub const DATA_OWNER: Party = Party(1);
 
 /// Most operators: each costs a search for constants.
@@ -111,7 +140,15 @@ fn port(g: &Graph, id: TensorId) -> Port {
     let quant = t.quant.unwrap_or(crate::qgraph::Quant { scale: 1.0, zero_point: 0 });
     // A program carries only so much of a name.
     let name: String = t.name.chars().take(200).collect();
-    Port { name, dtype, shape: shape32(&t.shape), scale: quant.scale, zero_point: quant.zero_point, party: DATA_OWNER }
+    Port {
+        name,
+        dtype,
+        shape: shape32(&t.shape),
+        scale: quant.scale,
+        zero_point: quant.zero_point,
+        party: DATA_OWNER,
+        float: t.float,
+    }
 }
 
 /// How requantizations are computed.
@@ -212,6 +249,9 @@ fn revealed(g: &Graph, id: TensorId, reveal: Reveal) -> TensorId {
 fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, LowerError> {
     let whole = port(g, id);
     let (row, rows) = whole.shape.split_last().ok_or_else(|| LowerError::Model("an output has no axis".into()))?;
+    if g.tensor(id).dtype == DType::I64 {
+        return Err(LowerError::Model("places of 64-bit numbers are not compared; end the model with int32".into()));
+    }
     if count > *row {
         let name = ir::text::escape(&whole.name);
         return Err(LowerError::Model(format!("output {name} has {row} entries, {count} places are asked for")));
@@ -220,7 +260,7 @@ fn places_port(g: &Graph, id: TensorId, count: u32, axis: bool) -> Result<Port, 
     if axis || shape.is_empty() {
         shape.push(count);
     }
-    Ok(Port { dtype: ir::program::DType::I32, shape, scale: 1.0, zero_point: 0, ..whole })
+    Ok(Port { dtype: ir::program::DType::I32, shape, scale: 1.0, zero_point: 0, float: false, ..whole })
 }
 
 /// Plans every operator of `g`: constants and ring widths.
@@ -232,18 +272,20 @@ pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
 }
 
 /// Emits the instructions of a planned graph.
-pub fn lower(g: &Graph, plans: &Plans, options: Options) -> Result<Lowered, LowerError> {
+pub fn lower(g: &Graph, plans: &Plans, options: Options, owners: &Owners) -> Result<Lowered, LowerError> {
     let inputs = g.inputs.iter().map(|t| port(g, *t)).collect();
     let output = |t: &TensorId| match options.reveal {
         Reveal::Places { count, axis } => places_port(g, *t, count, axis),
         _ => Ok(port(g, *t)),
     };
     let outputs = g.outputs.iter().map(output).collect::<Result<_, _>>()?;
-    let interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
+    let mut interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
     let profile = options.protocol.profile();
     if profile.dealer.is_some() && options.route == Route::Boolean {
         let what = format!("protocol {} has no Boolean route: its dealer would have to receive", profile.name);
         return Err(LowerError::Model(what));
     }
-    balance::balanced(options, |rotations| emit::emit(g, plans, Builder::new(interface.clone(), 3), options, rotations))
+    owners.apply(&mut interface, profile)?;
+    let builder = || Builder::new(interface.clone(), profile.parties);
+    balance::balanced(options, |rotations| emit::emit(g, plans, builder(), options, rotations))
 }

@@ -22,7 +22,9 @@ fn result(g: &Graph, op: &Op, all: &[(i64, i64)]) -> (i64, i64) {
     match &op.kind {
         Kind::Compare { .. } => (0, 1),
         Kind::Top { axis, indices: true, .. } => (0, g.tensor(op.inputs[0]).shape[*axis] as i64 - 1),
-        Kind::Top { indices: false, .. } | Kind::ReduceExtremum { .. } | Kind::Reshape => hull(&op.inputs[..1]),
+        Kind::Top { indices: false, .. } | Kind::ReduceExtremum { .. } | Kind::Reshape | Kind::Lookup { .. } => {
+            hull(&op.inputs[..1])
+        }
         Kind::Extremum { .. } => hull(&op.inputs),
         Kind::Select => hull(&op.inputs[1..]),
         Kind::Table { table } => {
@@ -51,10 +53,4 @@ pub fn ring(g: &Graph, id: TensorId, range: (i64, i64)) -> u8 {
     let (lo, hi) = centred(g, id, range);
     let largest = lo.unsigned_abs().max(hi.unsigned_abs());
     (66 - largest.leading_zeros() as u8).min(64)
-}
-
-/// Whether every tensor of an operator has 8 bits, or it computes with wider ones.
-pub fn lowers(g: &Graph, op: &Op) -> bool {
-    let byte = |t: &TensorId| matches!(g.tensor(*t).dtype, DType::I8 | DType::U8);
-    op.inputs.iter().chain([&op.output]).all(byte) || matches!(op.kind, Kind::Reshape | Kind::Move { .. })
 }

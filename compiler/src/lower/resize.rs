@@ -1,7 +1,8 @@
 //! RESIZE_BILINEAR: weighted sums with public weights along width, then height, and the rounding as a requantization.
 use super::LowerError;
 use super::emit::Emitter;
-use super::plan::{Formulas, zero_point};
+use super::formulas::Formulas;
+use super::plan::zero_point;
 use super::requant::Source;
 use crate::qgraph::{Interpolation, Op as QOp, Tap, TensorId};
 use ir::{Op, Value};

@@ -26,7 +26,7 @@ use super::maximum;
 use super::softmax_table::{Distance, SoftmaxTable};
 use super::{BYTE_RING, Route, table};
 use ir::infer::roles;
-use ir::{Amounts, Axes, Dims, Holders, Op, Strided, Value};
+use ir::{Axes, Dims, Holders, Op, Value};
 
 /// Bits of a result.
 const RESULT: u8 = 8;
@@ -34,27 +34,6 @@ const RESULT: u8 = 8;
 const TERM: u8 = 20;
 /// Distances that are worked on together; a public constant has one bit for each.
 const GROUP: usize = 63;
-
-/// Largest of each row of a sharing `[rows n]` of numbers that differ by less than 2^8, as `[rows 1]`.
-pub fn row_maximum(b: &mut Builder, x: Value, least: i64, route: Route, rot: u8) -> Value {
-    // From zero on, so that padding is not larger.
-    let mut x = b.add_scalar(x, -least);
-    loop {
-        let [rows, n] = [0, 1].map(|i| b.ty(x).shape[i]);
-        if n == 1 {
-            return b.add_scalar(x, least);
-        }
-        if n % 2 == 1 {
-            x = b.one(Op::Pad { x, amounts: Amounts(vec![0, 0, 0, 1]) });
-        }
-        let mut half = |start: u32| {
-            let part = Strided { start: vec![0, start], size: vec![rows, n.div_ceil(2)], stride: vec![1, 2] };
-            b.one(Op::Slice { x, part })
-        };
-        let (a, c) = (half(0), half(1));
-        x = maximum::maximum(b, a, c, route, rot);
-    }
-}
 
 /// What a group of distances looks like.
 struct Group {
@@ -67,7 +46,7 @@ struct Group {
 pub fn softmax(b: &mut Builder, x: Value, least: i64, t: &SoftmaxTable, route: Route, rot: u8) -> Value {
     let [rows, n] = [0, 1].map(|i| b.ty(x).shape[i]);
     let x = b.cast(x, BYTE_RING);
-    let most = row_maximum(b, x, least, route, rot);
+    let most = maximum::row_largest(b, x, least, maximum::BYTES, route, rot);
     let most = b.one(Op::Expand { x: most, shape: Dims(vec![rows, n]) });
     let distance = b.one(Op::Sub { a: most, b: x });
     let hot = table::onehot(b, distance, rot);
@@ -100,7 +79,7 @@ pub fn softmax(b: &mut Builder, x: Value, least: i64, t: &SoftmaxTable, route: R
 }
 
 /// [t_i = t], as summands.
-fn entry(b: &mut Builder, hot: Value, t: u8) -> Value {
+pub(super) fn entry(b: &mut Builder, hot: Value, t: u8) -> Value {
     match t {
         0 => {
             let zero: Vec<u64> = (0..256).map(|i| u64::from(i == 0)).collect();
@@ -112,7 +91,6 @@ fn entry(b: &mut Builder, hot: Value, t: u8) -> Value {
 
 /// [S ≤ T] for the thresholds of all distances in order, as one plane of summands `[rows thresholds]`.
 fn compare_sum(b: &mut Builder, hot: Value, t: &SoftmaxTable, rot: u8) -> Value {
-    let [_, rb, rc] = roles(rot);
     let everyone = b.all();
     let low = (32 - t.most.leading_zeros()) as u8;
     let ring = low + 1;
@@ -124,9 +102,15 @@ fn compare_sum(b: &mut Builder, hot: Value, t: &SoftmaxTable, rot: u8) -> Value 
     let (u, v) = b.two(Op::Split { x: sum, rot });
     let v = b.one(Op::Join { x: v });
 
-    // S − (T + 1) is negative: its sign is the top bit of v − (T + 1) − u.
-    let shape = vec![b.ty(u).shape[0], t.count() as u32];
-    let all: Vec<i64> = t.distances.iter().flat_map(|d| &d.thresholds).map(|t| i64::from(*t) + 1).collect();
+    let bounds = t.distances.iter().flat_map(|d| &d.thresholds).map(|t| i64::from(*t) + 1).collect();
+    compare_row(b, u, v, low, bounds, rot)
+}
+
+/// [v − u < bound] for each bound, for numbers `[rows 1]` of `low` bits, as one plane of summands `[rows bounds]`.
+pub(super) fn compare_row(b: &mut Builder, u: Value, v: Value, low: u8, bounds: Vec<i64>, rot: u8) -> Value {
+    let [_, rb, rc] = roles(rot);
+    // The sign of a difference is the top bit of v − bound − u.
+    let shape = vec![b.ty(u).shape[0], bounds.len() as u32];
     let expand = |b: &mut Builder, x| b.one(Op::Expand { x, shape: Dims(shape.clone()) });
     let planes = |b: &mut Builder, x, lo, width| b.one(Op::PlanesH { x, lo, width });
     let low_u = planes(b, u, 0, low);
@@ -135,8 +119,8 @@ fn compare_sum(b: &mut Builder, hot: Value, t: &SoftmaxTable, rot: u8) -> Value 
     let top_u = b.one(Op::Deal { x: top_u, bits: 1 });
     let top_u = expand(b, top_u);
     let v = expand(b, v);
-    let above = b.constant(&[t.count() as u32], all);
-    let v = b.one(Op::SubP { x: v, p: above });
+    let bounds = b.constant(&[bounds.len() as u32], bounds);
+    let v = b.one(Op::SubP { x: v, p: bounds });
     let low_v = planes(b, v, 0, low);
     let borrow = compared.less(b, low_v, rot);
     let top_v = planes(b, v, low, 1);
@@ -162,11 +146,7 @@ fn select(
     count: usize,
     rot: u8,
 ) -> Value {
-    let shape = b.ty(group.entries).shape.clone();
-    let pair = {
-        let [_, rb, rc] = roles(rot);
-        Holders::pair(rb, rc)
-    };
+    let rows = b.ty(group.entries).shape[0];
     let start = *first;
     *first += ds.iter().map(|d| d.thresholds.len()).sum::<usize>();
     let (mut sums, mut dealt) = (Vec::new(), Vec::new());
@@ -187,23 +167,35 @@ fn select(
         let folded = b.one(Op::FoldP { x: below, to, width: ds.len() as u8 });
         let constant = b.scalar(constant);
         let w = b.one(Op::AddP { x: folded, p: constant });
-        let w = b.reshape(w, &[shape[0], 1]);
-        let opened = Opened::new(b, w, rot);
-        let expand = |b: &mut Builder, x| b.one(Op::Expand { x, shape: Dims(shape.clone()) });
-        let (w, c, gamma) = (expand(b, w), expand(b, opened.t), expand(b, opened.beta));
-        let (e, a, beta) = (group.entries, group.opened.t, group.opened.beta);
-        let by_entry = b.one(Op::MulSh { a: w, h: a });
-        let by_result = b.one(Op::MulSh { a: e, h: c });
-        let known = b.one(Op::MulHh { a, b: c });
-        let known = b.one(Op::AsSum { x: known, at: pair, bits: 1 });
-        let sum = b.one(Op::Add { a: by_entry, b: by_result });
-        let sum = b.one(Op::Add { a: sum, b: known });
-        sums.push(parity(b, sum));
-        let masks = b.one(Op::MulHh { a: beta, b: gamma });
-        dealt.push(parity(b, masks));
+        let w = b.reshape(w, &[rows, 1]);
+        let [sum, masks] = inner_product(b, group.entries, &group.opened, w, rot);
+        sums.push(sum);
+        dealt.push(masks);
     }
     let sums = stack(b, sums);
     let dealt = stack(b, dealt);
     let dealt = b.one(Op::Deal { x: dealt, bits: 1 });
     b.one(Op::Add { a: sums, b: dealt })
+}
+
+/// The sum over planes of entries `[rows n]` times planes of w `[rows 1]`, of one number: summands of what is local, and
+/// the sum of products of masks, which A knows.
+pub(super) fn inner_product(b: &mut Builder, entries: Value, opened: &Opened, w: Value, rot: u8) -> [Value; 2] {
+    let shape = b.ty(entries).shape.clone();
+    let pair = {
+        let [_, rb, rc] = roles(rot);
+        Holders::pair(rb, rc)
+    };
+    let result = Opened::new(b, w, rot);
+    let expand = |b: &mut Builder, x| b.one(Op::Expand { x, shape: Dims(shape.clone()) });
+    let (w, c, gamma) = (expand(b, w), expand(b, result.t), expand(b, result.beta));
+    let (a, beta) = (opened.t, opened.beta);
+    let by_entry = b.one(Op::MulSh { a: w, h: a });
+    let by_result = b.one(Op::MulSh { a: entries, h: c });
+    let known = b.one(Op::MulHh { a, b: c });
+    let known = b.one(Op::AsSum { x: known, at: pair, bits: 1 });
+    let sum = b.one(Op::Add { a: by_entry, b: by_result });
+    let sum = b.one(Op::Add { a: sum, b: known });
+    let masks = b.one(Op::MulHh { a: beta, b: gamma });
+    [parity(b, sum), parity(b, masks)]
 }

@@ -9,32 +9,45 @@
 use super::builder::Builder;
 use super::masked::Opened;
 use super::maximum::negative;
-use super::{BYTE_RING, DATA_OWNER};
 use ir::infer::roles;
 use ir::{Amounts, Holders, Op, Strided, Value};
 
-/// Opens to the receiver the places of the `count` largest entries of each row of a sharing `[rows n]` of bytes that are
-/// `least` or more, as `[rows count]`.
-pub fn open_places(b: &mut Builder, x: Value, least: i64, count: u32, rot: u8) -> Value {
+/// Bits of a place in a row of `n`.
+pub fn place_bits(n: u32) -> u8 {
+    (32 - (n - 1).leading_zeros()).max(1) as u8
+}
+
+/// Keys, in order, of the `count` largest entries of each row of a sharing `[rows n]` of non-negative numbers, as
+/// `[rows count]`; keys have `m` bits, `place` of them for the place, and their ring has `place` bits more than that of x.
+pub fn sorted(b: &mut Builder, x: Value, place: u8, m: u8, count: u32, rot: u8) -> Value {
     let [rows, n] = [0, 1].map(|i| b.ty(x).shape[i]);
-    let place_bits = (32 - (n - 1).leading_zeros()).max(1) as u8;
-    let x = b.cast(x, BYTE_RING);
-    let x = b.add_scalar(x, -least);
-    let x = b.one(Op::Raise { x, by: place_bits });
-    let x = b.cast(x, place_bits + 9);
+    let x = b.one(Op::Raise { x, by: place });
     let places = b.constant(&[n], (0..n).rev().map(i64::from).collect());
     let keys = b.one(Op::AddP { x, p: places });
     let keys = b.reshape(keys, &[rows, 1, n]);
-    let sorted = largest(b, keys, count.next_power_of_two(), place_bits + 8, rot);
+    let sorted = largest(b, keys, count.next_power_of_two(), m, rot);
     let [first, _] = part(b, sorted, 1, count);
-    let low = b.cast(first, place_bits);
-    let opened = b.one(Op::Open { x: low, to: Holders::one(DATA_OWNER) });
-    let unsigned = b.one(Op::PlanesH { x: opened, lo: 0, width: place_bits });
+    b.reshape(first, &[rows, count])
+}
+
+/// Opens to the receiver the places of the `count` largest entries of each row of a sharing `[rows n]` of numbers that are
+/// `least` or more and differ by less than 2^m, as `[rows count]`.
+pub fn open_places(b: &mut Builder, x: Value, least: i64, m: u8, count: u32, rot: u8) -> Value {
+    let n = b.ty(x).shape[1];
+    let place = place_bits(n);
+    let x = b.cast(x, m + 2);
+    let x = b.add_scalar(x, -least);
+    // Keys need one bit more than they have.
+    let x = b.cast(x, m + 1);
+    let first = sorted(b, x, place, place + m, count, rot);
+    let low = b.cast(first, place);
+    let to = Holders::one(b.receiver());
+    let opened = b.one(Op::Open { x: low, to });
+    let unsigned = b.one(Op::PlanesH { x: opened, lo: 0, width: place });
     let number = b.one(Op::NumberH { x: unsigned });
     let minus = b.scalar(-1);
     let number = b.one(Op::MulP { x: number, p: minus });
-    let place = b.add_scalar(number, i64::from(n) - 1);
-    b.reshape(place, &[rows, count])
+    b.add_scalar(number, i64::from(n) - 1)
 }
 
 /// Of sorted lists `[rows length lists]` of non-negative keys that differ by less than 2^m the `keep` largest of all.

@@ -16,7 +16,7 @@ pub fn merge(f: &mut Function) {
     let mut known: HashMap<(u32, String), Vec<Value>> = HashMap::new();
     rewrite(f, |b, _, inst| {
         let draws = matches!(inst.op, Op::Split { .. } | Op::Mask { .. } | Op::Beta { .. });
-        if draws || matches!(inst.op, Op::Output { .. } | Op::Open { .. }) {
+        if draws || matches!(inst.op, Op::Output { .. } | Op::Store { .. } | Op::Open { .. }) {
             return Step::Op(inst.op.clone());
         }
         let key = (inst.layer, inst.op.to_string());

@@ -9,7 +9,7 @@ pub mod unused;
 
 use crate::lower::builder::Builder;
 use crate::lower::plan::Plans;
-use crate::pipeline::{CompileError, Options};
+use crate::pipeline::{CompileError, Options, Owners};
 use crate::qgraph::{Graph, TensorId};
 use ir::ops::Class;
 use ir::verify::{Violation, verify};
@@ -51,6 +51,8 @@ pub struct Unit<'a> {
     pub model: &'a [u8],
     /// What the user chose.
     pub options: Options,
+    /// Who owns the inputs and receives the outputs.
+    pub owners: Owners,
     /// The quantized graph.
     pub graph: Option<Graph>,
     /// Constants and ring widths.
@@ -68,7 +70,9 @@ pub struct Unit<'a> {
 impl<'a> Unit<'a> {
     /// Before the first pass.
     pub fn new(model: &'a [u8], options: Options) -> Self {
-        Unit { model, options, graph: None, plans: None, function: None, weights: vec![], notes: vec![], bytes: vec![] }
+        let owners = Owners::default();
+        let (graph, plans, function) = (None, None, None);
+        Unit { model, options, owners, graph, plans, function, weights: vec![], notes: vec![], bytes: vec![] }
     }
 
     /// The function, in a pass that stands behind `lower`.
@@ -139,7 +143,7 @@ pub fn rewrite(f: &mut Function, mut step: impl FnMut(&mut Builder, usize, &Inst
 /// Number of results of an op.
 pub fn results_of(op: &Op<Value>) -> usize {
     match op {
-        Op::Output { .. } => 0,
+        Op::Output { .. } | Op::Store { .. } => 0,
         Op::Split { .. } | Op::SplitShared { .. } => 2,
         _ => 1,
     }

@@ -1,7 +1,8 @@
 //! Removes what no output needs: instructions, and constants that nobody loads.
 //!
-//! A mask stays while its beta does: what a dealer makes from beta has a meaning only with the masked bits. The result of a
-//! layer whose last step goes, because the next layer was folded into it, is found before that step.
+//! A mask stays while its beta does: what a dealer makes from beta has a meaning only with the masked bits. A state is
+//! stored while it is read. The result of a layer whose last step goes, because the next layer was folded into it, is found
+//! before that step.
 use super::{Function, Observed, Step, rewrite};
 use ir::{Op, Program, Value};
 use std::collections::HashMap;
@@ -11,10 +12,14 @@ pub fn remove_unused(f: &mut Function) {
     let insts = &f.program.insts;
     let mut origin: Vec<usize> = Vec::new();
     let mut masks: HashMap<u32, usize> = HashMap::new();
+    let mut stores: HashMap<u32, usize> = HashMap::new();
     for (i, inst) in insts.iter().enumerate() {
         origin.extend(std::iter::repeat_n(i, super::results_of(&inst.op)));
         if let Op::Mask { tag, .. } = inst.op {
             masks.insert(tag, i);
+        }
+        if let Op::Store { index, .. } = inst.op {
+            stores.insert(index, i);
         }
     }
     let mut used = vec![false; insts.len()];
@@ -24,8 +29,10 @@ pub fn remove_unused(f: &mut Function) {
             continue;
         }
         todo.extend(insts[i].op.operands().iter().map(|v: &Value| origin[v.index()]));
-        if let Op::Beta { tag, .. } = &insts[i].op {
-            todo.extend(masks.get(tag));
+        match &insts[i].op {
+            Op::Beta { tag, .. } => todo.extend(masks.get(tag)),
+            Op::State { index, .. } => todo.extend(stores.get(index)),
+            _ => {}
         }
     }
     let stands = |v: Value| used[origin[v.index()]];

@@ -13,7 +13,12 @@ mod reduce;
 mod resize;
 mod rows;
 
-pub use rows::{SoftmaxInverse, softmax_exponential, softmax_row, softmax_term};
+pub use choice::{floor_quotient, quotient};
+pub(crate) use pointwise::broadcast;
+pub use rows::{
+    LogSum, SoftmaxInverse, l2_normalized, softmax_exponential, softmax_row, softmax_term, softmax16_exponential,
+    softmax16_inverse,
+};
 
 /// The value of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +174,7 @@ struct Operand<'a> {
 }
 
 /// What is wrong with an operator, or its result.
-type Evaluated<T> = Result<T, &'static str>;
+pub(crate) type Evaluated<T> = Result<T, &'static str>;
 
 fn malformed(op: &Op, what: &'static str) -> EvalError {
     EvalError::Malformed { index: op.index, op: op.name, what }
@@ -226,6 +231,7 @@ fn eval_two(kind: &Kind, sides: [&Operand<'_>; 2], shape: &[usize]) -> Evaluated
         Kind::Extremum { largest: false } => pointwise::pairs(sides, shape, i32::min),
         Kind::MatMul { zero_points, rescale, out } => linear::mat_mul(*zero_points, rescale, out, sides, shape),
         Kind::Div { zero_points, multiplier, out } => choice::div(*zero_points, *multiplier, out, sides, shape),
+        Kind::Lookup { rows, size } => choice::look_up(*rows, *size, sides),
         Kind::FloorDiv { remainder } => choice::floor_div(*remainder, sides, shape),
         Kind::Compare { relation, left_shift, operands } => {
             choice::compare(*relation, *left_shift, operands, sides, shape)

@@ -91,6 +91,9 @@ pub struct Tensor {
     pub quant: Option<Quant>,
     /// Stored integers of a constant that is an *operand* of an element-wise operator (weights live in [`Linear`]).
     pub constant: Option<Vec<i32>>,
+    /// Whether it is an input or output that the model has as float32: outside, it is quantized or dequantized with
+    /// `quant`.
+    pub float: bool,
 }
 
 impl Tensor {
@@ -235,6 +238,9 @@ pub enum Kind {
     Mul { zero_points: [i32; 2], rescale: Rescale, out: Output },
     /// The larger (or smaller) of two stored integers; NumPy broadcasting.
     Extremum { largest: bool },
+    /// The first operand is `rows` rows of `size` slices; each row of the result has the slices at the positions that the
+    /// second operand holds, in order. A position outside stops the kernel.
+    Lookup { rows: usize, size: usize },
     /// Stored integers are copied.
     Move { movement: Movement },
     /// Weighted means of up to four elements, height and width (axes 1 and 2).

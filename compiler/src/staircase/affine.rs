@@ -7,6 +7,9 @@ use super::proof::{ProofError, prove};
 use super::rule::{Staircase, Thresholds};
 use super::{MAX_SHIFT, MAX_STEPS, REACH, StaircaseError};
 
+/// Bits of a large numerator.
+pub(super) const LARGE: u32 = 45;
+
 /// Proved constants of one staircase. Only this module makes them, and only after [`prove`] has accepted them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Constants {
@@ -23,7 +26,7 @@ pub struct Constants {
 }
 
 impl Constants {
-    /// Slope numerator, `0 < m < 2^31`.
+    /// Slope numerator, `0 < m < 2^31` unless made by [`fit_large`].
     pub fn m(&self) -> u64 {
         self.m
     }
@@ -73,10 +76,10 @@ impl Constants {
         self.checked
     }
 
-    /// The emitted formula, in 64-bit words. `a` is in [`Constants::range`].
+    /// The emitted formula. `a` is in [`Constants::range`].
     pub fn eval(&self, a: i64) -> i32 {
-        let floor = |b: i64| (self.m as i64 * a + b) >> self.s;
-        let (lo, hi, split) = (i64::from(self.lo), i64::from(self.hi), i64::from(self.split));
+        let floor = |b: i64| (i128::from(self.m) * i128::from(a) + i128::from(b)) >> self.s;
+        let (lo, hi, split) = (i128::from(self.lo), i128::from(self.hi), i128::from(self.split));
         let y = if self.two_pieces() {
             floor(self.b_above).clamp(split, hi) + floor(self.b_below).clamp(lo, split) - split
         } else {
@@ -88,17 +91,17 @@ impl Constants {
     /// Smallest `h >= 2` with `|floor(D/2^s) - T| < 2^(h-1)` for every clamp bound T in `lo..=hi+1` and every `D = m·a + b`
     /// of the range: how many bits above `s` a comparison needs.
     pub fn high_bits(&self) -> u32 {
-        let floor = |a: i64, b: i64| (self.m as i64 * a + b) >> self.s;
+        let floor = |a: i64, b: i64| (i128::from(self.m) * i128::from(a) + i128::from(b)) >> self.s;
         let (lowest, highest) = (self.b_above.min(self.b_below), self.b_above.max(self.b_below));
-        let down = (i64::from(self.hi) + 1 - floor(self.from, lowest)).max(0);
-        let up = (floor(self.to, highest) - i64::from(self.lo)).max(0);
-        (65 - down.max(up).leading_zeros()).max(2)
+        let down = (i128::from(self.hi) + 1 - floor(self.from, lowest)).max(0);
+        let up = (floor(self.to, highest) - i128::from(self.lo)).max(0);
+        (129 - down.max(up).leading_zeros()).max(2)
     }
 
     /// The same function with a larger shift: numerator and denominator times `2^(s-self.s)`, so nothing to prove again.
     pub fn with_shift(&self, s: u32) -> Result<Constants, StaircaseError> {
         let by = s.saturating_sub(self.s).min(MAX_SHIFT + 1);
-        let wide = Wide {
+        let wide = Numbers {
             m: i128::from(self.m) << by,
             s: self.s + by,
             above: i128::from(self.b_above) << by,
@@ -124,6 +127,19 @@ pub fn fit(staircase: &Staircase, from: i64, to: i64) -> Result<Fit, StaircaseEr
     fit_thresholds(&thresholds, staircase.out.zero_point, |a| staircase.eval(a), from, to)
 }
 
+/// Constants of `staircase` with numerators up to 2^[`LARGE`], where the smaller ones of [`fit`] do not suffice. Sums of
+/// products may leave 64-bit words: whoever uses them must see to it that only bits within words count.
+pub fn fit_large(staircase: &Staircase, from: i64, to: i64) -> Result<Fit, StaircaseError> {
+    check_range(from, to)?;
+    let thresholds = staircase.thresholds()?.within(from, to);
+    if thresholds.at.is_empty() {
+        return fit(staircase, from, to);
+    }
+    let mut found = search(&thresholds, staircase.out.zero_point, from, to, true)?;
+    found.checked = prove(&found, &thresholds, |a| staircase.eval(a))?;
+    Ok(Fit::Affine(found))
+}
+
 /// Constants of any monotone function given by its thresholds; `reference` is the function itself, for the proof.
 pub fn fit_thresholds(
     thresholds: &Thresholds,
@@ -143,7 +159,7 @@ pub fn fit_thresholds(
         }
         return Ok(Fit::Constant(y));
     }
-    let mut found = search(&thresholds, split, from, to)?;
+    let mut found = search(&thresholds, split, from, to, false)?;
     found.checked = prove(&found, &thresholds, reference)?;
     Ok(Fit::Affine(found))
 }
@@ -151,13 +167,13 @@ pub fn fit_thresholds(
 /// `y = [a >= 0]` for `|a| <= bound`, with a shift chosen by the caller: the comparison of a dead channel.
 pub fn sign(s: u32, bound: i64) -> Result<Constants, StaircaseError> {
     check_range(-bound, bound)?;
-    let wide = Wide { m: 1, s, above: 1 << s.min(MAX_SHIFT + 1), below: 1 << s.min(MAX_SHIFT + 1) };
+    let wide = Numbers { m: 1, s, above: 1 << s.min(MAX_SHIFT + 1), below: 1 << s.min(MAX_SHIFT + 1) };
     let mut found = wide.words(0, 1, 0, -bound, bound)?;
     found.checked = prove(&found, &Thresholds { lo: 0, at: vec![0] }, |a| (a >= 0).into())?;
     Ok(found)
 }
 
-fn check_range(from: i64, to: i64) -> Result<(), StaircaseError> {
+pub(super) fn check_range(from: i64, to: i64) -> Result<(), StaircaseError> {
     if from > to || from <= -REACH || to >= REACH {
         return Err(StaircaseError::Range { from, to });
     }
@@ -165,25 +181,40 @@ fn check_range(from: i64, to: i64) -> Result<(), StaircaseError> {
 }
 
 /// Constants before the word check.
-struct Wide {
-    m: i128,
-    s: u32,
-    above: i128,
-    below: i128,
+pub(super) struct Numbers {
+    pub m: i128,
+    pub s: u32,
+    pub above: i128,
+    pub below: i128,
 }
 
-impl Wide {
+impl Numbers {
     /// Conditions of the 64-bit evaluation: `0 < m < 2^31`, `s <= 60`, `|b| < 2^61`, `|m·a + b| < 2^62`.
-    fn words(self, lo: i32, hi: i32, split: i32, from: i64, to: i64) -> Result<Constants, StaircaseError> {
-        let Wide { m, s, above, below } = self;
+    pub(super) fn words(self, lo: i32, hi: i32, split: i32, from: i64, to: i64) -> Result<Constants, StaircaseError> {
+        let Numbers { m, s, above, below } = self;
         for b in [above, below] {
             let reach = m * i128::from(from.abs().max(to.abs())) + b.abs();
             if !(1..1 << 31).contains(&m) || s > MAX_SHIFT || b.abs() >= 1 << 61 || reach >= 1 << 62 {
                 return Err(StaircaseError::Word { m, s, b, from, to });
             }
         }
-        let (m, b_above, b_below) = (m as u64, above as i64, below as i64);
-        Ok(Constants { m, s, b_above, b_below, lo, hi, split, from, to, checked: 0 })
+        Ok(self.unchecked(lo, hi, split, from, to))
+    }
+
+    /// Conditions of [`fit_large`].
+    fn large(self, lo: i32, hi: i32, split: i32, from: i64, to: i64) -> Result<Constants, StaircaseError> {
+        let Numbers { m, s, above, below } = self;
+        for b in [above, below] {
+            if !(1..1 << LARGE).contains(&m) || s > MAX_SHIFT || b.abs() >= 1 << 62 {
+                return Err(StaircaseError::Word { m, s, b, from, to });
+            }
+        }
+        Ok(self.unchecked(lo, hi, split, from, to))
+    }
+
+    fn unchecked(self, lo: i32, hi: i32, split: i32, from: i64, to: i64) -> Constants {
+        let (m, s, b_above, b_below) = (self.m as u64, self.s, self.above as i64, self.below as i64);
+        Constants { m, s, b_above, b_below, lo, hi, split, from, to, checked: 0 }
     }
 }
 
@@ -206,8 +237,8 @@ impl Piece {
     }
 }
 
-/// One piece if it exists and fits words, else two.
-fn search(thresholds: &Thresholds, split: i32, from: i64, to: i64) -> Result<Constants, StaircaseError> {
+/// One piece if it exists and fits words, else two. Where numerators may be large, what has the smaller shift.
+fn search(thresholds: &Thresholds, split: i32, from: i64, to: i64, large: bool) -> Result<Constants, StaircaseError> {
     let (lo, hi) = (thresholds.lo, thresholds.hi());
     let at = &thresholds.at;
     let (first, last) = (at[0], at[at.len() - 1]);
@@ -231,25 +262,35 @@ fn search(thresholds: &Thresholds, split: i32, from: i64, to: i64) -> Result<Con
 
     let whole = piece(0..at.len());
     let mut refusal = StaircaseError::NoConstants { lo, hi, split };
+    let mut one = None;
     if let Some((m, s)) = whole.slopes().and_then(smallest)
         && let Some(b) = whole.offset(m, s)
     {
         let b = absolute(b, m, s);
-        match (Wide { m, s, above: b, below: b }).words(lo, hi, lo, from, to) {
+        let numbers = Numbers { m, s, above: b, below: b };
+        match if large { numbers.large(lo, hi, lo, from, to) } else { numbers.words(lo, hi, lo, from, to) } {
             Err(words) => refusal = words,
+            Ok(found) if large => one = Some(found),
             found => return found,
         }
     }
     if split <= lo || split >= hi {
-        return Err(refusal);
+        return one.ok_or(refusal);
     }
     let middle = (i64::from(split) - i64::from(lo)) as usize;
     let (below, above) = (piece(0..middle), piece(middle..at.len()));
     let both = below.slopes().zip(above.slopes()).and_then(|(x, y)| x.and(y));
-    let Some((m, s)) = both.and_then(smallest) else { return Err(refusal) };
-    let (Some(b_below), Some(b_above)) = (below.offset(m, s), above.offset(m, s)) else { return Err(refusal) };
-    let wide = Wide { m, s, above: absolute(b_above, m, s), below: absolute(b_below, m, s) };
-    wide.words(lo, hi, split, from, to)
+    let Some((m, s)) = both.and_then(smallest) else { return one.ok_or(refusal) };
+    let (Some(b_below), Some(b_above)) = (below.offset(m, s), above.offset(m, s)) else { return one.ok_or(refusal) };
+    let wide = Numbers { m, s, above: absolute(b_above, m, s), below: absolute(b_below, m, s) };
+    if !large {
+        return wide.words(lo, hi, split, from, to);
+    }
+    match (one, wide.large(lo, hi, split, from, to)) {
+        (Some(one), Ok(two)) => Ok(if two.s < one.s { two } else { one }),
+        (Some(one), Err(_)) => Ok(one),
+        (None, two) => two,
+    }
 }
 
 /// The smallest `s` with a positive `m/2^s` inside.

@@ -6,7 +6,8 @@
 //! `bias - P < T <= bias + P`, which are 2P consecutive integers. Neighbours at least 2P apart are never both in doubt
 //! (*dead*): the owner of the weights supplies the value `k` below the threshold in doubt and `b'`, and
 //! `y = k + [p + b' >= 0]`. Moved biases, `k` and `b'` are secret and nothing public depends on them.
-use super::affine::{Constants, Fit, fit};
+use super::affine::{Constants, Fit};
+use super::exact::best_fit;
 use super::proof::ProofError;
 use super::rule::{Rule, Staircase, Thresholds};
 use super::{REACH, StaircaseError};
@@ -52,17 +53,29 @@ pub struct PlacedBias {
 /// Plans a channel whose sum of products is in `-products..=products`, for accumulators up to `max_acc`: live if it can
 /// be, else dead.
 pub fn linear_channel(products: i64, rule: Rule, out: Output, max_acc: i64) -> Result<Channel, StaircaseError> {
+    linear_part(products, rule, out, out, max_acc)
+}
+
+/// The same for the outputs of `part` only, a narrower clamp; biases are moved as for all of `out`, so that parts share
+/// an accumulator.
+pub fn linear_part(
+    products: i64,
+    rule: Rule,
+    out: Output,
+    part: Output,
+    max_acc: i64,
+) -> Result<Channel, StaircaseError> {
     check_products(products, max_acc)?;
-    let staircase = Staircase::new(rule, out);
-    let thresholds = staircase.thresholds()?;
+    let (whole, staircase) = (Staircase::new(rule, out), Staircase::new(rule, part));
+    let thresholds = whole.thresholds()?;
     if thresholds.at.is_empty() {
-        return Ok(constant(thresholds.lo, products, staircase));
+        return Ok(constant(staircase.eval(0), products, staircase));
     }
     let (threshold, gap) = (thresholds.largest(), thresholds.smallest_gap());
     let needed = i128::from(threshold) + 2 * i128::from(products) + 1;
     let not_live = if needed <= i128::from(max_acc.min(REACH - 1)) {
         let acc_bound = needed as i64;
-        match fit(&staircase, -acc_bound, acc_bound) {
+        match best_fit(&staircase, -acc_bound, acc_bound) {
             Ok(Fit::Constant(y)) => return Ok(constant(y, products, staircase)),
             Ok(Fit::Affine(found)) => {
                 let (kind, checked) = (ChannelKind::Live(found), found.checked());
@@ -78,7 +91,7 @@ pub fn linear_channel(products: i64, rule: Rule, out: Output, max_acc: i64) -> R
     if gap < 2 * products {
         return Err(not_live);
     }
-    dead(products, staircase, &thresholds, max_acc)
+    dead(products, whole, &thresholds, max_acc)
 }
 
 /// The same channel as a dead one, `None` if two thresholds may be in doubt at once (or the output is constant). Where a

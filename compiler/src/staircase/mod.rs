@@ -3,7 +3,7 @@
 //! A *staircase* is `y = clamp(rule(a + offset) + zero_point, lo, hi)` of one accumulator `a`. What the protocols
 //! evaluate is `clamp(floor((m·a + b) / 2^s), lo, hi)`, or two such pieces with one `m` and `s`. The submodules:
 //! [`rule`] the reference arithmetic and its thresholds, `interval` the exact slope interval of the theorem below,
-//! [`affine`] the search for `(m, s, b)`, [`linear`] one output channel of a linear layer, [`add`] a sum of two bytes,
+//! [`affine`] the search for `(m, s, b)`, [`exact`] constants without a search, [`linear`] one output channel of a linear layer, [`add`] a sum of two bytes,
 //! [`proof`] the check that every set of constants passes before anybody gets to see it.
 //!
 //! **Theorem.** With thresholds `T_j = min{a : f(a) ≥ j}` there is a `b` for `m > 0` and `s` iff `m/2^s` lies strictly
@@ -14,6 +14,7 @@
 //! [`linear::Channel::place_bias`], whose result goes into the weights file.
 pub mod add;
 pub mod affine;
+pub mod exact;
 mod interval;
 pub mod linear;
 pub mod proof;
@@ -22,13 +23,14 @@ pub mod rule;
 mod tests;
 
 pub use add::{AddFit, AddReference, Constants2, search_add, search_sub};
-pub use affine::{Constants, Fit, fit, fit_thresholds, sign};
-pub use linear::{Channel, ChannelKind, PlacedBias, dead_channel, linear_channel};
+pub use affine::{Constants, Fit, fit, fit_large, fit_thresholds, sign};
+pub use exact::{best_fit, exact, exact_shifted};
+pub use linear::{Channel, ChannelKind, PlacedBias, dead_channel, linear_channel, linear_part};
 pub use proof::{ProofError, prove, prove_add};
 pub use rule::{Rule, Staircase, Thresholds};
 
-/// Largest step count of a staircase: a 16-bit output.
-const MAX_STEPS: i64 = 1 << 16;
+/// Largest step count of a staircase: the sum of two 16-bit numbers.
+const MAX_STEPS: i64 = 1 << 17;
 /// Constants have `s` up to here, so that `s + h` fits a word.
 const MAX_SHIFT: u32 = 60;
 /// No accumulator comes here; thresholds beyond are as good as none.
@@ -47,7 +49,7 @@ pub enum StaircaseError {
     /// Average of no element, or of too many.
     #[error("average over {count} elements: expected 1 to 2^31")]
     Count { count: u64 },
-    /// An output of more than 16 bits.
+    /// An output of more values than are looked at.
     #[error("output range {lo}..{hi} has more than {MAX_STEPS} steps")]
     Steps { lo: i32, hi: i32 },
     /// The input range is empty or beyond what a word holds.

@@ -40,7 +40,8 @@ pub fn prove(
     }
     let reach = u128::from(from.unsigned_abs().max(to.unsigned_abs())) * u128::from(m);
     let offset = u128::from(b_above.unsigned_abs().max(b_below.unsigned_abs()));
-    if m == 0 || m >= 1 << 31 || s > super::MAX_SHIFT || reach.saturating_add(offset) >= 1 << 62 {
+    let whole = m >= 1 << 31 || reach.saturating_add(offset) < 1 << 62;
+    if m == 0 || m >= 1 << super::affine::LARGE || s > super::MAX_SHIFT || !whole {
         return Err(ProofError::Word { m: m.into(), s });
     }
     let same = |input: i64| {

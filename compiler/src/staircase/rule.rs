@@ -123,7 +123,7 @@ impl Rule {
 }
 
 /// The 15-bit multiplier and the shift of `R64`.
-fn wide(Multiplier { m, e }: Multiplier) -> (i64, i32) {
+pub(crate) fn wide(Multiplier { m, e }: Multiplier) -> (i64, i32) {
     let cut = if m < 0x7fff_0000 { (i64::from(m) + (1 << 15)) >> 16 } else { 0x7fff };
     (cut, 15 - e)
 }

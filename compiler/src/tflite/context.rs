@@ -32,6 +32,9 @@ struct Facts {
     reported: bool,
 }
 
+/// Code of float32 in the file.
+const FLOAT32: i8 = 0;
+
 /// State of an import.
 pub(super) struct Context<'a> {
     raw: &'a Raw<'a>,
@@ -114,6 +117,7 @@ impl<'a> Context<'a> {
                 shape: facts.shape.as_ref().cloned().unwrap_or_default(),
                 quant: None,
                 constant: None,
+                float: false,
             })
             .collect();
         Context {
@@ -313,8 +317,34 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Whether a tensor is float32 and stands only where float32 may: before all operators or behind them.
+    pub(super) fn is_float_edge(&self, index: usize) -> bool {
+        let is_output = self.raw.outputs.iter().any(|i| usize::try_from(*i) == Ok(index));
+        self.raw.tensors[index].type_code == FLOAT32 && self.is_input[index] != is_output
+    }
+
+    /// Makes a float32 input or output of the model stand for stored integers: its owner quantizes, its receiver
+    /// dequantizes.
+    pub(super) fn float_edge(&mut self, index: usize, dtype: DType, quant: Quant) -> Result<Activation, Stop> {
+        let shape = self.shape(index)?;
+        if !self.is_float_edge(index) {
+            self.dtype(index)?;
+            return Err(damaged(codes::TYPE, "its type is not float32").at(index).into());
+        }
+        let tensor = &mut self.tensors[index];
+        if std::mem::replace(&mut tensor.float, true) && (tensor.dtype, tensor.quant) != (dtype, Some(quant)) {
+            let reason = "it is float32 and quantized in two ways";
+            return Err(unsupported(codes::TYPE, reason, "quantize an input in one way").at(index).into());
+        }
+        (tensor.dtype, tensor.quant) = (dtype, Some(quant));
+        Ok(Activation { id: tensor_id(index)?, dtype, shape, quant })
+    }
+
     /// An input or output of the model.
     pub(super) fn interface(&mut self, index: usize) -> Result<(), Stop> {
+        if self.tensors[index].float {
+            return Ok(());
+        }
         let dtype = self.dtype(index)?;
         match dtype {
             DType::I32 if self.is_input[index] => self.activation_or_int32(index).map(|_| ()),
@@ -385,6 +415,7 @@ impl<'a> Context<'a> {
             shape: shape.to_vec(),
             quant,
             constant: None,
+            float: false,
         })?;
         self.steps.push((kind, inputs, result));
         Ok(result)

@@ -157,5 +157,5 @@ fn initial(cx: &mut Context<'_>, graph: &RawGraph<'_>, index: i32) -> Result<Ten
     }
     cx.take(count, 2 * size_of::<i32>())?;
     let quant = Some(per_tensor(tensor, dtype)?);
-    Ok(Tensor { name: tensor.name.clone(), dtype, shape, quant, constant: Some(stored(dtype, bytes)) })
+    Ok(Tensor { name: tensor.name.clone(), dtype, shape, quant, constant: Some(stored(dtype, bytes)), float: false })
 }

@@ -27,7 +27,7 @@ pub struct Gadget<'a> {
 
 fn port(name: &str, len: usize) -> Port {
     let (name, dtype) = (name.to_owned(), DType::I32);
-    Port { name, dtype, shape: vec![len as u32], scale: 1.0, zero_point: 0, party: OWNER }
+    Port { name, dtype, shape: vec![len as u32], scale: 1.0, zero_point: 0, party: OWNER, float: false }
 }
 
 fn list(x: &[i64]) -> String {

@@ -233,7 +233,12 @@ impl Parser {
         let scale = words.float()?;
         let zero_point = words.number_field("zero")?;
         words.field("party")?;
-        list.push(Port { name, dtype, shape, scale, zero_point, party: words.party()? });
+        let party = words.party()?;
+        let float = words.peek().is_some();
+        if float {
+            words.keyword("float32")?;
+        }
+        list.push(Port { name, dtype, shape, scale, zero_point, party, float });
         words.end()
     }
 

@@ -53,11 +53,12 @@ fn print_port(s: &mut String, word: &str, i: usize, port: &Port) {
     let (name, kind) = (escape(&port.name), port.dtype.name());
     let _ = writeln!(
         s,
-        "{word} {i} \"{name}\" {kind}{} scale={} zero={} party={}",
+        "{word} {i} \"{name}\" {kind}{} scale={} zero={} party={}{}",
         dims(&port.shape),
         scale(port.scale),
         port.zero_point,
-        port.party.0
+        port.party.0,
+        if port.float { " float32" } else { "" }
     );
 }
 

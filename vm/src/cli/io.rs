@@ -1,7 +1,7 @@
 //! Input and output files: `.npy` arrays and pictures, converted to and from the stored integers of a tensor.
 use super::{Failure, picture};
 use ir::program::DType;
-use ir::{Port, text};
+use ir::{Port, real, text};
 use npyz::{NpyFile, TypeChar};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -137,7 +137,7 @@ fn from_npy(bytes: &[u8], port: &Port) -> Result<Read, String> {
         notes.push(format!("taken as a batch of one, shape {}", show(&want)));
     }
     let data = match (code, size) {
-        pair if pair == own => match port.dtype {
+        pair if pair == own && !port.float => match port.dtype {
             DType::I8 => npy.into_vec::<i8>().map(widen),
             DType::U8 => npy.into_vec::<u8>().map(widen),
             DType::I16 => npy.into_vec::<i16>().map(widen),
@@ -152,9 +152,11 @@ fn from_npy(bytes: &[u8], port: &Port) -> Result<Read, String> {
                 _ => npy.into_vec::<f64>().map_err(failed)?.into_iter().map(|x| x as f32).collect(),
             };
             let (data, note) = quantize(reals.into_iter(), port)?;
-            notes.push(format!("floats {note}"));
+            // What the model itself does needs no word.
+            notes.extend((!port.float).then(|| format!("floats {note}")));
             data
         }
+        _ if port.float => return Err(format!("elements of type {kind}, the model takes floats")),
         _ => return Err(format!("elements of type {kind}, the model takes {} or floats", port.dtype.name())),
     };
     let note = (!notes.is_empty()).then(|| notes.join("; "));
@@ -165,7 +167,7 @@ fn widen<T: Into<i64>>(v: Vec<T>) -> Vec<i64> {
     v.into_iter().map(Into::into).collect()
 }
 
-/// Quantizes as the kernel of `QUANTIZE` does: halves away from zero, in single precision.
+/// Quantizes as the model does, or would.
 fn quantize(reals: impl Iterator<Item = f32>, port: &Port) -> Result<(Vec<i64>, String), String> {
     let Port { scale, zero_point, .. } = *port;
     if !(scale.is_finite() && scale > 0.0) {
@@ -177,8 +179,7 @@ fn quantize(reals: impl Iterator<Item = f32>, port: &Port) -> Result<(Vec<i64>, 
         if x.is_nan() {
             return Err("the values contain NaN".to_owned());
         }
-        // The conversion saturates.
-        let q = ((x / scale).round() as i64).saturating_add(zero_point.into());
+        let q = real::quantize(x, scale, zero_point);
         clamped += usize::from(!(low..=high).contains(&q));
         Ok(q.clamp(low, high))
     };
@@ -224,7 +225,7 @@ fn from_picture(bytes: &[u8], port: &Port) -> Result<Read, String> {
     Ok(Read { data, note: Some(steps.join(", ")) })
 }
 
-/// The bytes of an array as NumPy writes them. Several samples stand one after the other along the first axis, or, where
+/// The bytes of an array as NumPy writes them, floats where the model has them. Several samples stand one after the other along the first axis, or, where
 /// the tensor has no axis of length 1 there, along a new one.
 pub fn format_npy(port: &Port, data: &[i64]) -> Vec<u8> {
     let samples = data.len() as u64 / super::load::elements(&port.shape).max(1);
@@ -235,6 +236,7 @@ pub fn format_npy(port: &Port, data: &[i64]) -> Vec<u8> {
         _ => dims.insert(0, samples),
     }
     let code = match port.dtype {
+        _ if port.float => "<f4",
         DType::I8 => "|i1",
         DType::U8 => "|u1",
         DType::I16 => "<i2",
@@ -251,6 +253,11 @@ pub fn format_npy(port: &Port, data: &[i64]) -> Vec<u8> {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend(u16::try_from(text.len()).expect("programs have a few dimensions").to_le_bytes());
     bytes.extend(text.as_bytes());
+    if port.float {
+        let real = |v: &i64| real::dequantize(*v, port.scale, port.zero_point);
+        data.iter().for_each(|v| bytes.extend_from_slice(&real(v).to_le_bytes()));
+        return bytes;
+    }
     let width = match port.dtype {
         DType::I8 | DType::U8 | DType::Bool => 1,
         DType::I16 => 2,
@@ -297,7 +304,7 @@ mod tests {
     use ir::Party;
 
     fn port(dtype: DType, shape: &[u32], scale: f32, zero_point: i32) -> Port {
-        Port { name: "x".to_owned(), dtype, shape: shape.to_vec(), scale, zero_point, party: Party(1) }
+        Port { name: "x".to_owned(), dtype, shape: shape.to_vec(), scale, zero_point, party: Party(1), float: false }
     }
 
     fn testdata(name: &str) -> Vec<u8> {

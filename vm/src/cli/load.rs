@@ -53,8 +53,17 @@ impl Loaded {
         )
     }
 
-    /// Refuses a program that needs more memory than allowed.
-    pub fn check_memory(&self, args: &RunArgs) -> Result<(), Failure> {
+    /// Refuses a run that needs more memory than allowed, and what state forbids: samples that begin with what the one
+    /// before stored cannot be computed together, and preprocessing goes through one sequence.
+    pub fn check_run(&self, args: &RunArgs, offline: bool) -> Result<(), Failure> {
+        if self.program.stored().next().is_some() {
+            let forbidden =
+                [(args.batch > 1, "`--batch`"), (offline && args.repeat > 1, "`--repeat` with `--offline`")];
+            if let Some((_, option)) = forbidden.into_iter().find(|(given, _)| *given) {
+                let what = format!("the program keeps state from one sample to the next: leave out {option}");
+                return Err(Failure::new(Failure::USAGE, what));
+            }
+        }
         let weights: u64 = self.program.interface.weights.iter().map(|w| 4 * elements(w)).sum();
         let held = if args.weights.is_some() { weights } else { 0 };
         let need = [self.memory.saturating_mul(args.batch.into()), 4 * self.file_bytes, held, BASE_MEMORY]

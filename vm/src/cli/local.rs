@@ -4,7 +4,7 @@
 //! longer reads its standard output.
 use super::report::{self, PartyReport, Report};
 use super::{Failure, LocalArgs, RunArgs, deal, io, load, net, party, result, shaper};
-use ir::Party;
+use ir::{Interface, Party, Port};
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -46,29 +46,28 @@ pub fn run(args: &LocalArgs) -> Result<(), Failure> {
 pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> {
     let run = &args.run;
     let loaded = load::program(&run.model)?;
-    loaded.check_memory(run)?;
+    loaded.check_run(run, args.offline)?;
     // With preprocessing in files the dealer does not run.
     let parties = if args.offline { 2 } else { loaded.program.parties };
     let face = &loaded.program.interface;
     if run.weights.is_none() {
         return Err(Failure::new(Failure::USAGE, "give the weights file with `-w`"));
     }
-    if let Some(port) = face.inputs.iter().find(|p| p.party != face.inputs[0].party) {
-        let what = format!("input `{}` has another owner: start each party by itself", ir::text::escape(&port.name));
-        return Err(Failure::new(Failure::USAGE, what));
-    }
-    let data_owner = face.inputs.first().map(|p| p.party);
-    let receiver = face.outputs.first().map(|p| p.party);
     // Everything is checked before anything is started; the parties check again what is theirs.
+    let shares: Vec<RunArgs> = (0..parties).map(|p| share_of(run, Party(p), face)).collect::<Result<_, _>>()?;
     let mut sources = Vec::new();
     let mut targets = Vec::new();
-    let mut samples = 1;
-    for p in (0..parties).map(Party) {
-        let own = party::own(&share_of(run, p, face.weight_owner, data_owner, receiver), p, &loaded)?;
-        samples = samples.max(own.samples());
-        sources.extend(own.input_files);
+    let mut samples = None;
+    for (p, share) in (0..parties).map(Party).zip(&shares) {
+        let own = party::own(share, p, &loaded)?;
+        if !own.input_files.is_empty() && *samples.get_or_insert(own.samples()) != own.samples() {
+            let what = format!("{p} has {} samples, another party has {}", own.samples(), samples.unwrap_or(0));
+            return Err(Failure::new(Failure::USAGE, what));
+        }
+        sources.push(own.input_files);
         targets.extend(own.outputs);
     }
+    let samples = samples.unwrap_or(1);
 
     let (listeners, addresses) = listen(args.port_base, parties)?;
     let seen = match args.net {
@@ -86,9 +85,8 @@ pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> 
 
     let mut readers = Vec::new();
     for (p, listener) in (0..parties).map(Party).zip(listeners) {
-        let theirs = share_of(run, p, face.weight_owner, data_owner, receiver);
         let dir = household.dir.join(format!("party{}", p.0));
-        let mut command = prepare(&dir, p, &theirs, &seen[p.index()])?;
+        let mut command = prepare(&dir, p, &shares[p.index()], &seen[p.index()])?;
         command.args(["--samples", &samples.to_string()]);
         if dealt.is_some() {
             let [files, place] = [&household.dir, &dir].map(|d| deal::files(&d.join(DEALT))[p.index()].clone());
@@ -96,17 +94,13 @@ pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> 
                 .map_err(|e| Failure::new(Failure::CONFIG, format!("{}: {e}", place.display())))?;
             command.arg("--offline").arg(place);
         }
-        if Some(p) == data_owner {
-            for (k, (index, path)) in sources.iter().enumerate() {
-                let file = format!("input{k}");
-                copy(path, &dir, &file)?;
-                command.arg("--input").arg(format!("{}={file}", face.inputs[*index].name));
-            }
+        for (k, (index, path)) in sources[p.index()].iter().enumerate() {
+            let file = format!("input{k}");
+            copy(path, &dir, &file)?;
+            command.arg("--input").arg(format!("{}={file}", face.inputs[*index].name));
         }
-        if Some(p) == receiver {
-            for (index, _) in &targets {
-                command.arg("--output").arg(format!("{}={}", face.outputs[*index].name, output_name(*index)));
-            }
+        for (index, _) in targets.iter().filter(|(index, _)| face.outputs[*index].party == p) {
+            command.arg("--output").arg(format!("{}={}", face.outputs[*index].name, output_name(*index)));
         }
         readers.push(household.start(command, (p.0 + 1 < parties).then_some(listener))?);
     }
@@ -149,19 +143,23 @@ fn output_name(index: usize) -> String {
 }
 
 /// The part of the arguments that party `p` may see.
-fn share_of(all: &RunArgs, p: Party, owner: Party, data_owner: Option<Party>, receiver: Option<Party>) -> RunArgs {
+fn share_of(all: &RunArgs, p: Party, face: &Interface) -> Result<RunArgs, Failure> {
     let mut share = all.clone();
-    if p != owner {
+    if p != face.weight_owner {
         share.weights = None;
     }
-    if Some(p) != data_owner {
-        share.input.clear();
-    }
-    if Some(p) != receiver {
-        share.output.clear();
+    let of = |option: &str, files: &[String], ports: &[Port], many: io::Files| -> Result<Vec<String>, Failure> {
+        let listed: Vec<(usize, &Port)> = ports.iter().enumerate().collect();
+        let given = io::assign(option, files, &listed, many)?;
+        let theirs = given.iter().filter(|(index, _)| ports[*index].party == p);
+        Ok(theirs.map(|(index, path)| format!("{}={}", ports[*index].name, path.display())).collect())
+    };
+    share.input = of("--input", &all.input, &face.inputs, io::Files::Many)?;
+    share.output = of("--output", &all.output, &face.outputs, io::Files::One)?;
+    if face.outputs.iter().all(|port| port.party != p) {
         (share.labels, share.top) = (None, None);
     }
-    share
+    Ok(share)
 }
 
 /// One listening socket and one address per party.

@@ -101,7 +101,8 @@ pub struct RunArgs {
     /// Weights file (.mpcw), for the model owner
     #[arg(short, long)]
     pub weights: Option<PathBuf>,
-    /// Input (.npy or .png) in the order of the model's inputs, or NAME=FILE; may be repeated, also for more samples
+    /// Input (.npy or .png) in the order of the model's inputs, or NAME=FILE; may be repeated, also for more samples. Where
+    /// the model keeps state, they are successive calls of one session
     #[arg(long, value_name = "[NAME=]FILE")]
     pub input: Vec<String>,
     /// Output (.npy) in the order of the model's outputs, or NAME=FILE; may be repeated

@@ -108,7 +108,7 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
         let last = parties - 1;
         return Err(Failure::new(Failure::USAGE, format!("{me} does not exist, the program has parties 0 to {last}")));
     }
-    loaded.check_memory(&args.run)?;
+    loaded.check_run(&args.run, args.offline.is_some())?;
     let computing = if args.offline.is_some() { 2 } else { parties };
     let addresses = net::addresses(args.net.as_deref(), computing)?;
     let own = own(&args.run, me, &loaded)?;
@@ -238,6 +238,8 @@ fn compute(
         own.samples.chunks(args.run.batch as usize).map(|c| c.iter().map(Vec::as_slice).collect()).collect();
     let mut outcomes: Vec<Outcome> = Vec::new();
     for _ in 0..args.run.repeat {
+        // Each repetition is a sequence of its own.
+        machine.reset();
         for (k, batch) in batches.iter().enumerate() {
             let mut outcome = machine.infer_batch(batch, link)?;
             if let Some(before) = outcomes.get(k) {

@@ -84,6 +84,7 @@ mod tests {
             scale: 0.5,
             zero_point: -2,
             party: Party(1),
+            float: false,
         };
         let lines = show.summary(&port, &[0, 6, 1]).lines;
         assert_eq!(lines, ["     1    4.000000  dog", "     2    1.500000"]);

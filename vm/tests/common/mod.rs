@@ -1,9 +1,10 @@
 //! Shared by the end-to-end tests: models, their recorded samples, and three parties in one process.
 #![allow(dead_code, missing_docs, reason = "each test file uses a part")]
+pub mod launch;
 pub mod tile;
 pub mod wrapped;
 
-use compiler::npy::{Array, read_npy, read_npz};
+use compiler::npy::{Array, Values, read_npy, read_npz};
 use compiler::pipeline::{Aim, Compiled, Options, Protocol, Route, compile_with};
 use ir::Party;
 use ir::network::Network;
@@ -27,6 +28,40 @@ pub fn models() -> Option<PathBuf> {
     }
     println!("skipped: no models in {}", dir.display());
     None
+}
+
+/// Conformance cases, where present.
+pub fn conformance() -> Option<PathBuf> {
+    let dir = std::env::var_os("QNN_CONFORMANCE_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"), PathBuf::from);
+    if dir.is_dir() {
+        return Some(dir);
+    }
+    println!("skipped: no conformance cases in {}", dir.display());
+    None
+}
+
+/// Conformance cases whose samples are one sequence that carries the state.
+pub fn sequences(conformance: &Path) -> Vec<String> {
+    let index = std::fs::read_to_string(conformance.join("INDEX.json")).expect("list of the cases");
+    let index: serde_json::Value = serde_json::from_str(&index).expect("JSON");
+    let cases = index["cases"].as_array().expect("a list").iter();
+    cases.filter(|c| c["reset"] == false).filter_map(|c| Some(c["name"].as_str()?.to_owned())).collect()
+}
+
+/// A recorded array as the stored integers of a port; of floats those that the owner shares, or those that the receiver
+/// makes exactly these floats of.
+pub fn stored(a: &Array, port: &ir::Port, output: bool) -> Vec<i64> {
+    let Values::Float(reals) = &a.values else { return ints(a) };
+    assert!(port.float, "recorded floats of a port of integers");
+    let (low, high) = port.dtype.range();
+    let one = |x: &f64| {
+        let q = ir::real::quantize(*x as f32, port.scale, port.zero_point).clamp(low, high);
+        let back = ir::real::dequantize(q, port.scale, port.zero_point);
+        assert!(!output || f64::from(back).to_bits() == x.to_bits(), "{x} is not {back}");
+        q
+    };
+    reals.iter().map(one).collect()
 }
 
 pub fn ints(a: &Array) -> Vec<i64> {
@@ -96,15 +131,33 @@ pub fn in_threads<T: Send>(links: Vec<MemoryLink>, f: impl Fn(MemoryLink) -> T +
 
 /// Three parties over `links`, several inferences in one session; each element of `inputs` is one inference.
 pub fn run_all(c: &Compiled, links: Vec<MemoryLink>, inputs: &[Vec<Vec<i64>>]) -> Vec<Vec<Outcome>> {
+    run_session(c, links, inputs, Calls::Apart)
+}
+
+/// Whether a call begins with the state that the one before left.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Calls {
+    /// Each is a first call.
+    Apart,
+    /// They are successive.
+    Sequence,
+}
+
+/// The same; where the program keeps state, `calls` says what becomes of it.
+pub fn run_session(c: &Compiled, links: Vec<MemoryLink>, inputs: &[Vec<Vec<i64>>], calls: Calls) -> Vec<Vec<Outcome>> {
     in_threads(links, |mut link| {
         let mut m = machine(c, &mut link);
         let me = link.me();
         m.setup((me == Party(0)).then_some(&c.weights), &mut link).expect("set-up");
-        let own = |x: &Vec<i64>| (me == Party(1)).then(|| x.clone());
-        let outcomes = inputs
-            .iter()
-            .map(|x| m.infer(&x.iter().map(own).collect::<Vec<_>>(), &mut link).expect("inference"))
-            .collect();
+        let ports = &c.program.interface.inputs;
+        let call = |x: &Vec<Vec<i64>>| {
+            if calls == Calls::Apart {
+                m.reset();
+            }
+            let own = x.iter().zip(ports).map(|(x, port)| (port.party == me).then(|| x.clone()));
+            m.infer(&own.collect::<Vec<_>>(), &mut link).expect("inference")
+        };
+        let outcomes = inputs.iter().map(call).collect();
         link.close().expect("close");
         outcomes
     })
@@ -121,20 +174,26 @@ pub type Tensors = Vec<Vec<i64>>;
 
 /// Runs in memory and checks outputs, rounds, bytes and openings against recordings and the program.
 pub fn check_all(c: &Compiled, samples: &[(Tensors, Tensors)], what: &str) {
+    check_calls(c, samples, Calls::Apart, what);
+}
+
+/// The same; where the program keeps state, `calls` says what becomes of it.
+pub fn check_calls(c: &Compiled, samples: &[(Tensors, Tensors)], calls: Calls, what: &str) {
     let inputs: Vec<_> = samples.iter().map(|s| s.0.clone()).collect();
-    let parties = run_all(c, network(3), &inputs);
+    let parties = run_session(c, network(3), &inputs, calls);
     let predicted = c.program.predicted_bytes();
+    let receiver = c.program.interface.outputs[0].party.index();
     for (i, (_, want)) in samples.iter().enumerate() {
         let want: Vec<_> = want.iter().cloned().map(Some).collect();
-        assert_eq!(parties[1][i].outputs, want, "{what}, sample {i}");
-        for p in [0, 2] {
+        assert_eq!(parties[receiver][i].outputs, want, "{what}, sample {i}");
+        for p in (0..3).filter(|p| *p != receiver) {
             assert!(parties[p][i].outputs.iter().all(Option::is_none), "{what}: only the receiver learns");
         }
         let rounds = parties.iter().map(|p| p[i].rounds).max();
         assert_eq!(rounds, Some(c.program.predicted_rounds()), "{what}: rounds");
         let sent: Vec<u64> = parties.iter().map(|p| p[i].payload_sent).collect();
         assert_eq!(sent, predicted, "{what}: payload bytes");
-        assert_eq!(parties[1][i].opened_bits, c.program.opened_bits, "{what}: opened bits");
+        assert_eq!(parties[receiver][i].opened_bits, c.program.opened_bits, "{what}: opened bits");
     }
 }
 

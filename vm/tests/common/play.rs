@@ -56,15 +56,22 @@ pub fn machines(p: &Program, protocol: &Protocol) -> Result<Vec<Machine>, LoadEr
 }
 
 /// One party's side of set-up and one inference.
-pub fn side(machine: &mut Machine, link: &mut impl Link, inputs: &[Vec<i64>], weights: &[Vec<i32>]) -> Outcome {
+pub fn side(
+    machine: &mut Machine,
+    link: &mut impl Link,
+    calls: &[Vec<Vec<i64>>],
+    weights: &[Vec<i32>],
+) -> Vec<Outcome> {
     let me = link.me();
     let p = machine.program();
-    let own: Vec<Option<Vec<i64>>> =
-        inputs.iter().zip(&p.interface.inputs).map(|(x, port)| (port.party == me).then(|| x.clone())).collect();
+    let own = |inputs: &Vec<Vec<i64>>| -> Vec<Option<Vec<i64>>> {
+        inputs.iter().zip(&p.interface.inputs).map(|(x, port)| (port.party == me).then(|| x.clone())).collect()
+    };
+    let calls: Vec<_> = calls.iter().map(own).collect();
     let weights =
         (p.interface.weight_owner == me).then(|| ir::weights::Weights { program: [0; 32], tensors: weights.to_vec() });
     machine.setup(weights.as_ref(), link).expect("set-up");
-    machine.infer(&own, link).expect("inference")
+    calls.iter().map(|own| machine.infer(own, link).expect("inference")).collect()
 }
 
 /// Runs once over `links` and returns what each party says.
@@ -74,14 +81,25 @@ pub fn play<L: Link>(
     inputs: &[Vec<i64>],
     weights: &[Vec<i32>],
 ) -> Vec<Outcome> {
-    std::thread::scope(|s| {
+    play_all(machines, links, &[inputs.to_vec()], weights).remove(0)
+}
+
+/// Successive calls of one session: for each call what each party says.
+pub fn play_all<L: Link>(
+    machines: Vec<Machine>,
+    links: &mut [L],
+    calls: &[Vec<Vec<i64>>],
+    weights: &[Vec<i32>],
+) -> Vec<Vec<Outcome>> {
+    let mut parties: Vec<_> = std::thread::scope(|s| {
         let parties: Vec<_> = machines
             .into_iter()
             .zip(links)
-            .map(|(mut m, link)| s.spawn(move || side(&mut m, link, inputs, weights)))
+            .map(|(mut m, link)| s.spawn(move || side(&mut m, link, calls, weights).into_iter()))
             .collect();
         parties.into_iter().map(|p| p.join().expect("no party panics")).collect()
-    })
+    });
+    calls.iter().map(|_| parties.iter_mut().map(|p| p.next().expect("one for each call")).collect()).collect()
 }
 
 /// Checks what a run said against the program: outputs reach their receivers only; rounds, bytes and openings are those

@@ -73,7 +73,15 @@ impl Random {
     }
 
     fn port(&self, shape: &[u32], party: Party) -> Port {
-        Port { name: "p".into(), dtype: DType::I32, shape: shape.to_vec(), scale: 1.0, zero_point: 0, party }
+        Port {
+            name: "p".into(),
+            dtype: DType::I32,
+            shape: shape.to_vec(),
+            scale: 1.0,
+            zero_point: 0,
+            party,
+            float: false,
+        }
     }
 
     fn ty(&self, v: Value) -> &Type {
@@ -369,6 +377,19 @@ impl Random {
                 let width = self.draw.within(1, 6) as u8;
                 let data = (0..entries).map(|_| self.draw.below(usize::from(width) + 1) as i64 - 1).collect();
                 Op::FoldP { x, to: self.builder.constant(&[entries], data), width }
+            }
+            "rows_p" => {
+                let of = |t: &Type| bits(t) && t.form != Form::Public && (t.domain.width() + 1).is_power_of_two();
+                let same = self.pick(|t| of(t) && t.domain.width() <= 15)?;
+                let ty = self.ty(same).clone();
+                let before = self.pick(|t| *t == ty)?;
+                let size = u32::from(ty.domain.width()) + 1;
+                Op::RowsP {
+                    same,
+                    before,
+                    table: self.public(&[size * size], true),
+                    width: self.draw.within(1, 9) as u8,
+                }
             }
             "onehot_sh" => return self.turned(rot),
             other => panic!("random programs do not know `{other}`: say here how its operands are drawn"),

@@ -110,6 +110,7 @@ impl Tile {
             scale: 1.0,
             zero_point: 0,
             party: OWNER,
+            float: false,
         };
         let interface =
             Interface { inputs: vec![port("acc")], outputs: vec![port("y")], weights: vec![], weight_owner: Party(0) };

@@ -81,7 +81,7 @@ pub(super) fn look_up(table: &[i32], x: &Operand<'_>) -> Evaluated<Vec<i32>> {
 }
 
 /// For each element of `out`: where NumPy broadcasting reads it from.
-pub(super) fn broadcast(shape: &[usize], out: &[usize]) -> Evaluated<Vec<usize>> {
+pub(crate) fn broadcast(shape: &[usize], out: &[usize]) -> Evaluated<Vec<usize>> {
     let missing = out.len().checked_sub(shape.len()).ok_or("an operand has more axes than the result")?;
     let mut strides = vec![0; missing];
     for ((&size, stride), &to) in shape.iter().zip(dense_strides(shape)).zip(&out[missing..]) {

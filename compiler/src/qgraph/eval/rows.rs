@@ -94,14 +94,34 @@ pub(super) fn log_softmax(
             .iter()
             .filter_map(|&q| Some(exponential(scaled(multiplier, difference(q, max, dmin)?))))
             .fold(0u32, |sum, e| sum.wrapping_add(softmax_term(e)));
-        let log = fixed::log(i32::try_from(sum).unwrap_or(i32::MAX));
-        let least = (dmin - 1).max(fixed::rescale(log.wrapping_add(i32::MIN), reverse));
-        let one = |&q: &i32| match difference(q, max, least.saturating_add(1)) {
-            None => out.lo,
-            Some(d) => store(fixed::rs(i64::from(scaled(multiplier, d)) - i64::from(log), 22), out),
-        };
-        row.iter().map(one).collect()
+        let sum = LogSum::of(sum, dmin, reverse);
+        row.iter().map(|&q| sum.result(i64::from(q) - i64::from(max), multiplier, out)).collect()
     })
+}
+
+/// The logarithm of a sum of exponentials.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSum {
+    /// With five integer bits.
+    pub log: i32,
+    /// Differences up to this one give the smallest result.
+    least: i32,
+}
+
+impl LogSum {
+    /// Of a sum.
+    pub fn of(sum: u32, dmin: i32, reverse: Multiplier) -> Self {
+        let log = fixed::log(i32::try_from(sum).unwrap_or(i32::MAX));
+        LogSum { log, least: (dmin - 1).max(fixed::rescale(log.wrapping_add(i32::MIN), reverse)) }
+    }
+
+    /// The stored result for a difference to the largest element.
+    pub fn result(&self, difference: i64, multiplier: Multiplier, out: &Output) -> i32 {
+        match i32::try_from(difference).ok().filter(|&d| d >= self.least.saturating_add(1)) {
+            None => out.lo,
+            Some(d) => store(fixed::rs(i64::from(scaled(multiplier, d)) - i64::from(self.log), 22), out),
+        }
+    }
 }
 
 pub(super) fn l2_normalize(
@@ -117,10 +137,14 @@ pub(super) fn l2_normalize(
     rows(x, |row| {
         let centred = |q: &i32| q.wrapping_sub(input_zero_point);
         let sum = row.iter().fold(0i32, |sum, q| sum.wrapping_add(centred(q).wrapping_mul(centred(q))));
-        let Multiplier { m, e } = fixed::inverse_sqrt(sum);
-        let multiplier = Multiplier { m, e: e + gain };
-        row.iter().map(|q| store(fixed::rescale(centred(q) << left_shift, multiplier).into(), out)).collect()
+        row.iter().map(|q| l2_normalized(centred(q), sum, left_shift, gain, out)).collect()
     })
+}
+
+/// The stored result for a centred element of a row with a sum of squares.
+pub fn l2_normalized(x: i32, sum: i32, left_shift: u32, gain: i32, out: &Output) -> i32 {
+    let Multiplier { m, e } = fixed::inverse_sqrt(sum);
+    store(fixed::rescale(x << left_shift, Multiplier { m, e: e + gain }).into(), out)
 }
 
 /// Value of a table of 513 samples over int16, straight lines between them.
@@ -129,6 +153,16 @@ fn interpolate(table: &[i32], x: i64) -> i32 {
     let at = usize::try_from(256 + (x >> 7)).expect("0 to 511");
     let (base, next) = (i64::from(table[at]), i64::from(table[at + 1]));
     i32::try_from(base + (((next - base) * (x & 127) + 64) >> 7)).expect("between 16-bit samples")
+}
+
+/// The exponential of a difference to the largest element of a row, from its table.
+pub fn softmax16_exponential(multiplier: Multiplier, table: &[i32], difference: i32) -> i32 {
+    interpolate(table, i64::from(fixed::rescale(difference, multiplier)) + 32767)
+}
+
+/// The reciprocal of `1 + fraction / 2^16`, from its table.
+pub fn softmax16_inverse(table: &[i32], fraction: i64) -> i32 {
+    interpolate(table, fraction - (1 << 15))
 }
 
 pub(super) fn softmax_16(
@@ -142,14 +176,13 @@ pub(super) fn softmax_16(
     }
     rows(x, |row| {
         let Some(&max) = row.iter().max() else { return Vec::new() };
-        let exp = |q: &i32| interpolate(exponential, i64::from(fixed::rescale(q - max, multiplier)) + 32767);
+        let exp = |q: &i32| softmax16_exponential(multiplier, exponential, q - max);
         let exponentials: Vec<i32> = row.iter().map(exp).collect();
         let sum = exponentials.iter().fold(0u32, |sum, e| sum.wrapping_add(e.cast_unsigned()));
         let headroom = sum.leading_zeros();
         // 1 + x with 15 bits after the point, x then centred for the table.
         let shifted = ((u64::from(sum) << (headroom.max(1) - 1)) + (1 << 13)) >> 14;
-        let x = i64::try_from(shifted).expect("18 bits") - ((1 << 15) + (1 << 16));
-        let inverse = i64::from(interpolate(inverse, x));
+        let inverse = i64::from(softmax16_inverse(inverse, i64::try_from(shifted).expect("18 bits") - (1 << 16)));
         let shift = 31 - headroom.min(30);
         let one = |&e: &i32| {
             let y = (i64::from(e) * inverse + (1 << (shift - 1))) >> shift;

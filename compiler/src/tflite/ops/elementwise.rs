@@ -61,6 +61,12 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Fault> {
 pub(super) fn quantize(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
     site.operands(1, 1)?;
     let (operand, result) = (site.operand(0)?, site.result()?);
+    if cx.is_float_edge(operand) {
+        let output = cx.activation(result)?;
+        let input = cx.float_edge(operand, output.dtype, output.quant)?;
+        output.expect_shape(&input.shape)?;
+        return Ok((Kind::Reshape, vec![input.id]));
+    }
     let wide = cx.dtype(operand)? == DType::I32;
     let input = if wide { cx.activation_or_int32(operand)? } else { cx.data(operand)? };
     let output = if input.dtype == DType::I16 { cx.activation_or_int32(result)? } else { cx.activation(result)? };
@@ -68,6 +74,15 @@ pub(super) fn quantize(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, V
     let out = Fused::None.output(output.dtype, output.quant)?;
     output.expect_shape(&input.shape)?;
     Ok((Kind::Quantize { input_zero_point: input.quant.zero_point, multiplier, out }, vec![input.id]))
+}
+
+/// DEQUANTIZE, behind all other operators: its result is float32 for the receiver alone.
+pub(super) fn dequantize(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
+    site.operands(1, 1)?;
+    let input = cx.data(site.operand(0)?)?;
+    let output = cx.float_edge(site.result()?, input.dtype, input.quant)?;
+    output.expect_shape(&input.shape)?;
+    Ok((Kind::Reshape, vec![input.id]))
 }
 
 /// RELU, RELU6, RELU_N1_TO_1, RELU_0_TO_1: a requantization with a multiplier in single precision, then a clamp.

@@ -54,6 +54,7 @@ pub(super) fn importer(name: &str) -> Option<Importer> {
         "READ_VARIABLE" => variables::read,
         "PAD" => movement::pad,
         "QUANTIZE" => elementwise::quantize,
+        "DEQUANTIZE" => elementwise::dequantize,
         "RELU" | "RELU6" | "RELU_0_TO_1" | "RELU_N1_TO_1" => elementwise::relu,
         "RESHAPE" => movement::reshape,
         "SOFTMAX" => rows::softmax,

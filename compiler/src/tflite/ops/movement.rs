@@ -8,7 +8,7 @@ use super::super::names;
 use super::super::raw::MAX_RANK;
 use super::super::schema::tflite::BuiltinOptionsRef;
 use super::{axis, field};
-use crate::qgraph::{DType, Kind, Movement, TensorId};
+use crate::qgraph::{DType, Kind, Movement, Quant, TensorId};
 
 pub(super) fn pad(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
     let stated = site.name == "PADV2";
@@ -151,7 +151,15 @@ pub(super) fn expand_dims(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind
 /// CAST: stored integers are copied, or wrapped where the result's type is not wider.
 pub(super) fn cast(cx: &mut Context<'_>, site: &Site<'_>) -> Result<(Kind, Vec<TensorId>), Stop> {
     site.operands(1, 1)?;
-    let (input, output) = (cx.carried(site.operand(0)?)?, cx.cast_result(site.result()?)?);
+    let input = cx.carried(site.operand(0)?)?;
+    let result = site.result()?;
+    if cx.is_float_edge(result) && input.dtype.size() <= 4 {
+        // The number itself: a scale of 1.
+        let output = cx.float_edge(result, input.dtype, Quant { scale: 1.0, zero_point: 0 })?;
+        output.expect_shape(&input.shape)?;
+        return Ok((Kind::Reshape, vec![input.id]));
+    }
+    let output = cx.cast_result(result)?;
     output.expect_shape(&input.shape)?;
     let ((lo, hi), (least, most)) = (input.dtype.range(), output.dtype.range());
     if least <= lo && hi <= most {

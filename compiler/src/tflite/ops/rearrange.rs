@@ -247,9 +247,16 @@ pub(super) fn gather(cx: &mut Context<'_>, site: &Site<'_>) -> Imported {
     };
     site.operands(2, 2)?;
     let (input, output) = ends(cx, site)?;
-    let (listed, values) = positions(cx, site.operand(1)?)?;
     let at = axis(field(options.axis())?.into(), input.shape.len())?;
     let batch = i64::from(field(options.batch_dims())?);
+    let listed = site.operand(1)?;
+    if batch == 0 && !cx.is_constant(listed) {
+        let positions = cx.plain(listed, &[DType::I32, DType::I64])?;
+        output.expect_shape(&[&input.shape[..at], &positions.shape, &input.shape[at + 1..]].concat())?;
+        let kind = Kind::Lookup { rows: product(&input.shape[..at]), size: input.shape[at] };
+        return Ok((kind, vec![input.id, positions.id]));
+    }
+    let (listed, values) = positions(cx, listed)?;
     let batch = if batch < 0 { batch + i64::try_from(listed.len()).unwrap_or(0) } else { batch };
     let batch = usize::try_from(batch).ok().filter(|&batch| batch <= at && batch <= listed.len());
     let batch = batch.filter(|&batch| input.shape[..batch] == listed[..batch]);

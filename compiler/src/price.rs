@@ -1,0 +1,207 @@
+//! What operators cost: a small graph of one operator for each class, compiled as any other, its exchanges counted.
+use crate::costs::analyse;
+use crate::passes::Unit;
+use crate::pipeline::{CompileError, Options, PASSES, Route, finish};
+use crate::profile::REP3;
+use crate::qgraph::{
+    AddOperand, DType, Graph, Kind, Linear, Multiplier, Op, Output, Quant, Rescale, Tensor, TensorId, Window,
+};
+
+/// Operators that cost the same, and a graph of one.
+struct Example {
+    operators: &'static str,
+    what: &'static str,
+    graph: fn() -> Graph,
+}
+
+/// What one output element costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price {
+    /// Rounds of the layer.
+    pub rounds: usize,
+    /// Bits that a party sends, on average.
+    pub bits: f64,
+}
+
+/// A line of the table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Names of the operators.
+    pub operators: &'static str,
+    /// What was measured.
+    pub what: &'static str,
+    /// By the dealer route and by the Boolean one.
+    pub prices: [Price; 2],
+}
+
+const SAME: &str = "RELU, RELU6, QUANTIZE";
+const TABLES: &str = "LOGISTIC, TANH, HARD_SWISH, …";
+const MOVES: &str = "RESHAPE, TRANSPOSE, CONCATENATION, PAD, …";
+
+const EXAMPLES: &[Example] = &[
+    Example { operators: "CONV_2D", what: "3x3, 16 to 16 channels", graph: || conv(BYTE) },
+    Example { operators: "CONV_2D with RELU", what: "3x3, 16 to 16 channels", graph: || conv(RELU) },
+    Example { operators: "DEPTHWISE_CONV_2D with RELU", what: "3x3, 16 channels", graph: depthwise },
+    Example { operators: "FULLY_CONNECTED", what: "256 to 256", graph: fully_connected },
+    Example { operators: "ADD, SUB", what: "two operands of one shape", graph: add },
+    Example { operators: "MUL", what: "two operands of one shape", graph: mul },
+    Example { operators: "MAXIMUM, MINIMUM", what: "two operands of one shape", graph: extremum },
+    Example { operators: SAME, what: "to another scale", graph: quantize },
+    Example { operators: TABLES, what: "any function of 8 bits", graph: table },
+    Example { operators: "AVERAGE_POOL_2D", what: "2x2", graph: average },
+    Example { operators: "MAX_POOL_2D", what: "2x2", graph: maximum },
+    Example { operators: "MEAN", what: "16 elements to one", graph: mean },
+    Example { operators: "SOFTMAX", what: "rows of 16", graph: softmax },
+    Example { operators: MOVES, what: "", graph: reshape },
+];
+
+/// The table.
+pub fn rows() -> Result<Vec<Row>, CompileError> {
+    let row = |e: &Example| {
+        let prices = [price((e.graph)(), Route::Dealer)?, price((e.graph)(), Route::Boolean)?];
+        Ok(Row { operators: e.operators, what: e.what, prices })
+    };
+    EXAMPLES.iter().map(row).collect()
+}
+
+fn price(g: Graph, route: Route) -> Result<Price, CompileError> {
+    let elements = g.tensor(g.outputs[0]).len();
+    let mut unit = Unit { graph: Some(g), ..Unit::new(&[], Options { route, ..Options::default() }) };
+    PASSES[1..].iter().try_for_each(|pass| (pass.run)(&mut unit))?;
+    let p = finish(unit)?.program;
+    let typed = ir::verify::verify(&p).map_err(|bad| CompileError::Broken {
+        pass: "encode",
+        violations: bad.iter().map(ToString::to_string).collect(),
+    })?;
+    // Layer 0 shares the input, the last opens the output.
+    let total = analyse(&p, &typed, &REP3).total(|e| e.layer == 1);
+    let bits = total.payload() as f64 * 8.0 / f64::from(REP3.parties) / elements as f64;
+    Ok(Price { rounds: total.rounds.len(), bits })
+}
+
+/// Without activation: thresholds below the zero point lie later.
+const BYTE: Output = Output { zero_point: 0, lo: -128, hi: 127 };
+const RELU: Output = Output { zero_point: -128, lo: -128, hi: 127 };
+/// Scale of every tensor that has a say; multipliers are no round numbers, which would be cheaper than usual.
+const SCALE: f64 = 0.0625;
+
+/// `real` as mantissa and exponent.
+fn multiplier(real: f64) -> Multiplier {
+    let e = real.log2().floor() as i32 + 1;
+    Multiplier { m: (real * 2f64.powi(31 - e)).round() as i32, e }
+}
+
+fn tensor(shape: &[usize], zero_point: i32) -> Tensor {
+    let quant = Some(Quant { scale: SCALE as f32, zero_point });
+    Tensor { name: "x".into(), dtype: DType::I8, shape: shape.to_vec(), quant, constant: None, float: false }
+}
+
+/// One operator; every operand is an input.
+fn graph(kind: Kind, operands: &[&[usize]], out: &[usize], zero_point: i32) -> Graph {
+    let mut tensors: Vec<Tensor> = operands.iter().map(|shape| tensor(shape, 0)).collect();
+    tensors.push(tensor(out, zero_point));
+    let inputs: Vec<TensorId> = (0..operands.len() as u32).map(TensorId).collect();
+    let output = TensorId(operands.len() as u32);
+    let op = Op { index: 0, name: "EXAMPLE", kind, inputs: inputs.clone(), output };
+    Graph { tensors, ops: vec![op], inputs, outputs: vec![output], states: vec![] }
+}
+
+fn linear(weights: usize, channels: usize, rescale: Rescale, out: Output) -> Linear {
+    Linear {
+        weights: vec![0; weights].into(),
+        weight_range: (-127, 127),
+        bias: vec![0; channels],
+        input_zero_point: 0,
+        rescale,
+        out,
+    }
+}
+
+fn window(size: usize, stride: usize, pad: usize) -> Window {
+    Window { kernel: [size; 2], stride: [stride; 2], dilation: [1; 2], pad: [pad; 2] }
+}
+
+fn conv(out: Output) -> Graph {
+    let linear = linear(16 * 9 * 16, 16, Rescale::Twice(vec![multiplier(0.0013579); 16]), out);
+    let kind = Kind::Conv2d { window: window(3, 1, 1), groups: 1, linear };
+    graph(kind, &[&[1, 4, 4, 16]], &[1, 4, 4, 16], out.zero_point)
+}
+
+fn depthwise() -> Graph {
+    let linear = linear(9 * 16, 16, Rescale::Twice(vec![multiplier(0.0041357); 16]), RELU);
+    let kind = Kind::DepthwiseConv2d { window: window(3, 1, 1), multiplier: 1, linear };
+    graph(kind, &[&[1, 4, 4, 16]], &[1, 4, 4, 16], RELU.zero_point)
+}
+
+fn fully_connected() -> Graph {
+    let kind = Kind::FullyConnected { linear: linear(256 * 256, 256, Rescale::Once(vec![0.001_357_9]), BYTE) };
+    graph(kind, &[&[1, 256]], &[1, 256], 0)
+}
+
+const PLAIN: [usize; 4] = [1, 8, 8, 4];
+
+fn add() -> Graph {
+    let operand = |real| AddOperand { zero_point: 0, multiplier: multiplier(real) };
+    // Scales s and 0.8 s, result 1.3 s.
+    let rescaled = multiplier(2.0 / (f64::from(1 << 20) * 1.3));
+    let kind = Kind::Add { left_shift: 20, operands: [operand(0.5), operand(0.4)], multiplier: rescaled, out: BYTE };
+    graph(kind, &[&PLAIN, &PLAIN], &PLAIN, 0)
+}
+
+fn mul() -> Graph {
+    let kind = Kind::Mul { zero_points: [0; 2], rescale: Rescale::Twice(vec![multiplier(0.013579)]), out: BYTE };
+    graph(kind, &[&PLAIN, &PLAIN], &PLAIN, 0)
+}
+
+fn extremum() -> Graph {
+    graph(Kind::Extremum { largest: true }, &[&PLAIN, &PLAIN], &PLAIN, 0)
+}
+
+fn quantize() -> Graph {
+    graph(Kind::Quantize { input_zero_point: 0, multiplier: multiplier(0.8137), out: BYTE }, &[&PLAIN], &PLAIN, 0)
+}
+
+fn table() -> Graph {
+    let logistic = |q: i32| (256.0 / (1.0 + (-f64::from(q) * SCALE).exp())).round() as i32 - 128;
+    let table: Vec<i32> = (-128..128).map(|q| logistic(q).min(127)).collect();
+    graph(Kind::Table { table: table.into() }, &[&PLAIN], &PLAIN, 0)
+}
+
+fn average() -> Graph {
+    graph(Kind::AveragePool2d { window: window(2, 2, 0), lo: -128, hi: 127 }, &[&[1, 16, 16, 4]], &PLAIN, 0)
+}
+
+fn maximum() -> Graph {
+    graph(Kind::MaxPool2d { window: window(2, 2, 0), lo: -128, hi: 127 }, &[&[1, 16, 16, 4]], &PLAIN, 0)
+}
+
+fn mean() -> Graph {
+    let rescale = Rescale::Twice(vec![multiplier(0.0713)]);
+    let kind = Kind::Mean { axes: vec![1, 2], input_zero_point: 0, rescale, out: BYTE };
+    graph(kind, &[&[1, 4, 4, 256]], &[1, 1, 1, 256], 0)
+}
+
+fn softmax() -> Graph {
+    // What TFLite derives from the scale 2^-4: exponents in units of 2^-26, none beyond 31 of them.
+    let kind = Kind::Softmax { multiplier: Multiplier { m: 1 << 30, e: 23 }, dmin: -248, lo: -128, bits: 8 };
+    graph(kind, &[&[16, 16]], &[16, 16], -128)
+}
+
+fn reshape() -> Graph {
+    graph(Kind::Reshape, &[&PLAIN], &[1, 256], 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_compiles_and_the_dealer_route_is_never_longer() {
+        for row in rows().expect("compiles") {
+            let [dealer, boolean] = row.prices;
+            let free = row.operators == MOVES;
+            assert_eq!(dealer.rounds == 0 && dealer.bits == 0.0, free, "{row:?}");
+            assert!(dealer.rounds <= boolean.rounds && dealer.bits <= boolean.bits, "{row:?}");
+        }
+    }
+}
