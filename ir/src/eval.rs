@@ -51,17 +51,23 @@ pub struct Session<'a> {
     p: &'a Program,
     typed: &'a Typed,
     states: States,
+    seed: u64,
 }
 
 impl<'a> Session<'a> {
     /// Before the first call of a verified program.
     pub fn new(p: &'a Program, typed: &'a Typed) -> Session<'a> {
-        Session { p, typed, states: States::new() }
+        Session::with_masks(p, typed, 0)
+    }
+
+    /// The same with other masks for each `seed`. An output that depends on the seed is one that a protocol draws at random.
+    pub fn with_masks(p: &'a Program, typed: &'a Typed, seed: u64) -> Session<'a> {
+        Session { p, typed, states: States::new(), seed }
     }
 
     /// The next call, as [`eval`].
     pub fn run(&mut self, inputs: &[Vec<i64>], weights: &[Vec<i32>]) -> Vec<Vec<i64>> {
-        eval_with(self.p, self.typed, inputs, weights, &mut self.states, 0, &mut |_, _| {})
+        eval_with(self.p, self.typed, inputs, weights, &mut self.states, self.seed, &mut |_, _| {})
     }
 }
 
@@ -79,7 +85,7 @@ pub fn eval_observed(
     eval_with(p, typed, inputs, weights, &mut States::new(), 0, seen)
 }
 
-/// [`eval`] with other masks for each `seed`. An output that depends on the seed is one that a protocol draws at random.
+/// [`eval`] with the masks of [`Session::with_masks`].
 pub fn eval_with_masks(
     p: &Program,
     typed: &Typed,
@@ -87,7 +93,7 @@ pub fn eval_with_masks(
     weights: &[Vec<i32>],
     seed: u64,
 ) -> Vec<Vec<i64>> {
-    eval_with(p, typed, inputs, weights, &mut States::new(), seed, &mut |_, _| {})
+    Session::with_masks(p, typed, seed).run(inputs, weights)
 }
 
 fn eval_with(

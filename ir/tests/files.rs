@@ -81,11 +81,10 @@ fn results_do_not_depend_on_masks() {
     for (path, text) in files() {
         let Ok((parsed, typed)) = load(&text) else { continue };
         let name = path.display().to_string();
-        for line in text.lines().filter(|l| l.starts_with(RUN)) {
-            let given = qir::given(&name, line, &parsed.program);
-            for seed in 1..=MASKS {
-                let got = ir::eval::eval_with_masks(&parsed.program, &typed, &given.inputs, &given.weights, seed);
-                assert_eq!(qir::run_line(&given, &got), line, "{name}: masks {seed}");
+        for seed in 1..=MASKS {
+            let mut session = Session::with_masks(&parsed.program, &typed, seed);
+            for line in text.lines().filter(|l| l.starts_with(RUN)) {
+                assert_eq!(run(&name, line, &parsed.program, &mut session), line, "{name}: masks {seed}");
             }
         }
     }

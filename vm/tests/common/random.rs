@@ -154,7 +154,16 @@ impl Random {
         let at = Holders(self.draw.within(1, 7) as u8);
         let k = self.draw.width(64);
         let op = match mnemonic {
-            "input" | "output" => return None,
+            // A store comes with its state.
+            "input" | "output" | "store" => return None,
+            "state" => {
+                let x = self.pick(shared)?;
+                let (ty, index) = (self.ty(x).clone(), self.builder.tag());
+                let y = self.pick(|t| *t == ty)?;
+                let before = self.push(Op::State { x, index })?;
+                self.builder.emit(Op::Store { x: y, index });
+                return Some(before);
+            }
             "weight" => {
                 let (index, shape) = (self.weights.len() as u32, self.draw.of(&SHAPES));
                 let len: u32 = shape.iter().product();
