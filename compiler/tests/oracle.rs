@@ -48,8 +48,6 @@ const LARGEST: [&str; 4] =
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("div_uint8_0", "DIV shifts by more than 31 places, which is undefined in the reference kernel"),
     ("div_uint8_1", "DIV shifts by more than 31 places, which is undefined in the reference kernel"),
-    ("gather_int8_embedding", "GATHER at positions that are private input"),
-    ("gather_uint8_embedding", "GATHER at positions that are private input"),
 ];
 
 /// Cases whose recorded `output_*` are a bug of the reference kernel: it takes int8 data as uint8. The optimized kernels'

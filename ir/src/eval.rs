@@ -1,8 +1,9 @@
 //! Plain evaluator: the meaning of each op on opened values. No secrecy; the yardstick for every protocol.
 //!
-//! A split draws its mask from a fixed generator, so that both summands are exercised; the masks of bits come from one
-//! generator per tag.
+//! A split draws its mask from a fixed generator, corners included, so that both summands are exercised; the masks of bits
+//! come from one generator per tag.
 use crate::infer::{chunks, roles};
+use crate::masks::{Masks, beta};
 use crate::moves;
 use crate::ops::Op;
 use crate::program::Program;
@@ -40,18 +41,6 @@ fn mask(bits: u8) -> u64 {
     if bits >= 64 { u64::MAX } else { (1 << bits) - 1 }
 }
 
-/// Fixed generator of split masks (xorshift).
-struct Masks(u64);
-
-impl Masks {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-}
-
 /// Runs a verified program. `inputs` and `weights` are stored integers; returns the outputs in order.
 pub fn eval(p: &Program, typed: &Typed, inputs: &[Vec<i64>], weights: &[Vec<i32>]) -> Vec<Vec<i64>> {
     Session::new(p, typed).run(inputs, weights)
@@ -62,17 +51,23 @@ pub struct Session<'a> {
     p: &'a Program,
     typed: &'a Typed,
     states: States,
+    seed: u64,
 }
 
 impl<'a> Session<'a> {
     /// Before the first call of a verified program.
     pub fn new(p: &'a Program, typed: &'a Typed) -> Session<'a> {
-        Session { p, typed, states: States::new() }
+        Session::with_masks(p, typed, 0)
+    }
+
+    /// The same with other masks for each `seed`. An output that depends on the seed is one that a protocol draws at random.
+    pub fn with_masks(p: &'a Program, typed: &'a Typed, seed: u64) -> Session<'a> {
+        Session { p, typed, states: States::new(), seed }
     }
 
     /// The next call, as [`eval`].
     pub fn run(&mut self, inputs: &[Vec<i64>], weights: &[Vec<i32>]) -> Vec<Vec<i64>> {
-        eval_with(self.p, self.typed, inputs, weights, &mut self.states, 0, &mut |_, _| {})
+        eval_with(self.p, self.typed, inputs, weights, &mut self.states, self.seed, &mut |_, _| {})
     }
 }
 
@@ -90,7 +85,7 @@ pub fn eval_observed(
     eval_with(p, typed, inputs, weights, &mut States::new(), 0, seen)
 }
 
-/// [`eval`] with other masks for each `seed`. An output that depends on the seed is one that a protocol draws at random.
+/// [`eval`] with the masks of [`Session::with_masks`].
 pub fn eval_with_masks(
     p: &Program,
     typed: &Typed,
@@ -98,7 +93,7 @@ pub fn eval_with_masks(
     weights: &[Vec<i32>],
     seed: u64,
 ) -> Vec<Vec<i64>> {
-    eval_with(p, typed, inputs, weights, &mut States::new(), seed, &mut |_, _| {})
+    Session::with_masks(p, typed, seed).run(inputs, weights)
 }
 
 fn eval_with(
@@ -115,7 +110,7 @@ fn eval_with(
     let mut values: Vec<Option<Plain>> = vec![None; typed.types.len()];
     let mut outputs = vec![Vec::new(); p.interface.outputs.len()];
     let last = crate::verify::last_uses(p, typed);
-    let mut masks = Masks(0x9e37_79b9_7f4a_7c15 ^ seed);
+    let mut masks = Masks::new(seed);
     for (i, inst) in p.insts.iter().enumerate() {
         let arg = |v: &crate::Value| values[v.index()].as_ref().expect("verified: defined before use");
         let ty = |v: &crate::Value| &typed.types[v.index()];
@@ -141,14 +136,14 @@ fn eval_with(
                 let _ = roles(*rot);
                 match (arg(x), ty(x).domain) {
                     (Plain::Ring(data), domain) => {
-                        let m = mask(domain.width());
-                        let u: Vec<u64> = data.iter().map(|_| masks.next() & m).collect();
+                        let (k, m) = (domain.width(), mask(domain.width()));
+                        let pairs = data.iter().enumerate();
+                        let u: Vec<u64> = pairs.map(|(e, x)| masks.summand(*x, k, e, &p.consts)).collect();
                         let v = data.iter().zip(&u).map(|(x, u)| x.wrapping_add(*u) & m).collect();
                         vec![Plain::Ring(u), Plain::Ring(v)]
                     }
                     (Plain::Bits(data), _) => {
-                        let u: Vec<Vec<u8>> =
-                            data.iter().map(|p| p.iter().map(|_| (masks.next() >> 40) as u8 & 1).collect()).collect();
+                        let u = masks.summand_bits(data);
                         let v = xor(data, &u);
                         vec![Plain::Bits(u), Plain::Bits(v)]
                     }
@@ -184,12 +179,6 @@ fn eval_with(
     }
     *states = stored;
     outputs
-}
-
-/// Masks of a tag.
-fn beta(seed: u64, tag: u32, width: usize, len: usize) -> Vec<Vec<u8>> {
-    let mut masks = Masks(0x2545_f491_4f6c_dd1d ^ seed ^ (u64::from(tag) + 1) << 20);
-    (0..width).map(|_| (0..len).map(|_| (masks.next() >> 40) as u8 & 1).collect()).collect()
 }
 
 fn and(planes: &[Vec<u8>], set: u64, len: usize) -> Vec<u8> {

@@ -6,6 +6,7 @@ pub mod eval;
 pub mod exit;
 pub mod imm;
 pub mod infer;
+mod masks;
 pub mod memory;
 pub mod moves;
 pub mod network;

@@ -11,6 +11,9 @@ use qir::{ERROR, RUN};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+/// Choices of masks with which each file runs.
+const MASKS: u64 = 50;
+
 fn files() -> Vec<(PathBuf, String)> {
     ["ir", "exec"].into_iter().flat_map(qir::files).collect()
 }
@@ -71,6 +74,20 @@ fn files_hold_what_they_say() {
     let name = |path: &std::path::Path| path.file_name().expect("a file").to_string_lossy().into_owned();
     let now: Vec<String> = all.iter().map(|(path, text)| expected(&name(path), text)).collect();
     qir::settle(&all, &now);
+}
+
+#[test]
+fn results_do_not_depend_on_masks() {
+    for (path, text) in files() {
+        let Ok((parsed, typed)) = load(&text) else { continue };
+        let name = path.display().to_string();
+        for seed in 1..=MASKS {
+            let mut session = Session::with_masks(&parsed.program, &typed, seed);
+            for line in text.lines().filter(|l| l.starts_with(RUN)) {
+                assert_eq!(run(&name, line, &parsed.program, &mut session), line, "{name}: masks {seed}");
+            }
+        }
+    }
 }
 
 #[test]

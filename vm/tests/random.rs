@@ -215,3 +215,56 @@ fn changed_programs() {
     println!("{} sources, {counts:?}", sources.len());
     assert!(counts.run >= 300 && counts.refused >= 300, "{counts:?}");
 }
+
+/// [v = V] where u is held by the party that shared the input. The protocol takes no fresh mask for such a split, so that v
+/// is 0 or what was added in public; of uniform masks one in 2^32 gives that.
+const SPLIT_BY_ITS_OWNER: &str = r#"program protocol="rep3" parties=3 reveal="output" kernels="tflite-ref"
+claims opened_bits=4 thresholds=0 peak_memory=0
+weights party=0
+input 0 "x" int32[4] scale=1.0 zero=0 party=OWNER
+output 0 "y" int32[4] scale=1.0 zero=0 party=1
+const 0 [] = [1]
+const 1 [] = [20000003]
+const 2 [] = [V]
+    v0: held<64>[4]@{OWNER} = input index=0
+  round 1 {
+    v1: arith<32>[4] = reshare v0, bits=32
+  }
+    v2: public[] = constant index=0
+    v3: public[] = constant index=1
+    v4: public[] = constant index=2
+    v5: arith<32>[4] = add_p v1, v3
+    v6: held<64>[4]@{OWNER}, v7: held<64>[4]@{OTHERS} = split_shared v5, rot=OWNER
+    v8: held<64>[4]@{OTHERS} = sub_p v7, v4
+    v9: held<64>[4]@{OTHERS} = sub_p v8, v2
+    v10: heldbits<1>[4]@{OTHERS} = planes_h v8, lo=63, width=1
+    v11: heldbits<1>[4]@{OTHERS} = planes_h v9, lo=63, width=1
+    v12: heldbits<1>[4]@{OTHERS} = add v10, v11
+    v13: bitsum<1>[4]@{OTHERS} = as_sum v12, at={OTHERS}, bits=1
+  round 2 {
+    v14: bits<1>[4] = reshare v13, bits=1
+  }
+  round 3 {
+    v15: heldbits<1>[4]@{1} = open v14, to={1}
+  }
+    v16: held<64>[4]@{1} = number_h v15
+    output v16, index=0
+"#;
+
+#[test]
+fn a_split_without_a_fresh_mask_is_told_as_random() {
+    let (mut nets, mut draw) = (Networks::new(), Draw(5));
+    for (owner, others, v) in [("0", "1,2", "20000003"), ("1", "0,2", "0"), ("2", "0,1", "0")] {
+        let text =
+            SPLIT_BY_ITS_OWNER.replace("OWNER", owner).replace("OTHERS", others).replace("[V]", &format!("[{v}]"));
+        let mut p = ir::text::parse(&text).expect("a program");
+        declare(&mut p, &PROTOCOLS[0]);
+        let input = vec![inputs(&p, &mut draw).remove(0)];
+        let all = machines(&p, &PROTOCOLS[0]).expect("accepted");
+        let got = outputs(&p, &play(all, &mut nets.memory, &input, &[]), owner);
+        assert_eq!(got, [[1; 4]], "v of what party {owner} shared");
+        let mut counts = Counts::default();
+        check(&p, &[], &mut draw, &mut nets, &mut counts, owner);
+        assert_eq!((counts.run, counts.random), (1, 1), "party {owner}");
+    }
+}

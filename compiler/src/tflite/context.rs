@@ -347,8 +347,11 @@ impl<'a> Context<'a> {
         }
         let dtype = self.dtype(index)?;
         match dtype {
-            DType::I32 if self.is_input[index] => self.activation_or_int32(index).map(|_| ()),
-            DType::I32 | DType::I64 | DType::Bool if !self.is_input[index] => self.plain(index, &[dtype]).map(|_| ()),
+            // Positions and conditions are plain integers.
+            DType::I32 | DType::I64 | DType::Bool if !self.is_input[index] || !self.has_scale(index) => {
+                self.plain(index, &[dtype]).map(|_| ())
+            }
+            DType::I32 => self.activation_or_int32(index).map(|_| ()),
             // The operator that writes a result has said whether it needs a scale.
             _ if !self.is_input[index] && !self.has_scale(index) => self.plain(index, &[dtype]).map(|_| ()),
             _ => self.data(index).map(|_| ()),

@@ -154,7 +154,16 @@ impl Random {
         let at = Holders(self.draw.within(1, 7) as u8);
         let k = self.draw.width(64);
         let op = match mnemonic {
+            // A store comes with its state.
             "input" | "output" | "store" => return None,
+            "state" => {
+                let x = self.pick(shared)?;
+                let (ty, index) = (self.ty(x).clone(), self.builder.tag());
+                let y = self.pick(|t| *t == ty)?;
+                let before = self.push(Op::State { x, index })?;
+                self.builder.emit(Op::Store { x: y, index });
+                return Some(before);
+            }
             "weight" => {
                 let (index, shape) = (self.weights.len() as u32, self.draw.of(&SHAPES));
                 let len: u32 = shape.iter().product();
@@ -392,7 +401,6 @@ impl Random {
                 }
             }
             "onehot_sh" => return self.turned(rot),
-            "state" => return self.kept(),
             other => panic!("random programs do not know `{other}`: say here how its operands are drawn"),
         };
         self.push(op)
@@ -467,17 +475,6 @@ impl Random {
         let top_v = self.push(Op::AsSum { x: top_v, at: Holders::pair(b, c), bits: 1 })?;
         let sign = self.push(Op::Add { a: less, b: top_u })?;
         self.push(Op::Add { a: sign, b: top_v })
-    }
-
-    /// A state, and what it is next.
-    fn kept(&mut self) -> Option<Value> {
-        let x = self.pick(|t| t.form == Form::Shared)?;
-        let ty = self.ty(x).clone();
-        let index = self.builder.insts.iter().filter(|i| matches!(i.op, Op::State { .. })).count() as u32;
-        let kept = self.push(Op::State { x, index })?;
-        let next = self.pick(|t| *t == ty)?;
-        self.builder.emit(Op::Store { x: next, index });
-        Some(kept)
     }
 
     /// Shares, opens and delivers a value.
