@@ -9,6 +9,7 @@ use common::{build_with, testdata};
 use compiler::pipeline::{Options, Protocol, Route};
 use ir::Party;
 use runtime_protocols::link::{Link, memory::network};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use vm::exec::Machine;
 use vm::protocols;
@@ -55,10 +56,12 @@ fn errors() -> usize {
 }
 
 /// An inference of all parties with marked secrets.
-fn infer_marked(name: &str, options: Options) {
-    let c = build_with(&testdata(&format!("{name}.tflite")), options);
+fn infer_marked(model: &Path, options: Options) {
+    let c = build_with(model, options);
     let protocol = protocols::of(&c.program).expect("in this build");
-    let size: usize = c.program.interface.inputs[0].shape.iter().map(|d| *d as usize).product();
+    // Numbers that every type has, and that are positions in a table of two.
+    let number =
+        |port: &ir::Port, i: i64| if port.dtype.range().0 < 0 && port.scale != 1.0 { i * 37 % 127 } else { i % 2 };
     let party = |mut link: runtime_protocols::link::memory::MemoryLink| {
         let me = link.me();
         // Key j, of the two others, is made of the byte j.
@@ -66,13 +69,16 @@ fn infer_marked(name: &str, options: Options) {
         seeds.iter_mut().for_each(|seed| mark(seed, true));
         let mut weights = c.weights.clone();
         weights.tensors.iter_mut().for_each(|t| mark(t, true));
-        let mut input: Vec<i64> = (0..size as i64).map(|i| i * 37 % 127).collect();
-        mark(&mut input, true);
+        let given = |port: &ir::Port| {
+            let size = port.shape.iter().map(|d| i64::from(*d)).product::<i64>();
+            let mut data: Vec<i64> = (0..size).map(|i| number(port, i)).collect();
+            mark(&mut data, true);
+            (port.party == me).then_some(data)
+        };
+        let inputs: Vec<_> = c.program.interface.inputs.iter().map(given).collect();
         let runtime = (protocol.make)(me, &seeds, &link.session());
         let mut m = Machine::new(c.program.clone(), runtime).expect("verified");
         m.setup((me == Party(0)).then_some(&weights), &mut link).expect("set-up");
-        let inputs: Vec<_> =
-            c.program.interface.inputs.iter().map(|p| (p.party == me).then(|| input.clone())).collect();
         let mut outcome = m.infer(&inputs, &mut link).expect("inference");
         outcome.outputs.iter_mut().flatten().for_each(|y| mark(y, false));
         link.close().expect("close");
@@ -81,8 +87,49 @@ fn infer_marked(name: &str, options: Options) {
     // What valgrind finds in the compiler is about no secret.
     let before = errors();
     let outputs = common::in_threads(network(3), party);
+    let name = model.display();
     assert_eq!(errors(), before, "{name}: something depends on a secret");
     assert!(outputs[1].iter().all(Option::is_some), "{name}: party 1 receives");
+}
+
+/// The models of the project.
+fn own() -> Vec<PathBuf> {
+    ["digits_mlp", "digits", "digits_u8"].iter().map(|name| testdata(&format!("{name}.tflite"))).collect()
+}
+
+/// A recorded case of each operator with a gadget that the models lack; none where there are no recorded cases.
+fn operators() -> Vec<PathBuf> {
+    const PREFIXES: [&str; 18] = [
+        "arg_max_int8",
+        "topk_v2_int8",
+        "reduce_max_int8",
+        "equal_int8",
+        "less_int8",
+        "select_v2_int8",
+        "div_int8",
+        "floor_div_int8",
+        "l2_normalization_int8",
+        "log_softmax_int8",
+        "batch_matmul_int8",
+        "conv2d_int16",
+        "logistic_int16",
+        "softmax_int16",
+        "gather_int8_embedding",
+        "add_int16",
+        "reduce_prod_int8",
+        "maximum_int8",
+    ];
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance");
+    let dir = std::env::var_os("QNN_CONFORMANCE_DIR").map_or(beside, PathBuf::from);
+    let Ok(list) = std::fs::read_dir(&dir) else { return vec![] };
+    let mut files: Vec<PathBuf> = list.map(|e| e.expect("entry").path()).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == "tflite"));
+    files.sort();
+    let first = |prefix: &&str| {
+        let named = |f: &&PathBuf| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with(prefix));
+        files.iter().find(named).cloned().unwrap_or_else(|| panic!("no case {prefix}"))
+    };
+    PREFIXES.iter().map(first).collect()
 }
 
 /// Runs `work` if valgrind watches, else this test again under valgrind.
@@ -134,7 +181,7 @@ fn an_index_by_a_secret_is_found() {
 #[test]
 fn dealer_route() {
     watched("dealer_route", || {
-        ["digits_mlp", "digits", "digits_u8"].iter().for_each(|name| infer_marked(name, Options::default()));
+        own().iter().for_each(|model| infer_marked(model, Options::default()));
     });
 }
 
@@ -142,7 +189,7 @@ fn dealer_route() {
 fn boolean_route() {
     let options = Options { route: Route::Boolean, ..Options::default() };
     watched("boolean_route", || {
-        ["digits_mlp", "digits", "digits_u8"].iter().for_each(|name| infer_marked(name, options));
+        own().iter().for_each(|model| infer_marked(model, options));
     });
 }
 
@@ -150,6 +197,13 @@ fn boolean_route() {
 fn two_parties_and_a_dealer() {
     let options = Options { protocol: Protocol::Dealer2, ..Options::default() };
     watched("two_parties_and_a_dealer", || {
-        ["digits_mlp", "digits", "digits_u8"].iter().for_each(|name| infer_marked(name, options));
+        own().iter().for_each(|model| infer_marked(model, options));
+    });
+}
+
+#[test]
+fn operators_on_the_dealer_route() {
+    watched("operators_on_the_dealer_route", || {
+        operators().iter().for_each(|model| infer_marked(model, Options::default()));
     });
 }
