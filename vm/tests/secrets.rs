@@ -99,7 +99,7 @@ fn own() -> Vec<PathBuf> {
 
 /// A recorded case of each operator with a gadget that the models lack; none where there are no recorded cases.
 fn operators() -> Vec<PathBuf> {
-    const PREFIXES: [&str; 18] = [
+    const PREFIXES: [&str; 19] = [
         "arg_max_int8",
         "topk_v2_int8",
         "reduce_max_int8",
@@ -114,6 +114,7 @@ fn operators() -> Vec<PathBuf> {
         "conv2d_int16",
         "logistic_int16",
         "softmax_int16",
+        "softmax_int8_to_int16",
         "gather_int8_embedding",
         "add_int16",
         "reduce_prod_int8",

@@ -415,6 +415,7 @@ impl Emitter<'_> {
                 Ok(table16::table(&mut self.b, x, entries, k, rot))
             }
             (Kind::Softmax16 { .. }, Plan::Softmax16(p)) => self.softmax16(op, p),
+            (Kind::Softmax { .. }, Plan::Stepwise(p)) => self.stepwise(op, p),
             (Kind::Softmax { lo, .. }, Plan::Softmax(table)) => {
                 let (x, k, rot) = (x?, self.plans.rings[op.output.index()], self.rot());
                 let n = out32.last().copied().unwrap_or(1);

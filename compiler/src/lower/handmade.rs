@@ -131,3 +131,21 @@ fn long_rows_are_normalized() {
     let g = single(kind, vec![tensor(DType::I8, 3, &[3, n])], tensor(DType::I8, 0, &[3, n]));
     check(&g, &[data], "squares of 300");
 }
+
+#[test]
+fn softmax_step_by_step() {
+    let mut rng = Draw(13);
+    // beta · scale · 2^26 from 0.008 to 0.5; rows of 1025 have results of 8 bits.
+    for (multiplier, n) in [((1 << 30, 20), 1), ((1 << 30, 23), 5), ((1_500_000_000, 20), 33), ((1 << 30, 24), 1025)] {
+        let (m, e) = multiplier;
+        let dmin = -((31.0 * f64::from(1u32 << 26) / 2f64.powi(e)).floor() as i32);
+        let near: Vec<i32> = (0..n).map(|_| 90 + rng.below(9) as i32).collect();
+        let two = (0..n).map(|i| if i < 2 { 127 } else { -128 }).collect();
+        let one = (0..n).map(|i| if i == 0 { 127 } else { -128 }).collect();
+        let data = [near, two, one, vec![-128; n], vec![127; n], bytes(&mut rng, n), bytes(&mut rng, n)].concat();
+        let (lo, bits, dtype) = if n > 1000 { (-128, 8, DType::I8) } else { (-32768, 16, DType::I16) };
+        let kind = Kind::Softmax { multiplier: Multiplier { m, e }, dmin, lo, bits };
+        let g = single(kind, vec![tensor(DType::I8, 3, &[7, n])], tensor(dtype, 0, &[7, n]));
+        check(&g, &[data], &format!("{bits} bits of rows of {n}"));
+    }
+}

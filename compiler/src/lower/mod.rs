@@ -32,6 +32,7 @@ pub mod requant;
 mod resize;
 mod softmax;
 mod softmax16;
+mod softmax_steps;
 mod softmax_table;
 mod states;
 mod sum_table;

@@ -5,7 +5,8 @@ use super::formulas::{Class, ClassKind, Formulas};
 use super::linear::LinearPlan;
 use super::normalize::Normal;
 use super::product::Step;
-use super::softmax_table::{MAX_ROW, NoTable, SoftmaxTable};
+use super::softmax_steps::{MAX_ROW, Stepwise};
+use super::softmax_table::SoftmaxTable;
 use super::softmax16::Softmax16;
 use super::wide::FineSum;
 use super::{BYTE_RING, LowerError, Options, Reveal, ranges};
@@ -69,6 +70,8 @@ pub enum Plan {
     Softmax(Box<SoftmaxTable>),
     /// The same for 16-bit numbers.
     Softmax16(Box<Softmax16>),
+    /// With results of 16 bits, or of long rows.
+    Stepwise(Box<Stepwise>),
     /// Comparisons and what is built of them.
     Choice(Box<Choice>),
     /// Products of two matrices.
@@ -105,6 +108,7 @@ impl Plan {
             Plan::Unary(_)
             | Plan::Table16(_)
             | Plan::Softmax16(_)
+            | Plan::Stepwise(_)
             | Plan::Max(_)
             | Plan::Extremum
             | Plan::Pad
@@ -313,22 +317,22 @@ impl Planner<'_> {
                 Ok(Plan::Unary(choose::unary(from, to, f, None, ring, self.way(op))))
             }
             Kind::Softmax { .. } if self.options.reveal == Reveal::Logits => Ok(Plan::Logits),
-            Kind::Softmax { multiplier, dmin, bits, .. } => {
+            Kind::Softmax { multiplier, dmin, lo, bits } => {
                 let row = x.shape.last().copied().unwrap_or(1);
-                let refuse = |reason: String| LowerError::Unsupported {
-                    index: op.index,
-                    name: op.name,
-                    reason: format!("{reason}; compile with `--reveal=logits` to let the receiver finish it"),
-                };
-                if *bits != 8 {
-                    return Err(refuse(format!("this version computes results of {bits} bits in `simulate` only")));
+                if *bits == 8
+                    && let Ok(table) = SoftmaxTable::new(*multiplier, *dmin, row)
+                {
+                    self.thresholds += table.count() as u64;
+                    return Ok(Plan::Softmax(Box::new(table)));
                 }
-                let table = SoftmaxTable::new(*multiplier, *dmin, row).map_err(|why| match why {
-                    NoTable::Long => refuse(format!("rows of {row} elements, at most {MAX_ROW} are computed inside")),
-                    NoTable::Rises => refuse("a threshold on the sum of exponentials does not hold".into()),
-                })?;
-                self.thresholds += table.count() as u64;
-                Ok(Plan::Softmax(Box::new(table)))
+                if row > MAX_ROW {
+                    let reason = format!(
+                        "rows of {row} elements, at most {MAX_ROW} are computed inside; compile with `--reveal=logits` to \
+                         let the receiver finish it"
+                    );
+                    return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
+                }
+                self.stepwise(op, *multiplier, *dmin, [*lo, *bits as i32], row)
             }
             Kind::Mul { rescale, out, .. } => self.mul(op, rescale, *out),
             Kind::Extremum { .. } => Ok(Plan::Extremum),
@@ -504,7 +508,8 @@ fn plan_with(g: &Graph, options: Options, kept: &[u8]) -> Result<Plans, LowerErr
             Plan::Product { steps, last } => steps.iter().map(|s| s.formulas.n).max().unwrap_or(0).max(last.n),
             Plan::Unary(how) | Plan::Max(how) => how.ring(out).max(BYTE_RING),
             Plan::Interpolate(None) | Plan::Pad | Plan::Reshape | Plan::Move | Plan::Extremum => out,
-            Plan::Logits | Plan::Softmax(_) | Plan::Quotient | Plan::Finish | Plan::Dead => BYTE_RING,
+            Plan::Logits | Plan::Softmax(_) | Plan::Stepwise(_) => BYTE_RING,
+            Plan::Quotient | Plan::Finish | Plan::Dead => BYTE_RING,
         };
         for t in &op.inputs {
             let ring = &mut rings[t.index()];
