@@ -28,7 +28,7 @@ const TOPICS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Stored types in programs, and where `simulate` takes 16-bit values as well.
+/// Stored types of operands.
 fn types(wide: bool) -> Vec<&'static str> {
     if wide { vec!["int8", "uint8", "int16"] } else { vec!["int8", "uint8"] }
 }
@@ -40,23 +40,23 @@ pub fn operators(json: bool) -> Result<u8, Failure> {
     if json {
         let one = |(name, code, s): (&str, i32, tflite::Support)| {
             json!({
-                "name": name, "code": code, "cost": s.cost.name(), "rounds": s.cost.rounds(), "types": types(false),
-                "simulate_types": types(s.wide), "limits": s.limits,
+                "name": name, "code": code, "cost": s.cost.name(), "rounds": s.cost.rounds(), "types": types(s.wide),
+                "limits": s.limits,
             })
         };
         let list: Vec<_> = all().map(one).collect();
         let limits = json!({ "dimensions": rank, "elements": elements });
-        let types = types(false);
+        let types = types(true);
         print_json(&json!({ "schema": 1, "kernels": KERNELS, "types": types, "limits": limits, "operators": list }))?;
         return Ok(0);
     }
     let mut text = format!("{:<28} {:>4}  {:<14}  {:<20}  limits\n", "operator", "code", "cost at most", "types");
     for (name, code, s) in all() {
-        let types = types(s.wide).join(", ").replace("int16", "int16*");
+        let types = types(s.wide).join(", ");
         text += &format!("{name:<28} {code:>4}  {:<14}  {types:<20}  {}\n", s.cost.name(), s.limits);
     }
     text += &format!("\nkernels {KERNELS}; shapes are fixed, up to {rank} dimensions and {elements} elements\n");
-    text += "* in `simulate` only\n";
+    text += "costs are those of 8-bit operands; 16-bit ones take up to two requantizations or a table more\n";
     for cost in tflite::Cost::ALL {
         text += &format!("{:<14}  {}\n", cost.name(), cost.about());
     }

@@ -74,13 +74,13 @@ impl Cost {
 pub struct Support {
     /// The most that it costs.
     pub cost: Cost,
-    /// Whether `simulate` takes 16-bit values as well; programs take 8-bit ones.
+    /// Whether it takes 16-bit values as well as 8-bit ones.
     pub wide: bool,
     /// What shapes and operands must be.
     pub limits: &'static str,
 }
 
-/// Operators of which `simulate` takes 16-bit values.
+/// Operators that take 16-bit values.
 const WIDE: &str = "ABS ADD AVERAGE_POOL_2D BATCH_MATMUL CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEQUANTIZE EXP FULLY_CONNECTED GELU \
     LEAKY_RELU LOGISTIC MAX_POOL_2D MEAN MUL NEG PAD QUANTIZE REDUCE_MAX REDUCE_MIN REDUCE_PROD RELU RESHAPE \
     RESIZE_BILINEAR SOFTMAX SQUARED_DIFFERENCE STRIDED_SLICE SUB SVDF TANH TRANSPOSE TRANSPOSE_CONV \
