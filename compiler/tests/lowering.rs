@@ -96,7 +96,14 @@ fn conformance_dir() -> PathBuf {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"), PathBuf::from)
 }
 
-/// Every conformance case that imports and lowers: the evaluated program equals the recorded output on all samples.
+/// Cases that are refused, by how their names start, and what the refusal says. What is not listed must lower.
+const EXCEPTIONS: [(&str, &str); 2] = [
+    ("div_uint8", "shifts by up to"),
+    // A sum of weighted bytes half-way between two results: the direction depends on how float32 rounds.
+    ("resize_bilinear_uint8", "TFLite computes it in float32, and ties depend on how that rounds"),
+];
+
+/// Every conformance case but the listed ones: the evaluated program equals the recorded output on all samples.
 /// `QNN_CASES` names parts of names, with commas between, to look at some only.
 #[test]
 fn conformance() {
@@ -115,9 +122,8 @@ fn conformance() {
         }
         let compiled = match compile(&std::fs::read(dir.join(format!("{name}.tflite"))).unwrap()) {
             Ok(c) => c,
-            Err(compiler::pipeline::CompileError::Import(_)) => continue,
             Err(e) => {
-                refused.push(format!("{name}: {e}"));
+                refused.push((name.to_owned(), e.to_string()));
                 continue;
             }
         };
@@ -155,9 +161,11 @@ fn conformance() {
         equal += 1;
     }
     println!("{equal} cases equal on {samples} samples");
-    let later = |r: &&String| r.contains("in `simulate` only");
-    let (known, unknown): (Vec<_>, Vec<_>) = refused.iter().partition(later);
-    println!("{} cases for the oracle only", known.len());
-    assert!(unknown.is_empty(), "imported but not lowered: {unknown:#?}");
+    for (name, said) in &refused {
+        let listed = EXCEPTIONS.iter().find(|(start, _)| name.starts_with(start));
+        println!("{name}: refused, {said}");
+        let (_, reason) = listed.unwrap_or_else(|| panic!("{name} is refused and not listed: {said}"));
+        assert!(said.contains(reason), "{name} is refused for another reason than `{reason}`: {said}");
+    }
     assert!(!only.is_empty() || equal >= 954, "only {equal} cases were compared");
 }
