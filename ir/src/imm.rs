@@ -277,6 +277,11 @@ pub struct Window {
     pub pad: [u32; 2],
 }
 
+impl Window {
+    /// One position that sees one: products of matrices as convolutions.
+    pub const POINT: Window = Window { out: [1; 2], kernel: [1; 2], stride: [1; 2], dilation: [1; 2], pad: [0; 2] };
+}
+
 impl Imm for Window {
     fn encode(&self, w: &mut Writer) {
         for x in [self.out, self.kernel, self.stride, self.dilation, self.pad].as_flattened() {

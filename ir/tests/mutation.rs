@@ -1,26 +1,17 @@
 //! Small programs, weights files and texts with every byte changed, every length cut, and thousands of random changes: each
 //! is refused with an error or is a program that verifies, prints, reads back and evaluates. Never a panic.
+#[path = "common/numbers.rs"]
+mod numbers;
 #[path = "common/qir.rs"]
 mod qir;
 use ir::text::{parse, print};
 use ir::verify::{Typed, verify};
 use ir::weights::{self, Weights};
 use ir::{Op, Program, bytecode};
+use numbers::Numbers;
 
 /// Random changes of bytecode, weights and text.
 const RANDOM: usize = 20_000;
-
-/// A small generator of numbers, the same on every machine.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % end.max(1)
-    }
-}
 
 /// Texts that are short programs, a few of each folder.
 fn texts() -> Vec<String> {

@@ -1,23 +1,14 @@
 //! The parser on damaged text, on awkward programs, and on text with many errors.
+#[path = "common/numbers.rs"]
+mod numbers;
 use ir::text::{parse, print};
+use numbers::Numbers;
 use std::fs;
 use std::path::Path;
 
 fn sample(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/ir").join(name);
     fs::read_to_string(path).expect("part of the repository")
-}
-
-/// A small generator of numbers, the same on every machine.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % end.max(1)
-    }
 }
 
 const PIECES: [&str; 24] = [

@@ -6,8 +6,8 @@
 //! the file and exchanges the rest with the one peer.
 //!
 //! **Single use.** Pads are addressed by (identifier of the preprocessing, inference, instruction): the identifier is drawn at
-//! random, every inference in a file has its own number, and a file is marked as used before anything is sent, so that no
-//! pad ever hides two messages, also where a session fails half-way: what is left of its file is lost. Both parties compare
+//! random, every inference in a file has its own number, and a file is marked as used before the first share is sent, so that
+//! no pad ever hides two messages, also where a session fails half-way: what is left of its file is lost. Both parties compare
 //! the identifier in the handshake. A copy of a file that its owner makes and uses again is beyond what can be seen here.
 //!
 //! ```text
@@ -60,7 +60,6 @@ pub enum AheadError {
 }
 
 /// What a file says of itself.
-#[derive(Clone, PartialEq, Eq)]
 pub struct Header {
     /// Whose it is.
     pub party: Party,
@@ -186,7 +185,9 @@ impl Partial {
     fn new(path: &Path) -> Result<(Partial, File), AheadError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let partial = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
+        // What another process of this number left would keep its mode.
+        let _ = std::fs::remove_file(&partial);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
         let file = file.map_err(|source| io_error(&partial, source))?;
         Ok((Partial { path: path.to_owned(), partial }, file))
     }

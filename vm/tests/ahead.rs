@@ -210,7 +210,15 @@ fn processes_deal_and_compute() {
     assert_eq!(party(&path("more.0.mpcd"), &program, &[]).status.code(), Some(4));
     let plain = build_with(&testdata("digits_mlp.tflite"), Options::default());
     fs::write(path("plain.mpcb"), &plain.bytes).expect("program");
+    let plain_weights = plain.weights.clone();
     assert_eq!(party(&path("more.1.mpcd"), &path("plain.mpcb"), &[]).status.code(), Some(2));
     assert_eq!(qnnvm(&["deal", &path("plain.mpcb"), "-o", &path("none")]).status.code(), Some(2));
     assert!(!dealt.dir.join("none.0.mpcd").exists());
+    let plain = path("plain.mpcb");
+    fs::write(path("plain.mpcw"), ir::weights::encode(&plain_weights)).expect("weights");
+    let offline = ["local", &plain, "-w", &path("plain.mpcw"), "--input", &input, "--offline"];
+    assert_eq!(qnnvm(&offline).status.code(), Some(2));
+    // More inferences than a file can say.
+    let many = [&run[..], &["--offline", "--repeat", "1000000", "--samples", "5000"]].concat();
+    assert_eq!(qnnvm(&many).status.code(), Some(2));
 }

@@ -122,7 +122,10 @@ fn operators() -> Vec<PathBuf> {
     ];
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance");
     let dir = std::env::var_os("QNN_CONFORMANCE_DIR").map_or(beside, PathBuf::from);
-    let Ok(list) = std::fs::read_dir(&dir) else { return vec![] };
+    let Ok(list) = std::fs::read_dir(&dir) else {
+        println!("skipped: no cases in {}", dir.display());
+        return vec![];
+    };
     let mut files: Vec<PathBuf> = list.map(|e| e.expect("entry").path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "tflite"));
     files.sort();
@@ -137,6 +140,10 @@ fn operators() -> Vec<PathBuf> {
 fn watched(test: &str, work: impl Fn()) {
     if std::env::var_os(WATCHED).is_some() {
         return work();
+    }
+    if cfg!(not(target_arch = "x86_64")) {
+        println!("skipped: requests to valgrind are written for x86-64 only");
+        return;
     }
     let me = std::env::current_exe().expect("this program");
     let out = Command::new("valgrind")

@@ -56,7 +56,7 @@ pub fn operators(json: bool) -> Result<u8, Failure> {
         text += &format!("{name:<28} {code:>4}  {:<14}  {types:<20}  {}\n", s.cost.name(), s.limits);
     }
     text += &format!("\nkernels {KERNELS}; shapes are fixed, up to {rank} dimensions and {elements} elements\n");
-    text += "costs are those of 8-bit operands; 16-bit ones take up to two requantizations or a table more\n";
+    text += "costs are those of 8-bit operands\n";
     for cost in tflite::Cost::ALL {
         text += &format!("{:<14}  {}\n", cost.name(), cost.about());
     }

@@ -134,7 +134,7 @@ impl Planner<'_> {
         let place = top::place_bits(self.g.tensor(op.inputs[0]).shape[axis] as u32);
         let value = bits_for(to - from).max(1);
         let bound = 1i64 << (place + value);
-        let class = Class { s: place.into(), hi: (1 << value) - 1, ..Class::floor() };
+        let class = Class::floor(1, place.into(), 0, [0, (1 << value) - 1]);
         let formulas = self.fits(op, Formulas::new(vec![class], 0, bound))?;
         let ring = if indices { ring } else { 0 }.max(formulas.n).max(place + BYTE_RING);
         Ok(Choice::Top { place, ring, formulas })

@@ -333,8 +333,7 @@ impl Emitter<'_> {
                 let rows = self.b.ty(x).len() as u32 / depth;
                 let x = self.b.reshape(x, &[rows, 1, 1, depth]);
                 let weights = self.linear_weights(&[channels, 1, 1, depth], linear, p);
-                let one = ir::Window { out: [1, 1], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0] };
-                let y = self.b.one(Op::Conv2dSs { x, w: weights, window: one, groups: 1 });
+                let y = self.b.one(Op::Conv2dSs { x, w: weights, window: ir::Window::POINT, groups: 1 });
                 let y = self.linear(op, y, linear, p)?;
                 Ok(self.b.reshape(y, &out32))
             }

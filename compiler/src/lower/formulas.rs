@@ -77,10 +77,10 @@ impl Class {
         Class { m: 1, s: 0, above: below, below, lo: y, hi: y + 1, split: y, first_below: y, kind, bound: 0 }
     }
 
-    /// The number itself, with nothing below zero; the shift and the upper end are to be set.
-    pub fn floor() -> Class {
+    /// `clamp(floor((m·acc + offset) / 2^s), lo, hi)`.
+    pub fn floor(m: i64, s: u32, offset: i64, [lo, hi]: [i64; 2]) -> Class {
         let kind = ClassKind::Stairs;
-        Class { m: 1, s: 0, above: 0, below: 0, lo: 0, hi: 0, split: 0, first_below: 0, kind, bound: 0 }
+        Class { m, s, above: offset, below: offset, lo, hi, split: lo, first_below: lo, kind, bound: 0 }
     }
 
     /// `[acc ≥ 0]`.
@@ -127,6 +127,7 @@ impl Class {
 }
 
 impl Formulas {
+    /// Constants of classes, relative to `base`, for |acc| up to `bound` where a class has none of its own.
     pub fn new(classes: Vec<Class>, base: i64, bound: i64) -> Formulas {
         let furthest = classes.iter().flat_map(|c| c.thresholds()).map(i64::abs).max().unwrap_or(0);
         let n = (bits_for(bound) + 2).max(bits_for(bound + furthest + 1) + 1).max(4);

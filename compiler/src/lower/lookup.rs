@@ -42,7 +42,7 @@ impl Planner<'_> {
             return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
         }
         let hi = size.div_ceil(LOW) as i64 - 1;
-        let class = Class { s: LOW.ilog2(), hi, ..Class::floor() };
+        let class = Class::floor(1, LOW.ilog2(), 0, [0, hi]);
         Ok(Plan::Lookup(Some(self.fits(op, Formulas::new(vec![class], 0, size as i64))?)))
     }
 }
@@ -75,8 +75,7 @@ impl Emitter<'_> {
         let w = self.b.reshape(x, &[rows * parts * inner, 1, 1, low]);
         let entries = self.entries(positions, low, k);
         let entries = self.b.reshape(entries, &[count, 1, 1, low]);
-        let window = ir::Window { out: [1, 1], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0] };
-        let mut y = self.b.one(Op::Conv2dSs { x: entries, w, window, groups: 1 });
+        let mut y = self.b.one(Op::Conv2dSs { x: entries, w, window: ir::Window::POINT, groups: 1 });
         if let Some(formulas) = high {
             let slices = self.b.one(Op::Reshare { x: y, bits: k });
             let (source, rot) = (self.b.cast(positions, formulas.n), self.rot());

@@ -39,8 +39,7 @@ impl Emitter<'_> {
         let x = self.b.reshape(rows, &[m, 1, 1, groups * depth]);
         let columns = self.transposed(b, &[groups, depth, n], [0, 2, 1]);
         let w = self.b.reshape(columns, &[groups * n, 1, 1, depth]);
-        let window = ir::Window { out: [1, 1], kernel: [1, 1], stride: [1, 1], dilation: [1, 1], pad: [0, 0] };
-        let sums = self.b.one(Op::Conv2dSs { x, w, window, groups });
+        let sums = self.b.one(Op::Conv2dSs { x, w, window: ir::Window::POINT, groups });
         let sums = self.transposed(sums, &[m, groups, n], [1, 0, 2]);
         let sums = self.b.reshape(sums, &out);
         Ok(self.finish(op, Source::Sum(sums), formulas, None))

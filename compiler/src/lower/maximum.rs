@@ -21,7 +21,7 @@ use super::dealer::Comparison;
 use super::masked::Opened;
 use super::requant::bit_to_ring;
 use ir::infer::roles;
-use ir::{Amounts, Holders, Op, Strided, Value};
+use ir::{Amounts, Dims, Holders, Op, Strided, Value};
 
 /// Bits of a difference of two bytes, without its sign.
 pub const BYTES: u8 = 8;
@@ -165,6 +165,14 @@ pub fn row_largest(b: &mut Builder, x: Value, least: i64, m: u8, route: Route, r
         let (a, c) = (half(0), half(1));
         x = maximum(b, a, c, m, route, rot);
     }
+}
+
+/// How far each element of a row is below the largest; operands as of [`row_largest`].
+pub fn row_distances(b: &mut Builder, x: Value, least: i64, m: u8, route: Route, rot: u8) -> Value {
+    let shape = b.ty(x).shape.clone();
+    let most = row_largest(b, x, least, m, route, rot);
+    let most = b.one(Op::Expand { x: most, shape: Dims(shape) });
+    b.one(Op::Sub { a: most, b: x })
 }
 
 /// [x < 0] as a sharing in a ring of `k` bits, by shared bits, for −2^m ≤ x < 2^m.

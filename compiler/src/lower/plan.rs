@@ -182,11 +182,15 @@ impl Planner<'_> {
 
     /// Refuses constants with which the gadget would leave 64-bit words.
     pub(super) fn fits(&self, op: &Op, f: Formulas) -> Result<Formulas, LowerError> {
-        if !f.stays_in_words(self.ring) {
+        Self::fits_in(op, f, self.ring)
+    }
+
+    /// The same where the result goes into a ring of `k` bits.
+    pub(super) fn fits_in(op: &Op, f: Formulas, k: u8) -> Result<Formulas, LowerError> {
+        if !f.stays_in_words(k) {
             let reason = format!(
-                "{} and a result in a ring of {} bits do not fit 64-bit words; use scales that are closer to each other",
-                f.summary(),
-                self.ring
+                "{} and a result in a ring of {k} bits do not fit 64-bit words; use scales that are closer to each other",
+                f.summary()
             );
             return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
         }

@@ -5,7 +5,7 @@
 //! number: `x − 2^32·floor((x + 2^31) / 2^32)`.
 use super::LowerError;
 use super::emit::{self, Emitter};
-use super::formulas::{Class, ClassKind, Formulas};
+use super::formulas::{Class, Formulas};
 use super::plan::{Plan, Planner};
 use super::requant::Source;
 use super::shape32;
@@ -54,34 +54,31 @@ impl Planner<'_> {
             products.push(((lo, hi), least as i64, most as i64, !whole));
             kept = if whole { (least as i64, most as i64) } else { (i32::MIN.into(), i32::MAX.into()) };
         }
-        let result = self.ring;
         let last = Staircase::new(Rule::Wide(multiplier), out);
         let last = self.single(op, best_fit(&last, kept.0, kept.1), kept.0, kept.1)?;
         let mut steps = Vec::with_capacity(count);
         let stairs = |m: i64, s: u32, offset: i64, lo: i64, hi: i64, bound: i64| {
-            let one = Class { m, s, above: offset, below: offset, lo, hi, split: lo, first_below: lo, ..Class::sign() };
-            let one = if lo < hi { Class { kind: ClassKind::Stairs, ..one } } else { Class::constant(lo, bound) };
+            let one = if lo < hi { Class::floor(m, s, offset, [lo, hi]) } else { Class::constant(lo, bound) };
             Formulas::new(vec![one], 0, bound)
         };
         // From the last product to the first, since each needs the ring of the next.
-        self.ring = last.n;
+        let mut ring = last.n;
         for ((lo, hi), least, most, wraps) in products.into_iter().rev() {
             let fold = if wraps {
                 let bound = least.abs().max(most.abs());
                 let (lo, hi) = ((least + HALF) >> 32, (most + HALF) >> 32);
-                Some(self.fits(op, stairs(1, 32, HALF, lo, hi, bound))?)
+                Some(Self::fits_in(op, stairs(1, 32, HALF, lo, hi, bound), ring)?)
             } else {
                 None
             };
-            self.ring = fold.as_ref().map_or(self.ring, |f| f.n.max(self.ring));
+            ring = fold.as_ref().map_or(ring, |f| f.n.max(ring));
             let middle = middle(lo, hi);
             let bound = (lo - middle).abs().max((hi - middle).abs());
             let offset = half + cut * middle;
-            let formulas = self.fits(op, stairs(cut, shift.unsigned_abs(), offset, least, most, bound))?;
-            self.ring = formulas.n;
+            let formulas = Self::fits_in(op, stairs(cut, shift.unsigned_abs(), offset, least, most, bound), ring)?;
+            ring = formulas.n;
             steps.push(Step { middle, formulas, fold });
         }
-        self.ring = result;
         steps.reverse();
         Ok(Plan::Product { steps, last })
     }

@@ -12,8 +12,8 @@
 //! summands. Neither looks anything up at a secret place.
 //!
 //! *What each message reveals.* Nothing: A sends B the turned table minus a fresh pad that A shares with C; a simulator
-//! draws it at random. A receives nothing but its part of the reshare, which is as that of every reshare. 256 entries for
-//! each element: what is divided should be small.
+//! draws it at random. The reshare is between B and C, as every reshare of summands of two: each sends its part minus a pad
+//! that the other lacks. A receives nothing. 256 entries for each element: what is divided should be small.
 use super::builder::Builder;
 use super::dealer::choose_ring;
 use super::emit::Emitter;

@@ -44,11 +44,8 @@ struct Group {
 
 /// Summands of the bits of the results, counted from the least, for centred rows `[rows n]` in the ring of bytes.
 pub fn softmax(b: &mut Builder, x: Value, least: i64, t: &SoftmaxTable, route: Route, rot: u8) -> Value {
-    let [rows, n] = [0, 1].map(|i| b.ty(x).shape[i]);
     let x = b.cast(x, BYTE_RING);
-    let most = maximum::row_largest(b, x, least, maximum::BYTES, route, rot);
-    let most = b.one(Op::Expand { x: most, shape: Dims(vec![rows, n]) });
-    let distance = b.one(Op::Sub { a: most, b: x });
+    let distance = maximum::row_distances(b, x, least, maximum::BYTES, route, rot);
     let hot = table::onehot(b, distance, rot);
     if t.count() == 0 {
         // Rows of one element: the sum says nothing.

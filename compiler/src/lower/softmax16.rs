@@ -13,7 +13,7 @@
 //! and one product; an element takes one look-up ([`super::table16`]), one product and one staircase. Their messages are
 //! all there are.
 use super::emit::{self, Emitter};
-use super::formulas::{Class, ClassKind, Formulas, bits_for};
+use super::formulas::{Class, Formulas, bits_for};
 use super::plan::{Plan, Planner};
 use super::requant::Source;
 use super::{LowerError, maximum, shape32, table16};
@@ -44,8 +44,7 @@ pub struct Softmax16 {
 }
 
 fn stairs(m: i64, s: u32, offset: i64, lo: i64, hi: i64, bound: i64) -> Formulas {
-    let one = Class { m, s, above: offset, below: offset, lo, hi, split: lo, first_below: lo, ..Class::sign() };
-    Formulas::new(vec![Class { kind: ClassKind::Stairs, ..one }], 0, bound)
+    Formulas::new(vec![Class::floor(m, s, offset, [lo, hi])], 0, bound)
 }
 
 impl Planner<'_> {
@@ -83,6 +82,12 @@ impl Planner<'_> {
         let shift = (16 + last).unsigned_abs();
         let result = stairs(1, shift, 1 << (shift - 1), 0, 32767, (least * largest) << (last - first));
         let result = self.fits(op, result)?;
+        for f in &places {
+            Self::fits_in(op, f.clone(), DISTANCE)?;
+        }
+        for f in &beyond {
+            Self::fits_in(op, f.clone(), result.n)?;
+        }
         let ring = places.iter().chain(&beyond).map(|f| f.n).max().unwrap_or(0);
         Ok(Plan::Softmax16(Box::new(Softmax16 { exponentials, inverses, first, places, beyond, result, ring })))
     }
@@ -98,9 +103,7 @@ impl Emitter<'_> {
         let x = self.b.reshape(x, &[rows, n]);
         let x = self.b.cast(x, DISTANCE + 2);
         let rot = self.rot();
-        let most = maximum::row_largest(&mut self.b, x, least, DISTANCE, self.route, rot);
-        let most = self.b.one(Op::Expand { x: most, shape: Dims(vec![rows, n]) });
-        let distance = self.b.one(Op::Sub { a: most, b: x });
+        let distance = maximum::row_distances(&mut self.b, x, least, DISTANCE, self.route, rot);
         let (k, rot) = (p.ring.max(p.result.n), self.rot());
         let e = table16::table(&mut self.b, distance, &p.exponentials, k, rot);
         let sum = self.b.cast(e, p.ring);

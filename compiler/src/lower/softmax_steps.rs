@@ -26,7 +26,7 @@
 //! less fresh pads and numbers under fresh masks, which a simulator draws at random. T depends on the row's length only.
 use super::builder::Builder;
 use super::emit::{self, Emitter};
-use super::formulas::{Class, ClassKind, Formulas, bits_for};
+use super::formulas::{Class, Formulas, bits_for};
 use super::masked::Opened;
 use super::plan::{Plan, Planner};
 use super::requant::Source;
@@ -78,8 +78,7 @@ pub struct Stepwise {
 
 /// `clamp(floor((m·acc + offset) / 2^s), lo, hi) + base`.
 fn floor(m: i64, s: u32, offset: i64, [lo, hi]: [i64; 2], base: i64, bound: i64) -> Formulas {
-    let one = Class { m, s, above: offset, below: offset, lo, hi, split: lo, first_below: lo, ..Class::sign() };
-    Formulas::new(vec![Class { kind: ClassKind::Stairs, ..one }], base, bound)
+    Formulas::new(vec![Class::floor(m, s, offset, [lo, hi])], base, bound)
 }
 
 /// hp of factors whose product is at most `bound`.
@@ -117,6 +116,12 @@ impl Planner<'_> {
         let result = floor(1, shift, 1 << (shift - 1), [0, (1 << bits) - 1], lo.into(), 1 << (31 + last));
         let ring = beyond.iter().chain([&first, &error, &step, &reciprocal]).map(|f| f.n).max().unwrap_or(0);
         let ring = ring.max(result.n);
+        // What each floor's result goes into.
+        for f in beyond.iter().chain([&first, &error, &step]) {
+            Self::fits_in(op, f.clone(), ring)?;
+        }
+        Self::fits_in(op, reciprocal.clone(), scaled.n)?;
+        Self::fits_in(op, scaled.clone(), result.n)?;
         let result = self.fits(op, result)?;
         let exponentials = exponentials.into_iter().map(|e| e.unsigned_abs().into()).collect();
         Ok(Plan::Stepwise(Box::new(Stepwise {
@@ -170,9 +175,7 @@ impl Emitter<'_> {
         let x = self.b.reshape(x, &[rows, n]);
         let x = self.b.cast(x, BYTE_RING);
         let rot = self.rot();
-        let most = maximum::row_largest(&mut self.b, x, least, maximum::BYTES, self.route, rot);
-        let most = self.b.one(Op::Expand { x: most, shape: Dims(vec![rows, n]) });
-        let distance = self.b.one(Op::Sub { a: most, b: x });
+        let distance = maximum::row_distances(&mut self.b, x, least, maximum::BYTES, self.route, rot);
         let (ring, wide, rot) = (p.ring, p.scaled.n, self.rot());
         let hot = table::onehot(&mut self.b, distance, rot);
         let exponential = look_up(&mut self.b, hot, &p.exponentials, wide, rot);

@@ -6,7 +6,7 @@
 //! in 32 bits must not wrap: [`Planner::no_wrap`] refuses where it could.
 use super::choose::{self, Unary};
 use super::emit::{self, Emitter};
-use super::formulas::{Class, ClassKind, Formulas, bits_for};
+use super::formulas::{Class, Formulas, bits_for};
 use super::plan::{Plan, Planner};
 use super::requant::Source;
 use super::{LowerError, shape32};
@@ -130,9 +130,7 @@ impl Planner<'_> {
                 Class::of(&c, 0)
             }
         };
-        let result = std::mem::replace(&mut self.ring, k);
-        let formulas = self.fits(op, Formulas::new(vec![class], 0, bound));
-        self.ring = result;
+        let formulas = Self::fits_in(op, Formulas::new(vec![class], 0, bound), k);
         let stairs = if choose::is_byte(from, to) { formulas.ok() } else { Some(formulas?) };
         Ok(Side::Function(choose::unary(from, to, one, stairs, k, self.way(op))))
     }
@@ -193,13 +191,9 @@ impl Planner<'_> {
         let then = self.single(op, best_fit(&staircase, -half, half - 1), -half, half - 1)?;
         let (lo, hi) = ((from + half) >> bits, (to + half) >> bits);
         let bound = from.abs().max(to.abs());
-        let class =
-            Class { m: 1, s: bits, above: half, below: half, lo, hi, split: lo, first_below: lo, ..Class::sign() };
-        let class = Class { kind: ClassKind::Stairs, ..class };
-        let result = std::mem::replace(&mut self.ring, then.n);
-        let fold = self.fits(op, Formulas::new(vec![class], 0, bound));
-        self.ring = result;
-        Ok(Plan::Folded { fold: fold?, bits, then })
+        let class = Class::floor(1, bits, half, [lo, hi]);
+        let fold = Self::fits_in(op, Formulas::new(vec![class], 0, bound), then.n)?;
+        Ok(Plan::Folded { fold, bits, then })
     }
 
     /// Whether the kernel's shift of the operand leaves 32 bits.

@@ -71,7 +71,8 @@ impl Constants {
         (self.from, self.to)
     }
 
-    /// Thresholds that the proof has checked: every one in the range.
+    /// Thresholds that the proof has checked: every one in the range, or none where the formula follows from the rule
+    /// ([`super::exact`]).
     pub fn checked(&self) -> usize {
         self.checked
     }

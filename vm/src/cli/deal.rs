@@ -26,8 +26,22 @@ pub fn files(prefix: &Path) -> [PathBuf; 2] {
     })
 }
 
+/// Batches that a run takes, all of them full.
+pub fn inferences(samples: usize, batch: u32, repeat: u32) -> Result<u32, Failure> {
+    let usage = |what: String| Failure::new(Failure::USAGE, what);
+    if !samples.is_multiple_of(batch as usize) {
+        return Err(usage(format!("`--offline`: {samples} samples are not batches of {batch}")));
+    }
+    let all = u32::try_from(samples / batch as usize).ok().and_then(|n| n.checked_mul(repeat));
+    all.ok_or_else(|| usage(format!("`--offline`: {samples} samples {repeat} times are too many for one file")))
+}
+
 /// Makes both files. Bytes of messages and seconds.
 pub fn make(loaded: &load::Loaded, inferences: u32, batch: u32, prefix: &Path) -> Result<(u64, f64), Failure> {
+    if loaded.protocol.dealer.is_none() {
+        let what = format!("protocol {} has no dealer: compile with `--protocol dealer2`", loaded.protocol.name);
+        return Err(Failure::new(Failure::USAGE, what));
+    }
     let start = Instant::now();
     let files = files(prefix);
     let bytes =
@@ -38,10 +52,6 @@ pub fn make(loaded: &load::Loaded, inferences: u32, batch: u32, prefix: &Path) -
 /// The command `deal`.
 pub fn run(args: &DealArgs) -> Result<(), Failure> {
     let loaded = load::program(&args.model)?;
-    if loaded.protocol.dealer.is_none() {
-        let what = format!("protocol {} has no dealer: compile with `--protocol dealer2`", loaded.protocol.name);
-        return Err(Failure::new(Failure::USAGE, what));
-    }
     let (bytes, seconds) = make(&loaded, args.inferences, args.batch, &args.output)?;
     let names = files(&args.output).map(|f| f.display().to_string());
     println!("{bytes} bytes for {} x {} samples in {seconds:.3} s, for one session", args.inferences, args.batch);

@@ -225,8 +225,8 @@ fn from_picture(bytes: &[u8], port: &Port) -> Result<Read, String> {
     Ok(Read { data, note: Some(steps.join(", ")) })
 }
 
-/// The bytes of an array as NumPy writes them, floats where the model has them. Several samples stand one after the other along the first axis, or, where
-/// the tensor has no axis of length 1 there, along a new one.
+/// The bytes of an array as NumPy writes them, floats where the model has them. Several samples stand one after the other
+/// along the first axis, or, where the tensor has no axis of length 1 there, along a new one.
 pub fn format_npy(port: &Port, data: &[i64]) -> Vec<u8> {
     let samples = data.len() as u64 / super::load::elements(&port.shape).max(1);
     let mut dims: Vec<u64> = dims(&port.shape);

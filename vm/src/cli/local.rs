@@ -77,11 +77,13 @@ pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> 
     let household = Household::new()?;
     let _cleanup = Cleanup(household.clone());
     household.clean_up_on_signals()?;
-    let dealt = args.offline.then(|| {
-        let inferences = (samples as u32).div_ceil(run.batch) * run.repeat;
-        deal::make(&loaded, inferences, run.batch, &household.dir.join(DEALT))
-    });
-    let dealt = dealt.transpose()?;
+    let dealt = match args.offline {
+        false => None,
+        true => {
+            let inferences = deal::inferences(samples, run.batch, run.repeat)?;
+            Some(deal::make(&loaded, inferences, run.batch, &household.dir.join(DEALT))?)
+        }
+    };
 
     let mut readers = Vec::new();
     for (p, listener) in (0..parties).map(Party).zip(listeners) {

@@ -127,15 +127,16 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
         }
         None => tcp::connect(me, &addresses, timeouts, &hello)?,
     };
+    let start = Instant::now();
     let keys = exchange_keys(&mut link)?;
     let Run { report, outputs } = match stock {
-        None => compute(args, me, &loaded, &own, &mut link, keys.as_slice())?,
+        None => compute(args, &loaded, &own, &mut link, keys.as_slice(), start)?,
         Some(stock) => {
             let (mut link, seeds) = stock.join(link)?;
             let mut seeds = Zeroizing::new(seeds);
             let peer = 1 - me.index();
             seeds[peer] = keys.as_slice()[peer];
-            compute(args, me, &loaded, &own, &mut link, &seeds)?
+            compute(args, &loaded, &own, &mut link, &seeds, start)?
         }
     };
     drop(keys);
@@ -178,12 +179,7 @@ fn hello(loaded: &load::Loaded, run: &RunArgs, samples: usize) -> Hello {
 
 /// The preprocessing of this party, for everything that is asked for.
 fn preprocessed(path: &Path, me: Party, loaded: &load::Loaded, own: &Own, args: &PartyArgs) -> Result<Stock, Failure> {
-    let (samples, batch) = (own.samples.len(), args.run.batch as usize);
-    if samples % batch != 0 {
-        let what = format!("`--offline`: {samples} samples are not batches of {batch}");
-        return Err(Failure::new(Failure::USAGE, what));
-    }
-    let inferences = (samples / batch) as u32 * args.run.repeat;
+    let inferences = deal::inferences(own.samples.len(), args.run.batch, args.run.repeat)?;
     deal::open(path, me, loaded, inferences, args.run.batch)
 }
 
@@ -219,15 +215,16 @@ struct Run {
     outputs: Vec<Option<Vec<i64>>>,
 }
 
+/// Sets up and computes; `start` is when the parties began to agree on `seeds`.
 fn compute(
     args: &PartyArgs,
-    me: Party,
     loaded: &load::Loaded,
     own: &Own,
     link: &mut dyn Link,
     seeds: &[[u8; 32]],
+    start: Instant,
 ) -> Result<Run, Failure> {
-    let start = Instant::now();
+    let me = link.me();
     let runtime = (loaded.protocol.make)(me, seeds, &link.session());
     let mut machine = Machine::new(loaded.program.clone(), runtime)
         .map_err(|e| Failure::new(Failure::BUG, format!("accepted at load, then refused: {e}")))?;
