@@ -131,6 +131,12 @@ pub enum Fault {
         /// Number that is due.
         expected: u32,
     },
+    /// A message behind the last one that is due.
+    #[error("message number {got} where none is due any more")]
+    Extra {
+        /// Number in the message.
+        got: u32,
+    },
     /// Neither data nor an end.
     #[error("unknown kind {got}")]
     Kind {

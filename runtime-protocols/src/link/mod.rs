@@ -5,7 +5,7 @@
 //! 1 + the largest level its sender had received since [`Link::begin`], and [`LinkStats::level`] is the largest level
 //! seen. What the messages mean is left to the protocols.
 //!
-//! [`memory`] joins parties of one process, [`tcp`] joins processes.
+//! [`memory`] joins parties of one process, [`tcp`] joins processes. [`tamper`] is for tests that attack a protocol.
 
 mod connect;
 mod error;
@@ -15,6 +15,7 @@ mod keys;
 pub mod memory;
 mod meter;
 mod poll;
+pub mod tamper;
 pub mod tcp;
 
 use std::time::Duration;
