@@ -46,8 +46,8 @@ pub enum Fate {
     Replay,
 }
 
-/// One recorded message.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// One recorded message. `Debug` prints its length.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
     /// Round the sender was in.
     pub round: u32,
@@ -59,6 +59,13 @@ pub struct Record {
     pub sequence: u32,
     /// The bytes as they were sent, before any damage.
     pub payload: Vec<u8>,
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Record { round, from, to, sequence, payload } = self;
+        write!(f, "Record(round {round}, {from} to {to}, number {sequence}, {} bytes)", payload.len())
+    }
 }
 
 /// All messages of a network so far.

@@ -11,6 +11,8 @@ mod connect;
 mod error;
 mod frame;
 mod handshake;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod keys;
 pub mod memory;
 mod meter;

@@ -9,6 +9,7 @@ impl From<AheadError> for Failure {
     fn from(e: AheadError) -> Self {
         let code = match &e {
             AheadError::Io { .. } => Failure::CONFIG,
+            AheadError::Write { source, .. } => ir::exit::of_write(source),
             AheadError::Bad { .. } => Failure::DAMAGED,
             AheadError::Load(_) => Failure::BUG,
             AheadError::Link(e) => e.exit_code(),
@@ -54,8 +55,8 @@ pub fn run(args: &DealArgs) -> Result<(), Failure> {
     let loaded = load::program(&args.model)?;
     let (bytes, seconds) = make(&loaded, args.inferences, args.batch, &args.output)?;
     let names = files(&args.output).map(|f| f.display().to_string());
-    println!("{bytes} bytes for {} x {} samples in {seconds:.3} s, for one session", args.inferences, args.batch);
-    println!("{} for party 0, {} for party 1: keep each from the other party", names[0], names[1]);
+    say!("{bytes} bytes for {} x {} samples in {seconds:.3} s, for one session", args.inferences, args.batch);
+    say!("{} for party 0, {} for party 1: keep each from the other party", names[0], names[1]);
     Ok(())
 }
 

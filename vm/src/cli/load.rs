@@ -149,8 +149,8 @@ pub fn weights(path: &Path, loaded: &Loaded) -> Result<Weights, Failure> {
 pub fn verify_files(model: &Path, weights_file: Option<&Path>) -> Result<(), Failure> {
     let loaded = program(model)?;
     let p = &loaded.program;
-    println!("program {}", loaded.hash_text());
-    println!(
+    say!("program {}", loaded.hash_text());
+    say!(
         "{} instructions, {} rounds, payload bytes sent per party {:?}, {} layers",
         p.insts.len(),
         p.predicted_rounds(),
@@ -159,9 +159,9 @@ pub fn verify_files(model: &Path, weights_file: Option<&Path>) -> Result<(), Fai
     );
     if let Some(path) = weights_file {
         let w = weights(path, &loaded)?;
-        println!("weights: {} tensors, bound to this program", w.tensors.len());
+        say!("weights: {} tensors, bound to this program", w.tensors.len());
     }
-    println!("{}", loaded.security_line());
-    println!("ok");
+    say!("{}", loaded.security_line());
+    say!("ok");
     Ok(())
 }

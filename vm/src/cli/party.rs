@@ -1,12 +1,11 @@
 //! One party: checks everything it can alone, connects, runs, reports.
 use super::report::{self, LayerReport, PartyReport, SCHEMA, Seconds, Versus, median};
 use super::result::{self, Show, Summary};
-use super::{Failure, PartyArgs, RunArgs, deal, io, load, net};
+use super::{Failure, PartyArgs, RunArgs, deal, io, load, net, output};
 use ir::weights::Weights;
 use ir::{Party, Port, bytecode, text};
 use runtime_protocols::link::{Hello, Link, Timeouts, exchange_keys, tcp};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Resource, Rlimit, setrlimit};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -96,8 +95,6 @@ pub fn own(args: &RunArgs, party: Party, loaded: &load::Loaded) -> Result<Own, F
 
 /// The command `--party I`.
 pub fn run(args: &PartyArgs) -> Result<(), Failure> {
-    // Secrets stay out of core files. Where this is not allowed, they are off already.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     if args.launched {
         end_with_launcher();
     }
@@ -146,10 +143,10 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
     for (index, path) in &own.outputs {
         let port = &loaded.program.interface.outputs[*index];
         let data = outputs[*index].as_ref().expect("only outputs of this party have files");
-        io::write_atomic(path, &io::format_npy(port, data))?;
+        output::write_atomic(path, &io::format_npy(port, data))?;
     }
     if args.run.json || args.launched {
-        println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
+        say!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
     } else {
         result::print(&report.outputs);
         eprintln!("{}", report.security);

@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, reason = "each test file uses a part")]
 pub mod attack;
 pub mod counting;
+pub mod dealt;
 pub mod launch;
 pub mod tile;
 pub mod wrapped;
