@@ -10,6 +10,7 @@ mod failure;
 mod files;
 mod inspect;
 mod instruments;
+mod leakage;
 mod prices;
 mod program;
 mod remarks;

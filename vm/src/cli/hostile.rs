@@ -140,6 +140,18 @@ mod tests {
     fn arrays_are_refused_or_whole() {
         let (taken, all) = mutants(&testdata("digits.input_0.npy"), 5_000, input);
         assert!(taken > 200 && all - taken > 2_000, "{taken} of {all}");
+        // Brackets that nest: the parser of headers would take longer than anybody waits.
+        let good = testdata("digits.input_0.npy");
+        let at = good.windows(5).position(|w| w == b"False").expect("a header");
+        for open in [b'{', b'(', b'['] {
+            let mut nested = good.clone();
+            // In place of spaces behind, so that the length stays.
+            nested.splice(at..at, [open; 34]);
+            let end = nested.iter().position(|b| *b == b'\n').expect("end of the header");
+            nested.drain(end - 34..end);
+            let start = std::time::Instant::now();
+            assert!(!input(&nested) && start.elapsed().as_secs() < 5, "took {:?}", start.elapsed());
+        }
         // A header that promises more than the file holds.
         let mut huge = testdata("digits.input_0.npy");
         let at = huge.windows(4).position(|w| w == b"(1, ").expect("a shape");

@@ -108,8 +108,13 @@ fn from_npy(bytes: &[u8], port: &Port) -> Result<Read, String> {
     if header > MAX_HEADER || header > bytes.len() {
         return Err("the header is too long".to_owned());
     }
+    const HEADER: &str = "the header is not that of an array of numbers; write it with `numpy.save`";
+    let start = if bytes[6] == 1 { 10 } else { 12 };
+    if !bytes.get(start..start + header).is_some_and(is_plain) {
+        return Err(HEADER.to_owned());
+    }
     // What the parser says quotes the file, which may be secret.
-    let npy = NpyFile::new(bytes).map_err(|_| "the header is not that of an array; write it with `numpy.save`")?;
+    let npy = NpyFile::new(bytes).map_err(|_| HEADER)?;
     let want = dims(&port.shape);
     let shape = npy.shape().to_vec();
     let batch_of_one = want.first() == Some(&1);
@@ -162,6 +167,14 @@ fn from_npy(bytes: &[u8], port: &Port) -> Result<Read, String> {
     };
     let note = (!notes.is_empty()).then(|| notes.join("; "));
     Ok(Read { data, note })
+}
+
+/// Whether a header is one dictionary with one tuple in it. The parser takes any Python literal, and time exponential in how
+/// deep it is nested.
+fn is_plain(header: &[u8]) -> bool {
+    let count = |c: u8| header.iter().filter(|b| **b == c).count();
+    let known = |b: &u8| b.is_ascii_alphanumeric() || b"'\"{}():,_<>|= \n".contains(b);
+    header.iter().all(known) && count(b'{') == 1 && count(b'(') == 1
 }
 
 fn widen<T: Into<i64>>(v: Vec<T>) -> Vec<i64> {
