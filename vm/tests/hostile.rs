@@ -87,7 +87,7 @@ type End = (Result<Vec<Option<Vec<i64>>>, LinkError>, i64);
 
 /// A session with one damaged message, or none.
 fn session(c: &Compiled, input: &[i64], damage: Option<(Damage, Message, usize)>) -> (Vec<End>, Duration) {
-    let timeouts = Timeouts { connect: ROUND, handshake: ROUND, round: ROUND };
+    let timeouts = Timeouts { connect: ROUND, handshake: ROUND, round: ROUND, ..Timeouts::default() };
     let mut network = Network::new(3);
     if let Some((damage, (round, from, to), salt)) = damage {
         network = network.timeouts(timeouts).intercept(move |sent, payload| {
