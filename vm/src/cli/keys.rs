@@ -75,7 +75,7 @@ pub fn keygen(name: &str, dir: &Path, days: u32) -> Result<(), Failure> {
     say!("certificate  {}   give it to the other parties", dir.join(CERTIFICATE).display());
     say!("fingerprint  {}", certificate.fingerprint);
     say!("valid until  {}", certificate.dates[1]);
-    esay!("next: read the fingerprint to the other parties over the phone, then `qnnvm net init`");
+    eprintln!("next: read the fingerprint to the other parties over the phone, then `qnnvm net init`");
     Ok(())
 }
 
@@ -113,7 +113,7 @@ pub fn identity(net: &net::Net, me: usize) -> Result<Option<Identity>, Failure> 
     })?;
     let days = (identity.certificate.valid[1] - now) / DAY.cast_signed();
     if days < WARNING_DAYS {
-        esay!("warning: own certificate expires in {days} days, on {}", escape(&identity.certificate.dates[1]));
+        eprintln!("warning: own certificate expires in {days} days, on {}", escape(&identity.certificate.dates[1]));
     }
     Ok(Some(identity))
 }

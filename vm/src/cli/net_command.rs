@@ -85,9 +85,9 @@ fn add(args: &NetAdd) -> Result<(), Failure> {
     save(&args.dir, &file)?;
     say!("party {}  {pin}  {}", args.party, escape(&args.address));
     if let Err(e) = certificate.check_dates(tls::now()) {
-        esay!("warning: {e}");
+        eprintln!("warning: {e}");
     }
-    esay!("compare this fingerprint with what its owner reads to you");
+    eprintln!("compare this fingerprint with what its owner reads to you");
     Ok(())
 }
 
@@ -178,13 +178,13 @@ fn check(args: &NetCheck) -> Result<(), Failure> {
             bits / 1e6
         );
         if versions[p] != version {
-            esay!(
+            eprintln!(
                 "warning: party {p} runs {}, this is {version}: they will not compute together",
                 escape(&versions[p])
             );
         }
         if skew[p].abs() > CLOCKS {
-            esay!("warning: the clock of party {p} differs by {} s: certificates may seem expired", skew[p] / 1000);
+            eprintln!("warning: the clock of party {p} differs by {} s: certificates may seem expired", skew[p] / 1000);
         }
     }
     let all = || measured.iter().flatten();
