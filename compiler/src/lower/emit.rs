@@ -8,8 +8,8 @@ use super::masked::Opened;
 use super::plan::{Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
 use super::{
-    Aim, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, circuit, dealer, maximum, shape32, softmax, table,
-    table16, top,
+    Aim, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, circuit, dealer, maximum, shape32, softmax,
+    table, table16, top,
 };
 use crate::qgraph::{Graph, Kind, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};

@@ -90,7 +90,8 @@ impl Random {
 
     /// Appends an op if its types fit.
     fn push(&mut self, op: Op<Value>) -> Option<Value> {
-        let cx = Context { scheme: self.builder.scheme, interface: &self.builder.interface, consts: &self.builder.consts };
+        let cx =
+            Context { scheme: self.builder.scheme, interface: &self.builder.interface, consts: &self.builder.consts };
         let types = infer(&op.map(|v| self.builder.ty(v)), &cx).ok()?;
         if types.iter().any(|t| t.len() > 600 || t.domain.width() > 120) {
             return None;

@@ -70,8 +70,7 @@ pub fn look_up(b: &mut Builder, x: Value, table: &[u64], width: u8) -> Value {
     let (low, high) = sums.split_at(SIZE as usize);
     // [x_hi = i] = [d = i] xor borrow·([d = i] xor [d = i + 1]).
     let next = |i: usize| high[(i + 1) % SIZE as usize];
-    let change: Vec<Value> =
-        (0..SIZE as usize).map(|i| b.one(Op::Add { a: high[i], b: next(i) })).collect();
+    let change: Vec<Value> = (0..SIZE as usize).map(|i| b.one(Op::Add { a: high[i], b: next(i) })).collect();
     let change = and_all(b, change, vec![borrow; SIZE as usize]);
     let high: Vec<Value> = high.iter().zip(change).map(|(x, c)| b.one(Op::Add { a: *x, b: c })).collect();
     let (high, low) = (stack(b, high), stack(b, low.to_vec()));
