@@ -93,7 +93,7 @@ pub fn four() -> Options {
 pub const FAR: Network = Network { rtt: Duration::from_secs(10), bits_per_second: 1e12 };
 
 /// What a compiler is asked for, with its name in files.
-pub fn ways() -> [(Options, &'static str); 5] {
+pub fn ways() -> [(Options, &'static str); 6] {
     let to = |route, aim| Options { route, aim, ..Options::default() };
     [
         (to(Route::Dealer, Aim::Bits), "rep3"),
@@ -101,6 +101,7 @@ pub fn ways() -> [(Options, &'static str); 5] {
         (to(Route::Dealer, Aim::Seconds(Network::WAN)), "rep3-wan"),
         (to(Route::Dealer, Aim::Seconds(FAR)), "rep3-far"),
         (Options { protocol: Protocol::Dealer2, ..Options::default() }, "dealer2"),
+        (four(), "rep4"),
     ]
 }
 
