@@ -8,12 +8,17 @@ use super::{Fault, Hello, LinkError, Party};
 /// was not accepted. The number of frames accepted.
 pub fn frames(mut stream: &[u8], due: &[u8]) -> usize {
     let mut accepted = 0;
-    for (sequence, length) in (0..).zip(due) {
+    let mut list = (0..).zip(due).peekable();
+    while let Some((sequence, length)) = list.peek().copied() {
         let Some((header, rest)) = stream.split_first_chunk::<HEADER>() else { break };
         stream = rest;
         let Ok(h) = Header::decode(header) else { break };
         assert_eq!(h.encode(), *header, "two encodings of one header");
         let length = match h.kind {
+            Kind::Beat => {
+                assert_eq!(h.length, 0);
+                continue;
+            }
             Kind::Bye => {
                 assert_eq!(h.length, 0);
                 break;
@@ -31,6 +36,7 @@ pub fn frames(mut stream: &[u8], due: &[u8]) -> usize {
         let Some((payload, rest)) = stream.split_at_checked(length) else { break };
         stream = rest;
         accepted += 1;
+        list.next();
         if h.kind == Kind::Abort {
             let reason = String::from_utf8_lossy(&payload[1..]);
             let e = LinkError::aborted(&super::Place { round: 1, what: "x" }, Party(1), payload[0], &reason);
@@ -117,8 +123,14 @@ mod tests {
             let header = Header { length, level: 3, sequence, kind: Kind::Data };
             [&header.encode()[..], &vec![0xc3; length as usize]].concat()
         };
-        let stream =
-            [data(0, 5), data(1, 0), data(2, 9), super::super::frame::abort(3, 11, "no more\u{1b}[2J")].concat();
+        let stream = [
+            data(0, 5),
+            super::super::frame::beat().to_vec(),
+            data(1, 0),
+            data(2, 9),
+            super::super::frame::abort(3, 11, "no more\u{1b}[2J"),
+        ]
+        .concat();
         let due = [5, 0, 9, 1];
         assert_eq!(frames(&stream, &due), 4);
         let (taken, all) = mutants(&stream, |bytes| frames(bytes, &due) == 4);

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 pub use error::{Fault, LinkError};
 pub use handshake::{HELLO_LIMIT, Hello};
+pub(crate) use keys::random;
 pub use keys::{PairKeys, exchange_keys};
 pub use tls::{Certificate, Fingerprint, Identity, TlsError};
 pub use watch::Control;

@@ -1,5 +1,5 @@
 //! The key of this party: made here, read here, never leaves this machine.
-use super::{Failure, io, net};
+use super::{Failure, net, output};
 use ir::text::escape;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519};
 use runtime_protocols::link::{Certificate, Identity, TlsError, tls};
@@ -58,7 +58,7 @@ pub fn write(dir: &Path, certificate: &str, key: &str) -> Result<(), Failure> {
         .and_then(|()| file.write_all(key.as_bytes()))
         .and_then(|()| file.sync_all())
         .map_err(|e| config(&path, e))?;
-    io::write_atomic(&dir.join(CERTIFICATE), certificate.as_bytes())
+    output::write_atomic(&dir.join(CERTIFICATE), certificate.as_bytes())
 }
 
 /// The command `keygen`.

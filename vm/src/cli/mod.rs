@@ -14,6 +14,7 @@ mod net_command;
 mod party;
 mod picture;
 mod private;
+mod protocols;
 mod report;
 mod result;
 mod sessions;
@@ -285,7 +286,7 @@ impl WaitArgs {
 /// One party.
 #[derive(Args)]
 pub struct PartyArgs {
-    /// Which party this is: 0 model owner, 1 data owner and receiver, 2 helper
+    /// Which party this is: 0 model owner, 1 data owner and receiver, others help
     #[arg(long, value_name = "I")]
     pub party: u8,
     #[command(flatten)]
@@ -390,11 +391,7 @@ pub fn main() -> ExitCode {
         Some(Command::Net { command }) => net_command::run(&command),
         Some(Command::Status { pid }) => signals::status(pid),
         Some(Command::Protocols) => {
-            say!("{:<8} {:<8} {:<12} {:<10} {:<8} what", "name", "parties", "adversary", "corrupted", "audited");
-            for p in &vm::protocols::ALL {
-                let (name, parties, adversary) = (p.name, p.parties, p.adversary);
-                say!("{name:<8} {parties:<8} {adversary:<12} {:<10} {:<8} {}", p.corrupted, "no", p.about);
-            }
+            protocols::print();
             Ok(())
         }
         Some(Command::Completions { shell }) => {

@@ -1,7 +1,7 @@
 //! The commands of `qnnvm net`: who the parties are, and whether they can be reached.
 use super::net::{self, Entry, File};
 use super::wire::Wire;
-use super::{Failure, NetAdd, NetCheck, NetCommand, NetInit, io, keys};
+use super::{Failure, NetAdd, NetCheck, NetCommand, NetInit, keys, output};
 use ir::text::escape;
 use runtime_protocols::link::{Fingerprint, Hello, Link, LinkError, Party, Place, tls};
 use std::path::Path;
@@ -22,7 +22,7 @@ pub fn run(command: &NetCommand) -> Result<(), Failure> {
 
 fn save(dir: &Path, file: &File) -> Result<(), Failure> {
     let text = toml::to_string(file).map_err(|e| Failure::new(Failure::BUG, e))?;
-    io::write_atomic(&dir.join(NET), format!("{HEADER}{text}").as_bytes())
+    output::write_atomic(&dir.join(NET), format!("{HEADER}{text}").as_bytes())
 }
 
 fn usage(e: impl std::fmt::Display) -> Failure {

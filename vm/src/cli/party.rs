@@ -6,7 +6,7 @@ use super::wire::Wire;
 use super::{Failure, PartyArgs, RunArgs, deal, io, load, net, output};
 use ir::weights::Weights;
 use ir::{Party, Port, bytecode, text};
-use runtime_protocols::link::{Hello, Link, exchange_keys};
+use runtime_protocols::link::{Hello, Link};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -127,14 +127,14 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
     signals.watch(link.control());
     let tls = wire.tls();
     let start = Instant::now();
-    let keys = exchange_keys(&mut link)?;
+    let keys = (loaded.protocol.agree)(&mut link)?;
     let Run { report, outputs } = match stock {
-        None => compute(args, &loaded, &own, &mut link, keys.as_slice(), (start, tls))?,
+        None => compute(args, &loaded, &own, &mut link, &keys, (start, tls))?,
         Some(stock) => {
             let (mut link, seeds) = stock.join(link)?;
             let mut seeds = Zeroizing::new(seeds);
             let peer = 1 - me.index();
-            seeds[peer] = keys.as_slice()[peer];
+            seeds[peer] = keys[peer];
             compute(args, &loaded, &own, &mut link, &seeds, (start, tls))?
         }
     };
