@@ -24,7 +24,12 @@ fn hello() -> Hello {
 }
 
 fn quick() -> Timeouts {
-    Timeouts { connect: Duration::from_secs(10), handshake: Duration::from_secs(2), round: Duration::from_secs(20), ..Timeouts::default() }
+    Timeouts {
+        connect: Duration::from_secs(10),
+        handshake: Duration::from_secs(2),
+        round: Duration::from_secs(20),
+        ..Timeouts::default()
+    }
 }
 
 fn options() -> Options {
@@ -519,7 +524,10 @@ fn parties_may_come_late_or_not_at_all() {
     let start = Instant::now();
     for me in [Party(0), Party(1)] {
         let e = tcp::connect(me, &addresses, timeouts, &hello()).err().unwrap();
-        assert!(matches!(&e, LinkError::Unreachable { address, .. } if *address == addresses[1 - me.index()].to_string()), "{e}");
+        assert!(
+            matches!(&e, LinkError::Unreachable { address, .. } if *address == addresses[1 - me.index()].to_string()),
+            "{e}"
+        );
     }
     assert!(start.elapsed() < Duration::from_secs(2));
     thread::scope(|scope| {

@@ -175,12 +175,7 @@ impl Core {
     }
 
     /// Waits until something happens on a connection that matters, or it is time to look at the clock.
-    fn wait(
-        &mut self,
-        at: &Place<'_>,
-        clock: &Clock,
-        watch: &Watch,
-    ) -> Result<Waiting<(usize, PollFlags)>, LinkError> {
+    fn wait(&mut self, at: &Place<'_>, clock: &Clock, watch: &Watch) -> Result<Waiting<(usize, PollFlags)>, LinkError> {
         let start = Instant::now();
         let mut who = Waiting::new();
         let mut set = Waiting::new();

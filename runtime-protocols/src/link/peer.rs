@@ -119,8 +119,7 @@ impl Peer {
         let head = &header[(*done).min(HEADER)..];
         let beat = frame::beat();
         let rest = &beat[HEADER - self.beat..];
-        let parts =
-            [IoSlice::new(rest), IoSlice::new(head), IoSlice::new(&payload[done.saturating_sub(HEADER)..])];
+        let parts = [IoSlice::new(rest), IoSlice::new(head), IoSlice::new(&payload[done.saturating_sub(HEADER)..])];
         match self.stream.write(&parts) {
             Ok(n) => {
                 let of_beat = n.min(self.beat);

@@ -8,7 +8,9 @@ use super::exchange::Core;
 use super::handshake::NONCE;
 use super::meter::Meter;
 use super::watch::{Control, Shared, beats};
-use super::{Fingerprint, Hello, Identity, Link, LinkError, LinkStats, Party, Place, Timeouts, check_lists, keys, party};
+use super::{
+    Fingerprint, Hello, Identity, Link, LinkError, LinkStats, Party, Place, Timeouts, check_lists, keys, party,
+};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use std::{
     io,

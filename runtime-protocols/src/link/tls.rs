@@ -215,9 +215,7 @@ pub(super) fn shown(chain: Option<&[CertificateDer<'_>]>) -> Option<Fingerprint>
 
 /// The algorithms of `ring`, AES-128 first: 128 bits are what the key streams of the protocols have.
 fn algorithms() -> Arc<CryptoProvider> {
-    use provider::cipher_suite::{
-        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
-    };
+    use provider::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
     Arc::new(CryptoProvider {
         cipher_suites: vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256],
         ..provider::default_provider()

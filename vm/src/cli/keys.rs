@@ -45,13 +45,19 @@ pub fn write(dir: &Path, certificate: &str, key: &str) -> Result<(), Failure> {
     let created = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
     let mut file = match created {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(config(&path, "there is a key already; peers have pinned it, so take another folder or remove it"));
+            return Err(config(
+                &path,
+                "there is a key already; peers have pinned it, so take another folder or remove it",
+            ));
         }
         other => other.map_err(|e| config(&path, e))?,
     };
     // Whatever the umask is.
     let private = file.set_permissions(fs::Permissions::from_mode(0o600));
-    private.and_then(|()| file.write_all(key.as_bytes())).and_then(|()| file.sync_all()).map_err(|e| config(&path, e))?;
+    private
+        .and_then(|()| file.write_all(key.as_bytes()))
+        .and_then(|()| file.sync_all())
+        .map_err(|e| config(&path, e))?;
     io::write_atomic(&dir.join(CERTIFICATE), certificate.as_bytes())
 }
 

@@ -178,7 +178,10 @@ fn check(args: &NetCheck) -> Result<(), Failure> {
             bits / 1e6
         );
         if versions[p] != version {
-            eprintln!("warning: party {p} runs {}, this is {version}: they will not compute together", escape(&versions[p]));
+            eprintln!(
+                "warning: party {p} runs {}, this is {version}: they will not compute together",
+                escape(&versions[p])
+            );
         }
         if skew[p].abs() > CLOCKS {
             eprintln!("warning: the clock of party {p} differs by {} s: certificates may seem expired", skew[p] / 1000);
