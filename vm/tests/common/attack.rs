@@ -30,7 +30,7 @@ pub fn layout(c: &Compiled) -> BTreeMap<Message, Vec<Piece>> {
     let p = &c.program;
     let typed = verify(p).expect("verified program");
     let protocol = protocols::of(p).expect("in this build");
-    let runtime = (protocol.make)(Party(0), &vec![[0; 32]; protocol.parties.into()], &[0; 16]);
+    let runtime = (protocol.make)(Party(0), &vec![[0; 32]; protocol.facts.scheme.parties.into()], &[0; 16]);
     let mut all: BTreeMap<Message, Vec<Piece>> = BTreeMap::new();
     let mut at = 0;
     for (round, r) in (1..).zip(&p.rounds) {

@@ -4,6 +4,7 @@ pub mod attack;
 pub mod counting;
 pub mod dealt;
 pub mod four;
+pub mod hosts;
 pub mod launch;
 pub mod tile;
 pub mod wrapped;
