@@ -19,10 +19,12 @@ use std::time::{Duration, Instant};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A round may take this long.
+/// A round may take this long where a message stays away.
 const ROUND: Duration = Duration::from_millis(600);
-/// A session that takes longer hangs, also on a busy machine: it waits for one round, and works for a few milliseconds.
-const HANGS: Duration = Duration::from_secs(20);
+/// And this long elsewhere, so that a busy machine ends no session.
+const PATIENT: Duration = Duration::from_secs(30);
+/// A session that takes longer hangs: it waits for one round, and works for a few milliseconds.
+const HANGS: Duration = Duration::from_secs(40);
 /// Bytes that a party may take beyond an undisturbed one.
 const SPARE: i64 = 1 << 20;
 
@@ -87,9 +89,12 @@ type End = (Result<Vec<Option<Vec<i64>>>, LinkError>, i64);
 
 /// A session with one damaged message, or none.
 fn session(c: &Compiled, input: &[i64], damage: Option<(Damage, Message, usize)>) -> (Vec<End>, Duration) {
-    let timeouts = Timeouts { connect: ROUND, handshake: ROUND, round: ROUND, ..Timeouts::default() };
     let mut network = Network::new(3);
     if let Some((damage, (round, from, to), salt)) = damage {
+        let stalls = matches!(damage, Damage::Drop | Damage::Reorder | Damage::DelayForever);
+        let round_time = if stalls { ROUND } else { PATIENT };
+        let timeouts =
+            Timeouts { connect: round_time, handshake: round_time, round: round_time, ..Timeouts::default() };
         network = network.timeouts(timeouts).intercept(move |sent, payload| {
             if (sent.at.round, sent.from, sent.to) == (round, from, to) {
                 damage.apply(payload, salt)

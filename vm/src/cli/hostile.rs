@@ -121,7 +121,7 @@ mod tests {
                 match below(4) {
                     0 => bytes[at] = below(256) as u8,
                     1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'9'][below(6)],
-                    2 => drop(bytes.drain(at..(at + 1 + below(8)).min(original.len().min(bytes.len())))),
+                    2 => drop(bytes.drain(at..(at + 1 + below(8)).min(bytes.len()))),
                     _ => {
                         let piece = bytes[at..(at + 1 + below(16)).min(bytes.len())].to_vec();
                         drop(bytes.splice(at..at, piece));
