@@ -6,7 +6,7 @@ use common::launch::error_text;
 use common::testdata;
 use std::fs;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -46,7 +46,13 @@ fn start(hosts: &mut Hosts, who: &[usize]) {
 /// Starts all and waits until they compute.
 fn compute(hosts: &mut Hosts) {
     (0..3).for_each(|p| hosts.start(p, long(hosts.command(p))));
-    sleep(Duration::from_millis(1500));
+    // Each notes the session when it is connected.
+    let deadline = Instant::now() + seconds(20);
+    while !(0..3).all(|p| hosts.home(p).join("sessions").exists()) {
+        assert!(Instant::now() < deadline, "they do not connect");
+        sleep(Duration::from_millis(5));
+    }
+    sleep(Duration::from_millis(700));
     assert!((0..3).all(|p| hosts.running(p)), "they compute");
 }
 
@@ -281,15 +287,15 @@ fn every_fault_has_its_code_and_its_words() {
 fn killed_after(killed: usize, k: usize) -> bool {
     let mut hosts = Hosts::new(MODEL);
     let sent = Arc::new(AtomicUsize::new(0));
-    let pid = Arc::new(AtomicU32::new(0));
+    let pid = Arc::new(AtomicI32::new(0));
     let (tell, told) = mpsc::channel();
     let (count, victim) = (sent.clone(), pid.clone());
     hosts.relay(move |sender| {
         if sender == killed && count.fetch_add(1, Ordering::SeqCst) + 1 == k {
             // What it has written travels on.
-            let victim = victim.load(Ordering::SeqCst).to_string();
-            let _ = Command::new("kill").args(["-KILL", &victim]).status();
+            let victim = rustix::process::Pid::from_raw(victim.load(Ordering::SeqCst)).expect("it was started");
             let _ = tell.send(Instant::now());
+            let _ = rustix::process::kill_process(victim, rustix::process::Signal::KILL);
         }
         true
     });
@@ -299,7 +305,8 @@ fn killed_after(killed: usize, k: usize) -> bool {
             command.args(["--connect-timeout", "2"]);
             hosts.start(p, command);
             if p == killed {
-                pid.store(hosts.children[p].as_ref().expect("started").id(), Ordering::SeqCst);
+                let id = hosts.children[p].as_ref().expect("started").id();
+                pid.store(id.try_into().expect("small"), Ordering::SeqCst);
             }
         }
     }
@@ -357,7 +364,7 @@ fn a_partition_is_survived_or_noticed() {
         let pieces = AtomicUsize::new(0);
         let flag = parted.clone();
         hosts.relay(move |_| {
-            if pieces.fetch_add(1, Ordering::SeqCst) == 40 {
+            if pieces.fetch_add(1, Ordering::SeqCst) == 200 {
                 flag.store(true, Ordering::SeqCst);
                 sleep(Duration::from_millis(length));
                 flag.store(false, Ordering::SeqCst);
@@ -367,8 +374,12 @@ fn a_partition_is_survived_or_noticed() {
             }
             true
         });
-        start(&mut hosts, &[0, 1, 2]);
-        for out in hosts.finish(&[0, 1, 2], seconds(20)) {
+        for p in 0..3 {
+            let mut command = quick(hosts.command(p));
+            command.args(["--repeat", "30"]);
+            hosts.start(p, command);
+        }
+        for out in hosts.finish(&[0, 1, 2], seconds(30)) {
             assert_eq!(out.status.code(), Some(code), "{length} ms: {}", error_text(&out));
         }
         println!("{length} ms: {:?}", begun.elapsed());
