@@ -67,17 +67,17 @@ fn add(args: &NetAdd) -> Result<(), Failure> {
     if let Some(other) = file.party.iter().find(|e| e.cert_sha256.as_ref() == Some(&pin) && e.index != args.party) {
         return Err(usage(format!("this is the certificate of party {}", other.index)));
     }
-    if let Some(old) = file.party.iter().find(|e| e.index == args.party) {
-        if !args.replace {
-            let old = old.cert_sha256.as_deref().unwrap_or("none");
-            let what = format!(
-                "party {} is there already, with certificate {}\n  = help: confirm the new fingerprint {pin} by phone, \
+    if let Some(old) = file.party.iter().find(|e| e.index == args.party)
+        && !args.replace
+    {
+        let old = old.cert_sha256.as_deref().unwrap_or("none");
+        let what = format!(
+            "party {} is there already, with certificate {}\n  = help: confirm the new fingerprint {pin} by phone, \
                  then give `--replace`",
-                args.party,
-                escape(old)
-            );
-            return Err(Failure::new(Failure::CONFIG, what));
-        }
+            args.party,
+            escape(old)
+        );
+        return Err(Failure::new(Failure::CONFIG, what));
     }
     file.party.retain(|e| e.index != args.party);
     file.party.push(new);
