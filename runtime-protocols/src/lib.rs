@@ -2,6 +2,7 @@
 pub mod data;
 pub mod kernels;
 pub mod link;
+pub mod ot;
 pub mod prg;
 pub mod rep3;
 pub mod runtime;
