@@ -44,12 +44,10 @@ fn main() {
         let mut message = Vec::new();
         let receive = best(|| {
             message.clear();
-            let r = one.receiver.extend(None, COUNT, &mut message);
-            std::hint::black_box(bits::received_bits(&one, &r));
+            std::hint::black_box(bits::receive_bits(&mut one, None, COUNT, &mut message));
         });
         let send = best(|| {
-            let s = zero.sender.extend(true, COUNT, &message).expect("an honest peer");
-            std::hint::black_box(bits::sent_bits(&zero, &s, COUNT));
+            std::hint::black_box(bits::send_bits(&mut zero, true, COUNT, &message).expect("an honest peer"));
         });
         let rate = |s: f64| COUNT as f64 / s / 1e6;
         let each = message.len() as f64 * 8.0 / COUNT as f64;

@@ -20,6 +20,8 @@ use rayon::prelude::*;
 
 /// Transfers that a thread hashes at once.
 const CHUNK: usize = 4096;
+/// Transfers of an extension.
+const BATCH: usize = 1 << 20;
 
 /// Shares of random triples, 64 to a word; bits beyond the last are arbitrary.
 #[derive(Default)]
@@ -54,7 +56,7 @@ fn first_bits(strings: &[u128], words: &mut [u64]) {
 }
 
 /// First bit of the chosen string of each transfer.
-pub fn received_bits(pair: &Pair, r: &Received) -> Vec<u64> {
+fn chosen_bits(pair: &Pair, r: &Received) -> Vec<u64> {
     let mut bits = vec![0; r.rows.len().div_ceil(64)];
     let chunks = r.rows.par_chunks(CHUNK).zip(bits.par_chunks_mut(CHUNK / 64));
     chunks.enumerate().for_each(|(at, (rows, bits))| {
@@ -67,7 +69,7 @@ pub fn received_bits(pair: &Pair, r: &Received) -> Vec<u64> {
 }
 
 /// First bits of both strings of each of `count` transfers.
-pub fn sent_bits(pair: &Pair, s: &Sent, count: usize) -> [Vec<u64>; 2] {
+fn both_bits(pair: &Pair, s: &Sent, count: usize) -> [Vec<u64>; 2] {
     let mut bits = [vec![0; count.div_ceil(64)], vec![0; count.div_ceil(64)]];
     let [zero, one] = &mut bits;
     let chunks = zero.par_chunks_mut(CHUNK / 64).zip(one.par_chunks_mut(CHUNK / 64));
@@ -83,6 +85,42 @@ pub fn sent_bits(pair: &Pair, s: &Sent, count: usize) -> [Vec<u64>; 2] {
     bits
 }
 
+/// Sizes of the extensions that make `count` transfers: rows take 16 bytes each, so not all are made at once.
+fn batches(count: usize) -> impl Iterator<Item = usize> {
+    (0..count).step_by(BATCH).map(move |at| BATCH.min(count - at))
+}
+
+/// Bytes of the message for `count` transfers of bits.
+pub fn message(pair: &Pair, count: usize, drawn: bool) -> usize {
+    batches(count).map(|n| pair.sender.message(n, drawn)).sum()
+}
+
+/// Transfers of single random bits: appends the message; returns the choices, given or drawn, and the chosen bits.
+pub fn receive_bits(pair: &mut Pair, choices: Option<&[u64]>, count: usize, out: &mut Vec<u8>) -> (Vec<u64>, Vec<u64>) {
+    let (mut chosen, mut bits) = (Vec::new(), Vec::new());
+    for (at, n) in batches(count).enumerate() {
+        let given = choices.map(|c| &c[at * BATCH / 64..][..n.div_ceil(64)]);
+        let r = pair.receiver.extend(given, n, out);
+        bits.extend(chosen_bits(pair, &r));
+        chosen.extend_from_slice(&r.choices);
+    }
+    (chosen, bits)
+}
+
+/// The other side: both bits of each transfer, from the message.
+pub fn send_bits(pair: &mut Pair, drawn: bool, count: usize, bytes: &[u8]) -> Result<[Vec<u64>; 2], OtError> {
+    due("choices of bits", bytes, message(pair, count, drawn))?;
+    let (mut both, mut rest) = ([Vec::new(), Vec::new()], bytes);
+    for n in batches(count) {
+        let (part, after) = rest.split_at(pair.sender.message(n, drawn));
+        rest = after;
+        let sent = pair.sender.extend(drawn, n, part)?;
+        let bits = both_bits(pair, &sent, n);
+        both.iter_mut().zip(&bits).for_each(|(all, bits)| all.extend_from_slice(bits));
+    }
+    Ok(both)
+}
+
 /// The party towards which `p` draws rather than gives.
 fn next(p: u8, parties: usize) -> usize {
     (usize::from(p) + 1) % parties
@@ -93,7 +131,7 @@ pub struct Chosen {
     me: u8,
     count: usize,
     a: Vec<u64>,
-    received: Vec<Option<Received>>,
+    received: Vec<Option<Vec<u64>>>,
 }
 
 /// Triples whose differences are on their way.
@@ -108,13 +146,14 @@ pub struct Corrected {
 pub fn begin(me: Party, pairs: &mut [Option<Pair>], count: usize, out: &mut [Vec<u8>]) -> Chosen {
     let (parties, lead) = (pairs.len(), next(me.0, pairs.len()));
     let mut extend = |p: usize, choices: Option<&[u64]>| {
-        pairs[p].as_mut().map(|pair| pair.receiver.extend(choices, count, &mut out[p]))
+        pairs[p].as_mut().map(|pair| receive_bits(pair, choices, count, &mut out[p]))
     };
-    let drawn = extend(lead, None);
-    let a = drawn.as_ref().map(|r| r.choices.clone()).expect("there is a pair with the next party");
-    let mut drawn = Some(drawn);
-    let received = (0..parties).map(|p| if p == lead { drawn.take().flatten() } else { extend(p, Some(&a)) });
-    let received = received.collect();
+    let (a, bits) = extend(lead, None).expect("there is a pair with the next party");
+    let mut received: Vec<Option<Vec<u64>>> = (0..parties).map(|_| None).collect();
+    received[lead] = Some(bits);
+    for p in (0..parties).filter(|p| *p != lead) {
+        received[p] = extend(p, Some(&a)).map(|(_, bits)| bits);
+    }
     Chosen { me: me.0, count, a, received }
 }
 
@@ -122,7 +161,7 @@ impl Chosen {
     /// Bytes of the message from party `p`.
     pub fn expects(&self, pairs: &[Option<Pair>], p: usize) -> usize {
         let drawn = next(p as u8, pairs.len()) == usize::from(self.me);
-        pairs[p].as_ref().map_or(0, |pair| pair.sender.message(self.count, drawn))
+        pairs[p].as_ref().map_or(0, |pair| message(pair, self.count, drawn))
     }
 
     /// Reads the messages of the first exchange and appends those of the second.
@@ -136,15 +175,13 @@ impl Chosen {
         let bytes = self.count.div_ceil(8);
         let mut c = vec![0; self.a.len()];
         let mut differences: Vec<Option<Vec<u64>>> = (0..parties).map(|_| None).collect();
-        let mut received: Vec<Option<Vec<u64>>> = (0..parties).map(|_| None).collect();
         for (p, pair) in pairs.iter_mut().enumerate() {
-            let (Some(pair), Some(mine)) = (pair, &self.received[p]) else { continue };
-            let sent = pair.sender.extend(next(p as u8, parties) == usize::from(self.me), self.count, incoming[p])?;
-            let [zero, mut one] = sent_bits(pair, &sent, self.count);
+            let Some(pair) = pair else { continue };
+            let drawn = next(p as u8, parties) == usize::from(self.me);
+            let [zero, mut one] = send_bits(pair, drawn, self.count, incoming[p])?;
             xor_assign(&mut one, &zero);
             xor_assign(&mut c, &zero);
             differences[p] = Some(one);
-            received[p] = Some(received_bits(pair, mine));
         }
         let b = differences[lead].take().expect("there is a pair with the next party");
         for (difference, out) in differences.iter_mut().zip(out) {
@@ -155,7 +192,7 @@ impl Chosen {
             out.truncate(start + bytes);
         }
         let triples = Triples { a: self.a, b, c };
-        Ok(Corrected { me: self.me, count: self.count, triples, received })
+        Ok(Corrected { me: self.me, count: self.count, triples, received: self.received })
     }
 }
 

@@ -86,7 +86,7 @@ mod tests {
     fn strings_are_the_definition() {
         let hash = Hash::new(&[7; 32]);
         for (count, each) in [(1, 1), (3, 70), (200, 1), (65, 2), (64, 3)] {
-            let rows: Vec<u128> = (0..count).map(|i| u128::from(i) << 70 | 0x1234).collect();
+            let rows: Vec<u128> = (0..count).map(|i| (i as u128) << 70 | 0x1234).collect();
             let mut absorbed = rows.clone();
             hash.absorb(&mut absorbed);
             let mut out = vec![0; rows.len() * each];
