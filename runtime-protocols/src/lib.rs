@@ -6,3 +6,4 @@ pub mod ot;
 pub mod prg;
 pub mod rep3;
 pub mod runtime;
+pub mod semi;

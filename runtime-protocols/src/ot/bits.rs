@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | 1 | choices | 128/k, to the next party one part less |
 //! | 2 | differences, not to the next party | 1 |
-use super::extend::{Received, Sent};
+use super::extend::{Field, Received, Sent};
 use super::setup::Pair;
 use super::{OtError, due};
 use crate::kernels::words::{and_assign, xor_assign};
@@ -91,8 +91,12 @@ fn batches(count: usize) -> impl Iterator<Item = usize> {
 }
 
 /// Bytes of the message for `count` transfers of bits.
-pub fn message(pair: &Pair, count: usize, drawn: bool) -> usize {
-    batches(count).map(|n| pair.sender.message(n, drawn)).sum()
+pub fn bytes(field: Field, count: usize, drawn: bool) -> usize {
+    batches(count).map(|n| field.message(n, drawn)).sum()
+}
+
+fn message(pair: &Pair, count: usize, drawn: bool) -> usize {
+    bytes(pair.sender.field(), count, drawn)
 }
 
 /// Transfers of single random bits: appends the message; returns the choices, given or drawn, and the chosen bits.

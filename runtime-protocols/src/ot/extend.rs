@@ -230,6 +230,11 @@ impl Sender {
         Sender { field, offset, streams: streams(leaves), hash: Hash::new(&way.key(b"OT hash\0")), next: 0 }
     }
 
+    /// The size of its field.
+    pub fn field(&self) -> Field {
+        self.field
+    }
+
     /// Bytes of the receiver's message.
     pub fn message(&self, count: usize, drawn: bool) -> usize {
         self.field.message(count, drawn)
