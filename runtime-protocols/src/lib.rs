@@ -5,5 +5,7 @@ pub mod link;
 pub mod ot;
 pub mod prg;
 pub mod rep3;
+pub mod rep4;
 pub mod runtime;
 pub mod semi;
+mod wire;

@@ -221,8 +221,8 @@ pub fn deal(
     (inferences, batch): (u32, u32),
     paths: [&Path; 2],
 ) -> Result<u64, AheadError> {
-    let Some(me) = protocol.dealer else {
-        return Err(bad(paths[0], format!("protocol {} has no dealer; compile for `dealer2`", protocol.name)));
+    let Some(me) = protocol.facts.dealer else {
+        return Err(bad(paths[0], format!("protocol {} has no dealer; compile for `dealer2`", protocol.facts.name)));
     };
     let mut id = [0; 16];
     let mut seeds = Zeroizing::new([[0; 32]; 3]);

@@ -34,7 +34,7 @@ impl Dealt {
         let protocol = protocols::of(&dealt.compiled.program).expect("in this build");
         let files = [dealt.file(0), dealt.file(1)];
         dealt.bytes =
-            deal(&dealt.compiled.program, protocol, hash, (inferences, batch), [&files[0], &files[1]]).expect("deals");
+            deal(&dealt.compiled.program, &protocol, hash, (inferences, batch), [&files[0], &files[1]]).expect("deals");
         dealt
     }
 

@@ -115,7 +115,7 @@ fn input_owner(text: &str) -> Result<(String, Party), String> {
 
 /// Reads `--protocol`.
 fn protocol(text: &str) -> Result<Protocol, String> {
-    let names: Vec<&str> = Protocol::ALL.iter().map(|p| p.profile().name).collect();
+    let names: Vec<&str> = Protocol::ALL.iter().map(|p| p.facts().name).collect();
     Protocol::from_name(text).ok_or_else(|| names.join(" or "))
 }
 

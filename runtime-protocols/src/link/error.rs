@@ -96,6 +96,19 @@ pub enum LinkError {
         /// Its own words, control characters removed.
         reason: String,
     },
+    /// What this party received is not what another vouches for. Nothing was made of it.
+    #[error(
+        "round {round} ({what}): {peer} vouches for other messages than this party received: a party cheats, or its program or \
+         machine is broken; nothing was opened, find out who it is before the next run"
+    )]
+    Inconsistent {
+        /// Whose word differs; it, or one of those who sent the messages, deviates.
+        peer: Party,
+        /// Round of the schedule.
+        round: u32,
+        /// Layer or step.
+        what: String,
+    },
     /// This party gave up by [`Link::abort`](super::Link::abort).
     #[error("the link was given up: {reason}")]
     GaveUp {
@@ -164,6 +177,7 @@ impl LinkError {
             LinkError::Lost { .. } | LinkError::Malformed { .. } => 11,
             LinkError::Deadline { .. } => 12,
             LinkError::Disagree { .. } => 13,
+            LinkError::Inconsistent { .. } => 20,
             LinkError::GaveUp { code, .. } => *code,
             // Failures of the computation as a whole keep their code; a peer's own trouble makes it a lost peer.
             LinkError::Aborted { code, .. } => match code {
@@ -181,6 +195,7 @@ impl LinkError {
             | LinkError::Deadline { peer, .. }
             | LinkError::Malformed { peer, .. }
             | LinkError::Disagree { peer, .. }
+            | LinkError::Inconsistent { peer, .. }
             | LinkError::Aborted { peer, .. } => Some(*peer),
             LinkError::Listen { .. } | LinkError::GaveUp { .. } | LinkError::Random { .. } => None,
         }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 pub use error::{Fault, LinkError};
 pub use handshake::{HELLO_LIMIT, Hello};
+pub(crate) use keys::random;
 pub use keys::{PairKeys, exchange_keys};
 
 pub use ir::Party;

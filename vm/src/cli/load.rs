@@ -18,7 +18,7 @@ pub struct Loaded {
     /// The program.
     pub program: Program,
     /// What it was compiled for.
-    pub protocol: &'static Protocol,
+    pub protocol: Protocol,
     /// Hash of its bytes.
     pub hash: [u8; 32],
     /// Length of the file.
@@ -43,10 +43,10 @@ impl Loaded {
         format!(
             "security: {}, {} parties, {}, {} corrupted; reveals {} ({} bits) to {}; \
              links plaintext on loopback; not audited",
-            self.protocol.name,
+            self.protocol.facts.name,
             p.parties,
-            self.protocol.adversary,
-            self.protocol.corrupted,
+            self.protocol.facts.adversary.name(),
+            corrupted(self.protocol.facts.corrupted),
             text::escape(&p.reveal),
             p.opened_bits,
             receivers.join(" and ")
@@ -77,6 +77,11 @@ impl Loaded {
             _ => Ok(()),
         }
     }
+}
+
+/// How many may be corrupted, in words.
+pub fn corrupted(most: u8) -> String {
+    format!("at most {most}")
 }
 
 /// Elements of a shape.
@@ -117,7 +122,7 @@ pub fn program(path: &Path) -> Result<Loaded, Failure> {
         return Err(Failure::new(Failure::CONFIG, format!("{what} is not in this build, see `qnnvm protocols`")));
     };
     // The keys play no role: nothing is sent.
-    let runtime = (protocol.make)(Party(0), &vec![[0; 32]; protocol.parties.into()], &[0; 16]);
+    let runtime = (protocol.make)(Party(0), &vec![[0; 32]; program.parties.into()], &[0; 16]);
     let machine = Machine::new(program.clone(), runtime).map_err(|e| bad(&e))?;
     let memory = machine.memory().max(program.peak_memory);
     Ok(Loaded { program, protocol, hash: bytecode::program_hash(&bytes), file_bytes: bytes.len() as u64, memory })

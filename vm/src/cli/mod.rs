@@ -140,7 +140,7 @@ pub struct RunArgs {
 /// One party.
 #[derive(Args)]
 pub struct PartyArgs {
-    /// Which party this is: 0 model owner, 1 data owner and receiver, 2 helper
+    /// Which party this is: 0 model owner, 1 data owner and receiver, others help
     #[arg(long, value_name = "I")]
     pub party: u8,
     #[command(flatten)]
@@ -232,10 +232,11 @@ pub fn main() -> ExitCode {
         Some(Command::Deal(args)) => deal::run(&args),
         Some(Command::Verify { model, weights }) => load::verify_files(&model, weights.as_deref()),
         Some(Command::Protocols) => {
-            println!("{:<8} {:<8} {:<12} {:<10} {:<8} what", "name", "parties", "adversary", "corrupted", "audited");
-            for p in &vm::protocols::ALL {
-                let (name, parties, adversary) = (p.name, p.parties, p.adversary);
-                println!("{name:<8} {parties:<8} {adversary:<12} {:<10} {:<8} {}", p.corrupted, "no", p.about);
+            println!("{:<8} {:<8} {:<16} {:<10} {:<8} what", "name", "parties", "adversary", "corrupted", "audited");
+            for f in ir::Protocol::ALL.map(ir::Protocol::facts) {
+                let (name, parties, adversary) = (f.name, f.scheme.parties, f.adversary.name());
+                let corrupted = load::corrupted(f.corrupted);
+                println!("{name:<8} {parties:<8} {adversary:<16} {corrupted:<10} {:<8} {}", "no", f.about);
             }
             Ok(())
         }

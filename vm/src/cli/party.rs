@@ -4,7 +4,7 @@ use super::result::{self, Show, Summary};
 use super::{Failure, PartyArgs, RunArgs, deal, io, load, net};
 use ir::weights::Weights;
 use ir::{Party, Port, bytecode, text};
-use runtime_protocols::link::{Hello, Link, Timeouts, exchange_keys, tcp};
+use runtime_protocols::link::{Hello, Link, Timeouts, tcp};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::net::TcpListener;
@@ -128,14 +128,14 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
         None => tcp::connect(me, &addresses, timeouts, &hello)?,
     };
     let start = Instant::now();
-    let keys = exchange_keys(&mut link)?;
+    let keys = (loaded.protocol.agree)(&mut link)?;
     let Run { report, outputs } = match stock {
-        None => compute(args, &loaded, &own, &mut link, keys.as_slice(), start)?,
+        None => compute(args, &loaded, &own, &mut link, &keys, start)?,
         Some(stock) => {
             let (mut link, seeds) = stock.join(link)?;
             let mut seeds = Zeroizing::new(seeds);
             let peer = 1 - me.index();
-            seeds[peer] = keys.as_slice()[peer];
+            seeds[peer] = keys[peer];
             compute(args, &loaded, &own, &mut link, &seeds, start)?
         }
     };
