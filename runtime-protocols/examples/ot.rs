@@ -4,9 +4,10 @@
 //!
 //! Times are those of one party, the best of several runs.
 use ir::Party;
+use ir::offline::{Map, Shape};
 use runtime_protocols::ot::bits;
 use runtime_protocols::ot::extend::Field;
-use runtime_protocols::ot::products::{Map, Other, Owner, Shape};
+use runtime_protocols::ot::products::{Other, Owner};
 use runtime_protocols::ot::setup::{MESSAGES, Pair, Setup};
 use runtime_protocols::prg::KeyStream;
 use std::time::Instant;

@@ -1,11 +1,12 @@
 //! Oblivious transfer and what is made of it, parties in one process: what comes out is right, what travels is uniform, a
 //! wrong length is an error.
 use ir::Party;
+use ir::offline::{Group, Map, Shape};
 use runtime_protocols::ot::OtError;
 use runtime_protocols::ot::bits;
 use runtime_protocols::ot::correlated::Run;
 use runtime_protocols::ot::extend::Field;
-use runtime_protocols::ot::products::{Group, Map, Other, Owner, Shape};
+use runtime_protocols::ot::products::{Other, Owner};
 use runtime_protocols::ot::setup::{MESSAGES, Pair, Setup};
 use runtime_protocols::prg::{Address, KeyStream};
 

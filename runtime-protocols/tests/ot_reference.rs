@@ -1,8 +1,9 @@
 //! Messages and results of oblivious transfer against a description of it in another language, byte for byte.
 use ir::Party;
+use ir::offline::{Map, Shape};
 use runtime_protocols::ot::bits;
 use runtime_protocols::ot::extend::Field;
-use runtime_protocols::ot::products::{Map, Other, Owner, Shape};
+use runtime_protocols::ot::products::{Other, Owner};
 use runtime_protocols::ot::setup::{MESSAGES, Pair, Setup};
 use runtime_protocols::prg::KeyStream;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Preprocessing of additive sharing, all parties in one process: what is made fits together, as many bytes as said.
 use ir::Party;
+use ir::offline::{Map, Shape};
 use runtime_protocols::ot::OtError;
-use runtime_protocols::ot::products::{Map, Shape};
 use runtime_protocols::semi::prep::Prep;
 use runtime_protocols::semi::{Need, Stock, online};
 

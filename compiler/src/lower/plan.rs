@@ -182,6 +182,14 @@ impl Planner<'_> {
 
     /// Refuses constants with which the gadget would leave 64-bit words.
     pub(super) fn fits(&self, op: &Op, f: Formulas) -> Result<Formulas, LowerError> {
+        if self.options.protocol.facts().scheme.additive {
+            let n = f.for_additive().n;
+            if n > 64 {
+                let reason = format!("{} needs a ring of {n} bits, there are at most 64", f.summary());
+                return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
+            }
+            return Ok(Formulas { n, ..f });
+        }
         Self::fits_in(op, f, self.ring)
     }
 
@@ -537,6 +545,7 @@ fn offered(op: &Op, plan: &Plan, options: Options) -> Result<(), LowerError> {
         Plan::Normal(_) => "norms",
         Plan::Lookup(_) => "slices at secret positions",
         Plan::Quotient => "division",
+        Plan::MatMul { .. } if options.protocol.facts().scheme.additive => "products of two secret matrices",
         _ => return Ok(()),
     };
     if options.route != super::Route::Circuit {

@@ -18,103 +18,39 @@ use super::hash::Hash;
 use super::setup::Pair;
 use super::{OtError, due};
 use crate::kernels::words::Word;
+use ir::offline::{Group, Shape};
 use rayon::prelude::*;
 
-/// Weights that meet the same positions: those of neighbouring input channels, one tap and one output channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Group {
-    /// Index of the first weight.
-    pub weight: u32,
-    /// From one weight to the next.
-    pub stride: u32,
-    /// How many.
-    pub count: u32,
-    /// Input channel of the first weight; the next meets the next channel.
-    pub input: u32,
-    /// Which list of positions.
-    pub tap: u32,
+/// What is done with a shape here.
+trait Steps {
+    fn run(&self, g: &Group, bit: u32) -> Run;
+    fn blocks<T: Word>(&self) -> u64;
+    fn outputs<T: Word>(
+        &self,
+        channel: impl Fn(usize, usize) -> Result<(Vec<Vec<T>>, Vec<u8>), OtError> + Sync,
+    ) -> Result<(Vec<T>, Vec<Vec<u8>>), OtError>;
+    fn add_up<T: Word>(&self, o: usize, positions: usize, runs: &[Vec<T>]) -> Vec<T>;
 }
 
-/// A linear map with weights, on inputs and outputs of channels by positions, channels innermost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Map {
-    /// Positions and channels of the input.
-    pub input: [usize; 2],
-    /// Positions and channels of the output.
-    pub output: [usize; 2],
-    /// For each tap, the pairs of input and output position that it joins.
-    pub taps: Vec<Vec<[u32; 2]>>,
-    /// For each output channel, the weights that lead to it.
-    pub groups: Vec<Vec<Group>>,
-}
-
-impl Map {
-    /// `rows` vectors of `inputs` elements times a matrix of `[outputs inputs]`.
-    pub fn dense(rows: usize, inputs: usize, outputs: usize) -> Map {
-        let group = |o: usize| Group { weight: (o * inputs) as u32, stride: 1, count: inputs as u32, input: 0, tap: 0 };
-        Map {
-            input: [rows, inputs],
-            output: [rows, outputs],
-            taps: vec![(0..rows as u32).map(|p| [p, p]).collect()],
-            groups: (0..outputs).map(|o| vec![group(o)]).collect(),
-        }
-    }
-
-    /// Number of weights.
-    pub fn weights(&self) -> usize {
-        self.groups.iter().flatten().map(|g| g.count as usize).sum()
-    }
-
-    /// Number of products.
-    pub fn products(&self) -> usize {
-        self.groups.iter().flatten().map(|g| g.count as usize * self.taps[g.tap as usize].len()).sum()
-    }
-}
-
-/// A map with the widths of its weights and its ring.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shape {
-    /// What meets what.
-    pub map: Map,
-    /// Bits of a weight, two's complement.
-    pub bits: u32,
-    /// Bits of the ring, as many as the weights' at least.
-    pub ring: u32,
-}
-
-impl Shape {
-    /// Transfers of a session.
-    pub fn transfers(&self) -> usize {
-        self.map.weights() * self.bits as usize
-    }
-
-    fn run(&self, g: &Group, bit: u32) -> Run {
-        Run { count: g.count as usize, len: self.map.taps[g.tap as usize].len(), width: self.ring - bit }
-    }
-
-    fn bytes_to(&self, groups: &[Group]) -> usize {
-        groups.iter().map(|g| (0..self.bits).map(|j| self.run(g, j).bytes()).sum::<usize>()).sum()
-    }
-
-    /// Bytes of the message of an inference.
-    pub fn bytes(&self) -> usize {
-        self.map.groups.iter().map(|groups| self.bytes_to(groups)).sum()
-    }
-
-    /// The owner's choices: for each group of each output channel, for each bit, the weights' bits.
-    pub fn choices(&self, weights: &[i32]) -> Vec<u64> {
-        let mut words = vec![0; self.transfers().div_ceil(64)];
-        let mut at = 0;
-        for g in self.map.groups.iter().flatten() {
-            for j in 0..self.bits {
-                for i in 0..g.count {
-                    let bit = weights[(g.weight + i * g.stride) as usize] >> j & 1;
-                    words[at / 64] |= (bit as u64) << (at % 64);
-                    at += 1;
-                }
+/// The owner's choices: for each group of each output channel, for each bit, the weights' bits.
+fn choices(shape: &Shape, weights: &[i32]) -> Vec<u64> {
+    let mut words = vec![0; shape.transfers().div_ceil(64)];
+    let mut at = 0;
+    for g in shape.map.groups.iter().flatten() {
+        for j in 0..shape.bits {
+            for i in 0..g.count {
+                let bit = weights[(g.weight + i * g.stride) as usize] >> j & 1;
+                words[at / 64] |= (bit as u64) << (at % 64);
+                at += 1;
             }
         }
-        words
+    }
+    words
+}
+
+impl Steps for Shape {
+    fn run(&self, g: &Group, bit: u32) -> Run {
+        Run { count: g.count as usize, len: self.map.taps[g.tap as usize].len(), width: self.ring - bit }
     }
 
     /// Blocks of each string that an inference uses.
@@ -189,7 +125,7 @@ pub struct Other {
 impl Owner {
     /// Once per session: appends the choices.
     pub fn new(shape: Shape, weights: &[i32], pair: &mut Pair, out: &mut Vec<u8>) -> Owner {
-        let choices = shape.choices(weights);
+        let choices = choices(&shape, weights);
         let transfers = pair.receiver.extend(Some(&choices), shape.transfers(), out);
         Owner { shape, transfers, used: 0 }
     }
@@ -211,7 +147,7 @@ impl Owner {
             .groups
             .iter()
             .map(|groups| {
-                let (part, after) = rest.split_at(shape.bytes_to(groups));
+                let (part, after) = rest.split_at(shape.bytes_of(groups));
                 rest = after;
                 part
             })
@@ -252,7 +188,7 @@ impl Other {
         self.used += shape.blocks::<T>();
         let transfers = &self.transfers;
         let result = shape.outputs(|o, mut at| {
-            let mut message = Vec::with_capacity(shape.bytes_to(&shape.map.groups[o]));
+            let mut message = Vec::with_capacity(shape.bytes_of(&shape.map.groups[o]));
             let mut runs = Vec::new();
             for g in &shape.map.groups[o] {
                 let tap = &shape.map.taps[g.tap as usize];

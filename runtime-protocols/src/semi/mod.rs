@@ -10,39 +10,11 @@
 //! [docs/protocol-semi.md](../../../docs/protocol-semi.md) has every message with what it reveals and why.
 pub mod online;
 pub mod prep;
+mod runtime;
 
-use crate::ot::products::Shape;
+pub use runtime::Semi;
 
-/// Correlated randomness that one instruction takes in one inference.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Need {
-    /// Products of bits, 64 to a word.
-    And {
-        /// Words.
-        words: usize,
-    },
-    /// Random bits, XOR-shared and shared in a ring.
-    Bits {
-        /// Words of 64 bits.
-        words: usize,
-        /// Bits of the ring, at least 2.
-        ring: u32,
-    },
-    /// Products of ring elements.
-    Ring {
-        /// How many.
-        count: usize,
-        /// Bits of the ring.
-        ring: u32,
-    },
-    /// Products of weights that `owner` holds with an input.
-    Linear {
-        /// Which weight meets what.
-        shape: Shape,
-        /// Who knows the weights.
-        owner: u8,
-    },
-}
+pub use ir::offline::Need;
 
 /// What [`prep`] makes of a need: this party's part.
 pub enum Stock {
