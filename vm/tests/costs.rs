@@ -1,7 +1,7 @@
 //! Rounds, bytes and size of each program against a checked-in baseline, so that a change shows. `QNN_BLESS=1` rewrites
 //! the lines of the models that are there.
 mod common;
-use common::{build_by, build_with, models, testdata, ways};
+use common::{among, build_by, build_with, models, testdata, ways};
 use compiler::pipeline::{Options, Route};
 use compiler::profile::REP3;
 use ir::verify::type_program;
@@ -31,11 +31,19 @@ const OTHERS: [&str; 14] = [
 fn line(path: PathBuf, options: Options) -> String {
     let c = build_with(&path, options);
     let p = &c.program;
-    let bytes: Vec<String> = p.predicted_bytes().iter().map(u64::to_string).collect();
+    let list = |bytes: &[u64]| bytes.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+    let typed = type_program(p).expect("the compiler verified it");
+    let needs: Vec<_> = ir::offline::needs(p, &typed).into_iter().map(|(_, n)| n).collect();
+    let ahead = ir::offline::messages(&needs, p.parties.into());
+    let sent = |from: usize| ahead.iter().map(|step| step[from].iter().sum::<u64>()).sum();
+    let ahead = match ahead.len() {
+        0 => String::new(),
+        rounds => format!(" ahead {rounds} bytes {}", list(&(0..p.parties.into()).map(sent).collect::<Vec<_>>())),
+    };
     format!(
-        "rounds {} bytes {} opened-bits {} thresholds {} program {} memory {}",
+        "rounds {} bytes {}{ahead} opened-bits {} thresholds {} program {} memory {}",
         p.predicted_rounds(),
-        bytes.join(" "),
+        list(&p.predicted_bytes()),
         p.opened_bits,
         p.thresholds,
         c.bytes.len(),
@@ -95,6 +103,12 @@ fn load_is_even_and_bounded() {
 #[test]
 fn costs_equal_the_baseline() {
     ways().iter().for_each(|(options, name)| check(*options, name));
+}
+
+/// Two parties and three, without a dealer, with what is made ahead.
+#[test]
+fn costs_without_a_dealer_equal_the_baseline() {
+    [2, 3].into_iter().for_each(|n| check(among(n), &format!("semi-{n}")));
 }
 
 fn check(options: Options, by: &str) {

@@ -81,6 +81,12 @@ fn conformance_of_four() {
     conformance_by(common::four(), "rep4");
 }
 
+/// The same for two parties without a dealer.
+#[test]
+fn conformance_of_two() {
+    conformance_by(common::among(2), "semi");
+}
+
 fn conformance_by(options: Options, by: &str) {
     let Some(dir) = common::conformance() else { return };
     let mut names: Vec<String> = std::fs::read_dir(&dir)

@@ -538,6 +538,7 @@ fn plan_with(g: &Graph, options: Options, kept: &[u8]) -> Result<Plans, LowerErr
 
 /// Refuses what the circuit route has no gadgets for.
 fn offered(op: &Op, plan: &Plan, options: Options) -> Result<(), LowerError> {
+    let additive = options.protocol.facts().scheme.additive;
     let missing = match plan {
         Plan::Table16(_) => "look-ups of 16 bits",
         Plan::Softmax(_) | Plan::Softmax16(_) | Plan::Stepwise(_) => "a softmax inside the computation",
@@ -545,7 +546,8 @@ fn offered(op: &Op, plan: &Plan, options: Options) -> Result<(), LowerError> {
         Plan::Normal(_) => "norms",
         Plan::Lookup(_) => "slices at secret positions",
         Plan::Quotient => "division",
-        Plan::MatMul { .. } if options.protocol.facts().scheme.additive => "products of two secret matrices",
+        Plan::MatMul { .. } if additive => "products of two secret matrices",
+        Plan::FineSum(_) | Plan::Folded { .. } | Plan::Product { .. } if additive => "results rescaled in steps",
         _ => return Ok(()),
     };
     if options.route != super::Route::Circuit {
