@@ -5,6 +5,7 @@ pub use demands::MAX_ELEMENTS;
 pub(crate) use demands::checked_len;
 use demands::{Rule, held, need, onehot_entries, planes, product_count, public, ring, shared, window};
 
+use crate::imm::Window;
 use crate::moves;
 use crate::ops::Op;
 use crate::program::{Const, Interface};
@@ -21,6 +22,9 @@ pub struct Context<'a> {
     /// Public constants.
     pub consts: &'a [Const],
 }
+
+/// Most pairs of positions that a layer with held weights joins: they are listed when a program is loaded.
+const MAX_JOINED: u64 = 1 << 24;
 
 /// Most states of a program.
 pub const MAX_STATES: u32 = 1024;
@@ -45,7 +49,10 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
     let known = |h: Holders| need(h.0 != 0 && h.within(all), || format!("{h} names a party that is not there"));
     let width = |bits: u8, most: u8| need((1..=most).contains(&bits), || format!("width {bits} is not in 1..={most}"));
     let ahead = || need(scheme.additive, || "products made ahead need an additive sharing".into());
-    let weights = |x: &Type, w: &Type, bits: u8, at: Holders| {
+    let weights = |x: &Type, w: &Type, win: &Window, bits: u8, at: Holders| {
+        let of = |d: &[u32]| d.iter().fold(u64::from(x.shape[0]), |n, d| n.saturating_mul((*d).into()));
+        let joined = of(&win.out).saturating_mul(of(&win.kernel));
+        need(joined <= MAX_JOINED, || format!("{joined} pairs of positions, at most {MAX_JOINED} are joined"))?;
         need(held(w)? == at && at.count() == 1, || format!("{w} is not held by one party"))?;
         ring(w)?;
         need((1..=ring(x)?.min(32)).contains(&bits), || format!("weights of {bits} bits do not fit {x}"))
@@ -538,8 +545,8 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
         Op::Conv2dSh { x, w, window: win, groups, width: bits, at } => {
             ahead()?;
             shared(x)?;
-            weights(x, w, *bits, *at)?;
             window(x, win)?;
+            weights(x, w, win, *bits, *at)?;
             need(w.shape.len() == 4 && w.shape[1..3] == win.kernel, || format!("{w} does not fit the kernel"))?;
             let g = *groups;
             need(g >= 1 && x.shape[3].is_multiple_of(g) && w.shape[0].is_multiple_of(g), || {
@@ -551,8 +558,8 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
         Op::DepthwiseSh { x, w, window: win, width: bits, at } => {
             ahead()?;
             shared(x)?;
-            weights(x, w, *bits, *at)?;
             window(x, win)?;
+            weights(x, w, win, *bits, *at)?;
             need(w.shape.len() == 3 && w.shape[..2] == win.kernel, || format!("{w} does not fit the kernel"))?;
             need(w.shape[2].is_multiple_of(x.shape[3]), || format!("{w} does not fit the channels of {x}"))?;
             one(x.domain, Form::Shared, &[x.shape[0], win.out[0], win.out[1], w.shape[2]])

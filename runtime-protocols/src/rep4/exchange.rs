@@ -72,11 +72,7 @@ fn plan(what: Exchange, form: Form) -> Plan {
         }
         (Exchange::Reshare { .. }, _) => Plan::Joint((0..ROUTES.len()).collect()),
         (
-            Exchange::Join
-            | Exchange::Deal { .. }
-            | Exchange::Mul
-            | Exchange::ToRing { .. }
-            | Exchange::Linear { .. },
+            Exchange::Join | Exchange::Deal { .. } | Exchange::Mul | Exchange::ToRing { .. } | Exchange::Linear { .. },
             _,
         ) => unreachable!("verified: the protocol has neither roles nor products made ahead"),
     }

@@ -85,6 +85,16 @@ impl Machine {
         Ok(OfflineStats { rounds: stats.level, payload_sent, seconds: start.elapsed().as_secs_f64() })
     }
 
+    /// Bytes that what is made ahead of one inference takes, about: the messages of the largest exchange, and what they are made of.
+    pub fn memory_ahead(&self) -> u64 {
+        let needs: Vec<_> = ir::offline::needs(&self.program, &self.typed).into_iter().map(|(_, n)| n).collect();
+        let parties = usize::from(self.program.parties);
+        let steps = ir::offline::messages(&needs, parties);
+        let both = |s: &Vec<Vec<u64>>, p: usize| s[p].iter().sum::<u64>() + s.iter().map(|from| from[p]).sum::<u64>();
+        let most = steps.iter().flat_map(|s| (0..parties).map(move |p| both(s, p))).max().unwrap_or(0);
+        most.saturating_mul(2)
+    }
+
     /// Rounds of what is made ahead for a batch of `lanes` inferences, and the bytes that party `from` sends, as the program says.
     pub fn predicted_offline(&self, from: Party, lanes: usize) -> (u32, u64) {
         let needs: Vec<_> = ir::offline::needs(&self.program, &self.typed).into_iter().map(|(_, n)| n).collect();
