@@ -76,6 +76,10 @@ pub struct Facts {
     pub scheme: Scheme,
 }
 
+/// Ops of roles: who has them needs no operands.
+pub const ROLE_OPS: [&str; 10] =
+    ["split", "split_shared", "beta", "mask", "join", "deal", "mul_sh", "leaves_sh", "onehot_sh", "unmask"];
+
 const PAIRS_OF_THREE: &[Holders] = &[Holders(0b110), Holders(0b101), Holders(0b011)];
 const SINGLES: &[Holders] = &[
     Holders(1),

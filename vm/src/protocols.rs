@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 /// Seeds, one for each party; what entry p means is the protocol's.
 pub type Seeds = Zeroizing<Vec<[u8; 32]>>;
 
+/// A party's side of a protocol, from seeds and an identifier that never repeats.
+type Make = fn(Party, &[[u8; 32]], &[u8; 16]) -> Box<dyn Runtime>;
+
 /// A protocol that runs here.
 #[derive(Clone, Copy)]
 pub struct Protocol {
@@ -19,7 +22,7 @@ pub struct Protocol {
     /// Agrees on the seeds of a session, before [`Link::begin`].
     pub agree: fn(&mut dyn Link) -> Result<Seeds, LinkError>,
     /// A party's side, from those seeds and an identifier that never repeats.
-    pub make: fn(Party, &[[u8; 32]], &[u8; 16]) -> Box<dyn Runtime>,
+    pub make: Make,
 }
 
 fn pairs(link: &mut dyn Link) -> Result<Seeds, LinkError> {

@@ -32,7 +32,13 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
             Failure::usage(&what, "`semi` has 2 to 10, `rep3` and `dealer2` have 3, `rep4` has 4")
         })?,
     };
-    let options = Options { protocol, route: args.route, reveal: args.reveal, aim };
+    let facts = protocol.facts();
+    if args.route.is_some() && !facts.scheme.roles {
+        let what = format!("`--route`: protocol {} has one way to requantize", facts.name);
+        return Err(Failure::usage(&what, "leave `--route` out"));
+    }
+    let route = args.route.unwrap_or_default();
+    let options = Options { protocol, route, reveal: args.reveal, aim };
     let mut watch = Watch::new(&args.instruments);
     let ran =
         run(Unit { owners, ..Unit::new(&model, options) }, PASSES, |pass, unit, took| watch.seen(pass, unit, took));

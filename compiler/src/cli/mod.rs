@@ -89,9 +89,10 @@ struct CompileArgs {
     /// whom may cheat), or `semi` (2 to 10, all but one of whom may collude)
     #[arg(long, value_name = "NAME", default_value = "rep3", value_parser = protocol)]
     protocol: Protocol,
-    /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way)
-    #[arg(long, value_name = "ROUTE", default_value = "dealer", value_parser = route)]
-    route: Route,
+    /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way); `rep4` and
+    /// `semi` have one way of their own [default: dealer]
+    #[arg(long, value_name = "ROUTE", value_parser = route)]
+    route: Option<Route>,
     /// Network to choose for, `loopback`, `lan`, `wan`, or as in `rtt=40ms,bw=100mbit`: of two ways to compute a layer the
     /// one that takes less time on it [default: the one that sends fewer bits]
     #[arg(long, value_name = "NET")]

@@ -120,6 +120,17 @@ fn bytes_of(domain: Domain, data: &Data) -> Vec<u8> {
     bytes
 }
 
+/// Who else received what an owner shared, and what this party received, if it did.
+fn echoed(p: &Rep4, owner: u8, domain: Domain, x: &Value) -> Option<(u8, Vec<u8>)> {
+    let [a, b] = openers(owner);
+    let other = match p.me {
+        me if me == a => b,
+        me if me == b => a,
+        _ => return None,
+    };
+    Some((other, bytes_of(domain, &x.parts[p.place(after(owner, 3))])))
+}
+
 /// This party's half of a message that `pair` knows, and its word for the other half.
 fn give(p: &mut Rep4, pair: [u8; 2], to: u8, bytes: &[u8], out: &mut [Vec<u8>]) {
     let (first, second) = bytes.split_at(half(bytes.len() as u64) as usize);
@@ -177,12 +188,8 @@ pub(super) fn send(p: &mut Rep4, pad: Pad, what: Exchange, x: &Value, ty: Flat, 
             pads.into_iter().for_each(|(l, own)| own.into_iter().for_each(|own| add(p.place(l), own)));
         }
         Plan::Echo(owner) => {
-            let [a, b] = openers(owner);
-            if me == a || me == b {
-                let shared = bytes_of(domain, &x.parts[p.place(after(owner, 3))]);
-                let other = if me == a { b } else { a };
+            if let Some((other, shared)) = echoed(p, owner, domain, x) {
                 p.vouching.give(other, &shared);
-                p.vouching.demand(other, &shared);
             }
             return x.clone();
         }
@@ -216,7 +223,12 @@ pub(super) fn receive(p: &mut Rep4, what: Exchange, kept: Value, ty: Flat, incom
             add(p.place(after(owner, 3)), parse(domain, len, bytes));
         }
         Plan::Owner(_) => {}
-        Plan::Echo(_) => return kept,
+        Plan::Echo(owner) => {
+            if let Some((other, shared)) = echoed(p, owner, domain, &kept) {
+                p.vouching.demand(other, &shared);
+            }
+            return kept;
+        }
         Plan::Open(to) => {
             if !to.contains(Party(me)) {
                 return Value::none();

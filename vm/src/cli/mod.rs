@@ -7,6 +7,7 @@ mod local;
 mod net;
 mod party;
 mod picture;
+mod protocols;
 mod report;
 mod result;
 mod shaper;
@@ -232,12 +233,7 @@ pub fn main() -> ExitCode {
         Some(Command::Deal(args)) => deal::run(&args),
         Some(Command::Verify { model, weights }) => load::verify_files(&model, weights.as_deref()),
         Some(Command::Protocols) => {
-            println!("{:<8} {:<8} {:<16} {:<10} {:<8} what", "name", "parties", "adversary", "corrupted", "audited");
-            for f in ir::Protocol::ALL.map(ir::Protocol::facts) {
-                let (name, parties, adversary) = (f.name, f.scheme.parties, f.adversary.name());
-                let corrupted = load::corrupted(f.corrupted);
-                println!("{name:<8} {parties:<8} {adversary:<16} {corrupted:<10} {:<8} {}", "no", f.about);
-            }
+            protocols::print();
             Ok(())
         }
         Some(Command::Completions { shell }) => {

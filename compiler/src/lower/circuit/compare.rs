@@ -9,11 +9,11 @@
 //! | 5 | the result |
 use super::super::builder::Builder;
 use super::leaves::{Against, Hot, Leaves, Version, and_all, join, share_planes};
-use super::{Mixed, additive, enter, halves, operands, planes, sign, times};
+use super::{Mixed, additive, enter, halves, operands, planes, sides, sign, times};
 use ir::{Op, Value};
 
 /// Both numbers of a comparison of one version.
-fn sides(b: &mut Builder, u: Value, v: Value) -> (Version, Against) {
+fn versions(b: &mut Builder, u: Value, v: Value) -> (Version, Against) {
     let (u, v) = (Hot::new(b, u), Hot::new(b, v));
     (Version { base: u, other: None }, Against { whole: v, upper: None, bit: None })
 }
@@ -33,7 +33,7 @@ pub fn negative(b: &mut Builder, x: Value, m: u8) -> Value {
         return tops;
     }
     let [low_u, low_v] = [u, v].map(|x| planes(b, x, 0, m));
-    let (u, v) = sides(b, low_u, low_v);
+    let (u, v) = versions(b, low_u, low_v);
     let leaves = Leaves::new(b, &u, &v, false);
     let borrow = join(b, vec![leaves], vec![]).0[0].less;
     b.one(Op::Add { a: tops, b: borrow })
@@ -46,7 +46,7 @@ pub fn zero(b: &mut Builder, x: Value, m: u8) -> Value {
     }
     let (u, v) = operands(b, x);
     let [u, v] = [u, v].map(|x| planes(b, x, 0, m + 1));
-    let (u, v) = sides(b, u, v);
+    let (u, v) = versions(b, u, v);
     let leaves = Leaves::new(b, &u, &v, true);
     let (summands, same) = leaves.equalities();
     let shared = share_planes(b, &summands);
@@ -70,7 +70,7 @@ pub fn bit_times(b: &mut Builder, bit: Value, x: Value) -> Value {
         return b.one(Op::MulSs { a: bit, b: x });
     }
     let bit = halves(b, bit)[0];
-    let [p, q] = [0, 1].map(|index| b.one(Op::Operand { x, index }));
+    let [p, q] = sides(b).map(|index| b.one(Op::Operand { x, index }));
     // b·(p + q), b = α + β − 2αβ.
     let mut sum = Mixed::new(k);
     let own = [times(b, bit.alpha, p), times(b, bit.beta, q)];

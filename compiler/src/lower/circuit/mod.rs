@@ -4,7 +4,7 @@
 //! likes of its own operand, over the integers, and enters bits and ring values of it as sharings. All that follows are
 //! products of sharings and linear steps. So this route needs of a protocol: operands, entering what a group holds, products.
 //!
-//! `x = v − u mod 2^n` with two operands, u the negative of the first. Numbers are compared in chunks of four planes: both
+//! `x = v − u mod 2^n` with two operands, u the negative of one of them. Numbers are compared in chunks of four planes: both
 //! sides enter one-hot vectors, and what a chunk of v says of a chunk of u is a sum of products of entries. A product of a bit
 //! and a number takes bits of both groups apart once more, so that each side multiplies over the integers ([`Mixed`]).
 //!
@@ -29,10 +29,15 @@ pub fn enter(b: &mut Builder, x: Value, bits: u8) -> Value {
     }
 }
 
+/// The operands that u and v are made of. Layers take turns: the group of v has more to send.
+fn sides(b: &Builder) -> [u8; 2] {
+    if b.layer.is_multiple_of(2) { [1, 0] } else { [0, 1] }
+}
+
 /// Both operands of x = v − u mod 2^n (u xor v on bits), n at most 63.
 fn operands(b: &mut Builder, x: Value) -> (Value, Value) {
     assert_eq!(b.scheme.operands.len(), 2, "protocols with more operands add them up first");
-    let [first, v] = [0, 1].map(|index| b.one(Op::Operand { x, index }));
+    let [first, v] = sides(b).map(|index| b.one(Op::Operand { x, index }));
     let ir::Domain::Ring(n) = b.ty(x).domain else { return (first, v) };
     let minus = b.scalar(-1);
     let negative = b.one(Op::MulP { x: first, p: minus });
@@ -64,7 +69,7 @@ struct Halves {
 
 /// Shared planes taken apart.
 fn halves(b: &mut Builder, bits: Value) -> Vec<Halves> {
-    let [alpha, beta] = [0, 1].map(|index| b.one(Op::Operand { x: bits, index }));
+    let [alpha, beta] = sides(b).map(|index| b.one(Op::Operand { x: bits, index }));
     let number = |b: &mut Builder, x: Value, i: u32| {
         let plane = pick(b, x, vec![i]);
         b.one(Op::NumberH { x: plane })
@@ -99,7 +104,7 @@ impl Mixed {
         Mixed { k, own: [None, None], sum: None }
     }
 
-    /// Adds what the group of operand `i` knows.
+    /// Adds what the group of u (`i` = 0) or of v knows.
     fn own(&mut self, b: &mut Builder, i: usize, x: Value) {
         self.own[i] = Some(match self.own[i] {
             None => x,
