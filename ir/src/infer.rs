@@ -53,7 +53,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
         let of = |d: &[u32]| d.iter().fold(u64::from(x.shape[0]), |n, d| n.saturating_mul((*d).into()));
         let joined = of(&win.out).saturating_mul(of(&win.kernel));
         need(joined <= MAX_JOINED, || format!("{joined} pairs of positions, at most {MAX_JOINED} are joined"))?;
-        need(held(w)? == at && at.count() == 1, || format!("{w} is not held by one party"))?;
+        need(held(w)? == at && at.count() == 1, || format!("{w} is not held by {at} alone"))?;
         ring(w)?;
         need((1..=ring(x)?.min(32)).contains(&bits), || format!("weights of {bits} bits do not fit {x}"))
     };
@@ -474,6 +474,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             one(x.domain, x.form, &shape)
         }
         Op::Reshare { x, bits } => {
+            need(!scheme.additive, || "an additive sharing needs no message".into())?;
             let h = match x.form {
                 Form::Sum(h) => h,
                 Form::Held(h) if h.count() == 1 || scheme.operands.contains(&h) => h,

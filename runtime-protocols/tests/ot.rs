@@ -83,10 +83,10 @@ fn strings_of_transfers_agree_where_chosen_only() {
             }
             let rows = sender.sender.absorbed(&sent, 0..count);
             let mut equal = 0;
-            for i in 0..count {
+            for (i, mine) in received.rows.iter().enumerate() {
                 let side = bit(&received.choices, i) as usize;
-                assert_eq!(rows[side][i], received.rows[i], "transfer {i} of {count}, {field:?}");
-                equal += usize::from(rows[1 - side][i] == received.rows[i]);
+                assert_eq!(rows[side][i], *mine, "transfer {i} of {count}, {field:?}");
+                equal += usize::from(rows[1 - side][i] == *mine);
             }
             assert_eq!(equal, 0, "the other string is another");
             assert_eq!(sent.first, received.first);

@@ -137,7 +137,7 @@ fn products_and_numbers_come_out() {
         let made = make(n, &needs, &[None, None, None], &[1]);
         let stock = |p: usize, i: usize| &made[p][0][i];
         // Shares: all at the last party but one bit at each.
-        let share = |p: usize, x: u64| if p + 1 == n { x ^ (1 << p) - 1 } else { 1 << p };
+        let share = |p: usize, x: u64| if p + 1 == n { x ^ ((1 << p) - 1) } else { 1 << p };
         let (x, y) = ([0x0123_4567_89ab_cdefu64, 77], [0xfedc_ba98_7654_3210u64, u64::MAX]);
         let shares = |p: usize, v: [u64; 2]| v.map(|v| share(p, v));
         let xor =

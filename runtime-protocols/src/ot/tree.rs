@@ -75,7 +75,7 @@ pub(super) fn walk(way: &Direction, k: usize, choices: u128, keys: &[Key], messa
     due("sums of trees", message, SUMS)?;
     let key = way.key(b"GGM tree");
     let sums = message.as_chunks::<16>().0.as_chunks::<2>().0;
-    let mut leaves = Zeroizing::new(Vec::with_capacity(ROW / k << k));
+    let mut leaves = Zeroizing::new(Vec::with_capacity((ROW / k) << k));
     for tree in 0..ROW / k {
         let mut level = Zeroizing::new(vec![0u128]);
         for i in tree * k..(tree + 1) * k {

@@ -49,7 +49,9 @@ pub struct Prep {
     pairs: Vec<Option<Pair>>,
     needs: Vec<Need>,
     layers: Vec<Option<Layer>>,
-    batch: u64,
+    /// Number of the first inference of the batch, in what this party draws, and how many there are.
+    drawn: u64,
+    lanes: usize,
     making: Option<Making>,
 }
 
@@ -109,7 +111,7 @@ impl Prep {
         let setup = (0..parties).map(setup).collect();
         let layers = needs.iter().map(|_| None).collect();
         let pairs = (0..parties).map(|_| None).collect();
-        Prep { me: me.index(), parties, own, setup, pairs, needs, layers, batch: 0, making: None }
+        Prep { me: me.index(), parties, own, setup, pairs, needs, layers, drawn: 1, lanes: 0, making: None }
     }
 
     /// Exchanges of a session.
@@ -265,14 +267,15 @@ impl Prep {
     fn draw(&self, need: usize, lane: usize, purpose: u32, len: usize) -> Vec<u64> {
         let mut out = vec![0; len];
         let address =
-            Address { inference: self.batch << 16 | lane as u64, instruction: need as u32, purpose: DRAWN + purpose };
+            Address { inference: self.drawn + lane as u64, instruction: need as u32, purpose: DRAWN + purpose };
         self.own.segment(&address).fill_u64(&mut out);
         out
     }
 
     /// Begins a batch and appends the messages of its first exchange.
     pub fn begin(&mut self, lanes: usize, out: &mut [Vec<u8>]) {
-        self.batch += 1;
+        self.drawn += self.lanes as u64;
+        self.lanes = lanes;
         let words = self.words_of(lanes);
         let me = Party(self.me as u8);
         let triples = match words {
@@ -475,13 +478,13 @@ impl Prep {
             }
         }
         if step == self.me {
-            for p in 0..self.me {
+            for (p, incoming) in incoming.iter_mut().enumerate().take(self.me) {
                 let (Some(Transfers::Chosen(chosen)), Some(pair)) = (&m.bits[p], &self.pairs[p]) else { continue };
                 let mut at = 0;
                 for (stock, need) in m.stock.iter_mut().zip(self.needs.iter().cycle()) {
                     let (Stock::Bits([_, number]), Need::Bits { words, ring }) = (stock, need) else { continue };
                     let run = Run { count: 64 * words, len: 1, width: ring - 1 };
-                    let part = take(&mut incoming[p], run.bytes());
+                    let part = take(incoming, run.bytes());
                     let own = chosen_summands(pair, chosen, at, run, part)?;
                     number.iter_mut().zip(own).for_each(|(a, v)| *a = a.wrapping_add(v << 1));
                     at += run.count;
