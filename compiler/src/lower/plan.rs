@@ -182,6 +182,11 @@ impl Planner<'_> {
 
     /// Refuses constants with which the gadget would leave 64-bit words.
     pub(super) fn fits(&self, op: &Op, f: Formulas) -> Result<Formulas, LowerError> {
+        self.fits_in(op, f, self.ring)
+    }
+
+    /// The same where the result goes into a ring of `k` bits.
+    pub(super) fn fits_in(&self, op: &Op, f: Formulas, k: u8) -> Result<Formulas, LowerError> {
         if self.options.protocol.facts().scheme.additive {
             let n = f.for_additive().n;
             if n > 64 {
@@ -190,11 +195,6 @@ impl Planner<'_> {
             }
             return Ok(Formulas { n, ..f });
         }
-        Self::fits_in(op, f, self.ring)
-    }
-
-    /// The same where the result goes into a ring of `k` bits.
-    pub(super) fn fits_in(op: &Op, f: Formulas, k: u8) -> Result<Formulas, LowerError> {
         if !f.stays_in_words(k) {
             let reason = format!(
                 "{} and a result in a ring of {k} bits do not fit 64-bit words; use scales that are closer to each other",
