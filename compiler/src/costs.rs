@@ -130,8 +130,7 @@ pub struct Costs {
 
 /// The profile that a program was compiled for, if this release knows it.
 pub fn profile_of(p: &Program) -> Option<&'static Profile> {
-    let profile = crate::profile::of(Protocol::from_name(&p.protocol)?);
-    (p.parties == profile.parties).then_some(profile)
+    Protocol::of(&p.protocol, p.parties).map(crate::profile::of)
 }
 
 /// Finds every exchange of a verified program.

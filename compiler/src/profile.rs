@@ -21,6 +21,8 @@ enum Exchanges {
         /// Opening to one party; base: that party.
         open: Routes,
     },
+    /// Everyone has a summand, and sends it masked with what was made ahead.
+    Masked,
     /// Two know what is sent: each sends one half and vouches for the other by a hash over all that it vouches for to one
     /// receiver in a round.
     Vouched {
@@ -77,12 +79,20 @@ pub const REP4: Profile = profile(
     },
 );
 
+const fn semi(parties: u8) -> Profile {
+    profile(Protocol::Semi { parties }, Exchanges::Masked)
+}
+
+/// Additive sharing among 2 to 10 parties.
+static SEMI: [Profile; 9] = [semi(2), semi(3), semi(4), semi(5), semi(6), semi(7), semi(8), semi(9), semi(10)];
+
 /// What a protocol offers and costs.
 pub fn of(protocol: Protocol) -> &'static Profile {
     match protocol {
         Protocol::Rep3 => &REP3,
         Protocol::Dealer2 => &DEALER2,
         Protocol::Rep4 => &REP4,
+        Protocol::Semi { parties } => &SEMI[usize::from(parties.clamp(2, 10)) - 2],
     }
 }
 
@@ -100,7 +110,7 @@ impl Profile {
     /// Pieces of a value that a party has.
     pub fn pieces(&self, form: Form, party: Party) -> u64 {
         match (form, &self.exchanges) {
-            (Form::Public, _) => 1,
+            (Form::Public, _) | (Form::Shared, Exchanges::Masked) => 1,
             // A part for each other party; a summand for each pair.
             (Form::Shared, _) | (Form::Sum(_), Exchanges::Vouched { .. }) => u64::from(self.parties) - 1,
             (Form::Sum(h) | Form::Held(h), _) => u64::from(h.contains(party)),
@@ -140,6 +150,19 @@ impl Profile {
                         .iter()
                         .flat_map(|p| route(self.between(p.0).map_or(open, |way| way.1), p.0, x.domain.width()))
                         .collect(),
+                    _ => vec![],
+                }
+            }
+            Exchanges::Masked => {
+                let bytes = x.wire_bytes();
+                let to = |q: Party, bytes: u64| (0..n).map(Party).filter(move |p| *p != q).map(move |p| (p, q, bytes));
+                match op {
+                    Op::Mul { .. } => (0..n).flat_map(|q| to(Party(q), 2 * bytes)).collect(),
+                    Op::ToRing { .. } => (0..n).flat_map(|q| to(Party(q), bytes)).collect(),
+                    Op::Conv2dSh { at, .. } | Op::DepthwiseSh { at, .. } => {
+                        at.iter().flat_map(|q| to(q, bytes)).collect()
+                    }
+                    Op::Open { to: whom, .. } => whom.iter().flat_map(|q| to(q, bytes)).collect(),
                     _ => vec![],
                 }
             }

@@ -318,7 +318,16 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             let [m, s, b, j] = [m, s, b, j].map(|a| a.0.ring());
             ring((0..m.len()).map(|i| threshold(m[i] as i64, s[i], b[i] as i64, j[i] as i64) as u64).collect())
         }
-        Op::MulP { x, p } => ring(combine(*x, *p, u64::wrapping_mul)),
+        Op::MulP { x, p } => match x.0 {
+            Plain::Ring(_) => ring(combine(*x, *p, u64::wrapping_mul)),
+            Plain::Bits(planes) => {
+                let kept = shape::expand(p.0.ring(), &p.1.shape, &x.1.shape);
+                let one = |(i, plane): (usize, &Vec<u8>)| {
+                    plane.iter().zip(&kept).map(|(b, k)| b & (k >> i & 1) as u8).collect()
+                };
+                Plain::Bits(planes.iter().enumerate().map(one).collect())
+            }
+        },
         Op::Not { x } => Plain::Bits(x.0.bits().iter().map(|p| p.iter().map(|b| b ^ 1).collect()).collect()),
         Op::Cast { x, .. } | Op::AsSum { x, .. } | Op::Embed { x, .. } | Op::Reshare { x, .. } => x.0.clone(),
         Op::Echo { x, .. } => x.0.clone(),
@@ -399,7 +408,7 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         Op::PlanesH { x, lo, width } => {
             Plain::Bits((*lo..lo + width).map(|i| x.0.ring().iter().map(|v| (v >> i & 1) as u8).collect()).collect())
         }
-        Op::NumberH { x } => {
+        Op::NumberH { x } | Op::ToRing { x, .. } => {
             let planes = x.0.bits();
             let n = planes[0].len();
             ring((0..n).map(|e| planes.iter().enumerate().map(|(i, p)| u64::from(p[e]) << i).sum()).collect())
@@ -457,13 +466,13 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             let plane = |d: usize| (0..len).map(|e| entry((number(e) + size - d) % size, e)).collect();
             Plain::Bits((1..size).map(plane).collect())
         }
-        Op::MulSs { a, b } | Op::MulSh { a, h: b } | Op::MulHh { a, b } => match out.domain {
+        Op::MulSs { a, b } | Op::MulSh { a, h: b } | Op::MulHh { a, b } | Op::Mul { a, b } => match out.domain {
             Domain::Ring(_) => ring(a.0.ring().iter().zip(b.0.ring()).map(|(x, y)| x.wrapping_mul(*y)).collect()),
             Domain::Bits(_) => Plain::Bits(
                 a.0.bits().iter().zip(b.0.bits()).map(|(x, y)| x.iter().zip(y).map(|(x, y)| x & y).collect()).collect(),
             ),
         },
-        Op::Conv2dSs { x, w, window, groups } => {
+        Op::Conv2dSs { x, w, window, groups } | Op::Conv2dSh { x, w, window, groups, .. } => {
             let (xd, wd) = (x.0.ring(), w.0.ring());
             let [n, h, wi, c] = [0, 1, 2, 3].map(|i| x.1.shape[i] as usize);
             let (oc, ic) = (w.1.shape[0] as usize, w.1.shape[3] as usize);
@@ -490,7 +499,7 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             }
             ring(y)
         }
-        Op::DepthwiseSs { x, w, window } => {
+        Op::DepthwiseSs { x, w, window } | Op::DepthwiseSh { x, w, window, .. } => {
             let (xd, wd) = (x.0.ring(), w.0.ring());
             let [n, h, wi, c] = [0, 1, 2, 3].map(|i| x.1.shape[i] as usize);
             let oc = w.1.shape[2] as usize;

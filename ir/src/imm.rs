@@ -43,7 +43,7 @@ impl Imm for Holders {
         w.varint(u64::from(self.0));
     }
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Holders(u8::decode(r)?))
+        Ok(Holders(u16::try_from(r.varint()?).map_err(|_| r.bad("immediate too large"))?))
     }
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")

@@ -5,6 +5,7 @@ pub use demands::MAX_ELEMENTS;
 pub(crate) use demands::checked_len;
 use demands::{Rule, held, need, onehot_entries, planes, product_count, public, ring, shared, window};
 
+use crate::imm::Window;
 use crate::moves;
 use crate::ops::Op;
 use crate::program::{Const, Interface};
@@ -21,6 +22,9 @@ pub struct Context<'a> {
     /// Public constants.
     pub consts: &'a [Const],
 }
+
+/// Most pairs of positions that a layer with held weights joins: they are listed when a program is loaded.
+const MAX_JOINED: u64 = 1 << 24;
 
 /// Most states of a program.
 pub const MAX_STATES: u32 = 1024;
@@ -44,6 +48,15 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
     let party = |p: Party| need(p.0 < scheme.parties, || format!("{p} does not exist"));
     let known = |h: Holders| need(h.0 != 0 && h.within(all), || format!("{h} names a party that is not there"));
     let width = |bits: u8, most: u8| need((1..=most).contains(&bits), || format!("width {bits} is not in 1..={most}"));
+    let ahead = || need(scheme.additive, || "products made ahead need an additive sharing".into());
+    let weights = |x: &Type, w: &Type, win: &Window, bits: u8, at: Holders| {
+        let of = |d: &[u32]| d.iter().fold(u64::from(x.shape[0]), |n, d| n.saturating_mul((*d).into()));
+        let joined = of(&win.out).saturating_mul(of(&win.kernel));
+        need(joined <= MAX_JOINED, || format!("{joined} pairs of positions, at most {MAX_JOINED} are joined"))?;
+        need(held(w)? == at && at.count() == 1, || format!("{w} is not held by {at} alone"))?;
+        ring(w)?;
+        need((1..=ring(x)?.min(32)).contains(&bits), || format!("weights of {bits} bits do not fit {x}"))
+    };
     let one = |domain, form, shape: &[u32]| -> Rule<Vec<Type>> { Ok(vec![Type::new(domain, form, shape)]) };
     let types = match op {
         Op::Input { index } => {
@@ -121,7 +134,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
         }
         Op::AddP { x, p } | Op::SubP { x, p } | Op::MulP { x, p } => {
             match (op, x.domain) {
-                (Op::AddP { .. }, Domain::Bits(n)) => width(n, 64)?,
+                (Op::AddP { .. } | Op::MulP { .. }, Domain::Bits(n)) => width(n, 64)?,
                 _ => _ = ring(x)?,
             }
             public(p)?;
@@ -260,8 +273,10 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             one(domain, Form::Sum(*at), &x.shape)
         }
         Op::Embed { x, bits } => {
-            let h = held(x)?;
-            need(h.count() + 1 == u32::from(scheme.parties), || format!("{x} is not held by all but one party"))?;
+            if !(scheme.additive && x.form == Form::Sum(all)) {
+                let h = held(x)?;
+                need(h.count() + 1 == u32::from(scheme.parties), || format!("{x} is not held by all but one party"))?;
+            }
             let domain = match x.domain {
                 Domain::Ring(_) => {
                     width(*bits, 64)?;
@@ -459,6 +474,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             one(x.domain, x.form, &shape)
         }
         Op::Reshare { x, bits } => {
+            need(!scheme.additive, || "an additive sharing needs no message".into())?;
             let h = match x.form {
                 Form::Sum(h) => h,
                 Form::Held(h) if h.count() == 1 || scheme.operands.contains(&h) => h,
@@ -512,6 +528,42 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             known(*from)?;
             need(from.count() == 1, || format!("{from} is not one owner"))?;
             Ok(vec![(*x).clone()])
+        }
+        Op::Mul { a, b } => {
+            ahead()?;
+            shared(a)?;
+            shared(b)?;
+            need(a.domain == b.domain && a.len() == b.len(), || format!("{a} and {b} differ"))?;
+            Ok(vec![(*a).clone()])
+        }
+        Op::ToRing { x, bits } => {
+            ahead()?;
+            shared(x)?;
+            width(*bits, 64)?;
+            need(*bits >= 2 && planes(x)? <= *bits, || format!("{x} does not fit {bits} bits"))?;
+            one(Domain::Ring(*bits), Form::Shared, &x.shape)
+        }
+        Op::Conv2dSh { x, w, window: win, groups, width: bits, at } => {
+            ahead()?;
+            shared(x)?;
+            window(x, win)?;
+            weights(x, w, win, *bits, *at)?;
+            need(w.shape.len() == 4 && w.shape[1..3] == win.kernel, || format!("{w} does not fit the kernel"))?;
+            let g = *groups;
+            need(g >= 1 && x.shape[3].is_multiple_of(g) && w.shape[0].is_multiple_of(g), || {
+                "groups do not divide channels".into()
+            })?;
+            need(w.shape[3] == x.shape[3] / g, || format!("{w} does not fit the channels of {x}"))?;
+            one(x.domain, Form::Shared, &[x.shape[0], win.out[0], win.out[1], w.shape[0]])
+        }
+        Op::DepthwiseSh { x, w, window: win, width: bits, at } => {
+            ahead()?;
+            shared(x)?;
+            window(x, win)?;
+            weights(x, w, win, *bits, *at)?;
+            need(w.shape.len() == 3 && w.shape[..2] == win.kernel, || format!("{w} does not fit the kernel"))?;
+            need(w.shape[2].is_multiple_of(x.shape[3]), || format!("{w} does not fit the channels of {x}"))?;
+            one(x.domain, Form::Shared, &[x.shape[0], win.out[0], win.out[1], w.shape[2]])
         }
         Op::Open { x, to } => {
             shared(x)?;

@@ -10,6 +10,7 @@ mod masks;
 pub mod memory;
 pub mod moves;
 pub mod network;
+pub mod offline;
 pub mod ops;
 pub mod program;
 pub mod protocol;

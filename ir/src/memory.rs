@@ -36,7 +36,7 @@ fn scratch(p: &Program, i: usize, typed: &Typed, pieces: &impl Fn(Form) -> u64) 
             let element = size(w) / typed.types[w.index()].len().max(1) as u64;
             3 * size(w) + TILE * element
         }
-        Op::DepthwiseSs { w, .. } => size(w),
+        Op::DepthwiseSs { w, .. } | Op::DepthwiseSh { w, .. } => size(w),
         Op::MulSs { b, .. } => size(b),
         Op::MulSh { .. } | Op::Beta { .. } | Op::Split { .. } => typed.results(i).map(mine).sum(),
         _ => 0,

@@ -214,7 +214,7 @@ ops! {
     add_p = AddP(x, p) {} Local;
     /// Subtracts a public value, broadcast.
     sub_p = SubP(x, p) {} Local;
-    /// Multiplies by a public value, broadcast.
+    /// Multiplies by a public value, broadcast; on bits, clears the planes whose bits are not set in it.
     mul_p = MulP(x, p) {} Local;
     /// Flips every bit.
     not = Not(x) {} Local;
@@ -253,7 +253,7 @@ ops! {
 
     /// A share or held value as summands at `at`.
     as_sum = AsSum(x) { at: Holders, bits: u8 } Local;
-    /// A value held by all but one party as a sharing.
+    /// A value held by all but one party, or summands at all parties of an additive sharing, as a sharing.
     embed = Embed(x) { bits: u8 } Local;
     /// Element-wise product of two sharings, as summands.
     mul_ss = MulSs(a, b) {} Local;
@@ -319,4 +319,13 @@ ops! {
     operand = Operand(x) { index: u8 } Local;
     /// Those to whom `from` has sent what it shares compare what they got, before anything is made of it.
     echo = Echo(x) { from: Holders } Round;
+
+    /// Element-wise product of two sharings, where the protocol has products made ahead.
+    mul = Mul(a, b) {} Round;
+    /// Shared planes as an unsigned number, shared in a ring of `bits` bits.
+    to_ring = ToRing(x) { bits: u8 } Round;
+    /// Convolution of a sharing, NHWC, by weights of `width` bits that `at`, one party, holds, `[out kh kw in/groups]`.
+    conv2d_sh = Conv2dSh(x, w) { window: Window, groups: u32, width: u8, at: Holders } Round;
+    /// Depthwise convolution of a sharing, NHWC, by weights of `width` bits that `at`, one party, holds, `[kh kw in·m]`.
+    depthwise_sh = DepthwiseSh(x, w) { window: Window, width: u8, at: Holders } Round;
 }

@@ -12,7 +12,15 @@ pub enum Protocol {
     Dealer2,
     /// Replicated sharing among four, of which one may cheat.
     Rep4,
+    /// Additive sharing among 2 to [`MOST_PARTIES`], products made ahead by oblivious transfer.
+    Semi {
+        /// Number of parties.
+        parties: u8,
+    },
 }
+
+/// Most parties of a protocol whose number can be chosen.
+pub const MOST_PARTIES: u8 = 10;
 
 /// What a corrupted party does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +55,8 @@ pub struct Scheme {
     pub roles: bool,
     /// Whether what an owner has shared must be compared before it is used.
     pub echo: bool,
+    /// Whether a sharing is a summand at each party, and products are made ahead.
+    pub additive: bool,
 }
 
 /// A protocol as a user sees it.
@@ -71,11 +81,24 @@ pub const ROLE_OPS: [&str; 10] =
     ["split", "split_shared", "beta", "mask", "join", "deal", "mul_sh", "leaves_sh", "onehot_sh", "unmask"];
 
 const PAIRS_OF_THREE: &[Holders] = &[Holders(0b110), Holders(0b101), Holders(0b011)];
-const REP3: Scheme = Scheme { parties: 3, operands: PAIRS_OF_THREE, witnesses: 1, roles: true, echo: false };
+const SINGLES: &[Holders] = &[
+    Holders(1),
+    Holders(2),
+    Holders(4),
+    Holders(8),
+    Holders(16),
+    Holders(32),
+    Holders(64),
+    Holders(128),
+    Holders(256),
+    Holders(512),
+];
+const REP3: Scheme =
+    Scheme { parties: 3, operands: PAIRS_OF_THREE, witnesses: 1, roles: true, echo: false, additive: false };
 
 impl Protocol {
     /// All of them.
-    pub const ALL: [Protocol; 3] = [Protocol::Rep3, Protocol::Dealer2, Protocol::Rep4];
+    pub const ALL: [Protocol; 4] = [Protocol::Rep3, Protocol::Dealer2, Protocol::Rep4, Protocol::Semi { parties: 2 }];
 
     /// What it is.
     pub const fn facts(self) -> Facts {
@@ -108,6 +131,22 @@ impl Protocol {
                     witnesses: 2,
                     roles: false,
                     echo: true,
+                    additive: false,
+                },
+            },
+            Protocol::Semi { parties } => Facts {
+                name: "semi",
+                adversary: Adversary::SemiHonest,
+                corrupted: parties.saturating_sub(1),
+                about: "additive sharing, 2 to 10 parties, no dealer: products made ahead by oblivious transfer",
+                dealer: None,
+                scheme: Scheme {
+                    parties,
+                    operands: SINGLES.split_at(parties as usize).0,
+                    witnesses: 1,
+                    roles: false,
+                    echo: false,
+                    additive: true,
                 },
             },
         }
@@ -117,16 +156,29 @@ impl Protocol {
     pub fn from_name(name: &str) -> Option<Protocol> {
         Self::ALL.into_iter().find(|p| p.facts().name == name)
     }
+
+    /// With this many parties, if it can have them.
+    pub fn with_parties(self, parties: u8) -> Option<Protocol> {
+        match self {
+            Protocol::Semi { .. } => (2..=MOST_PARTIES).contains(&parties).then_some(Protocol::Semi { parties }),
+            other => (other.facts().scheme.parties == parties).then_some(other),
+        }
+    }
+
+    /// That a program names, for its number of parties.
+    pub fn of(name: &str, parties: u8) -> Option<Protocol> {
+        Self::from_name(name)?.with_parties(parties)
+    }
 }
 
 impl Scheme {
     /// Of the protocol that a program names. A program of a protocol that this release does not know can be looked at, not
     /// run: three parties may use roles, other numbers have no operands.
     pub fn of(protocol: &str, parties: u8) -> Scheme {
-        match Protocol::from_name(protocol).map(|p| p.facts().scheme) {
-            Some(scheme) if scheme.parties == parties => scheme,
+        match Protocol::of(protocol, parties).map(|p| p.facts().scheme) {
+            Some(scheme) => scheme,
             _ if parties == 3 => REP3,
-            _ => Scheme { parties, operands: &[], witnesses: 1, roles: false, echo: false },
+            _ => Scheme { parties, operands: &[], witnesses: 1, roles: false, echo: false, additive: false },
         }
     }
 

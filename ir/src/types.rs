@@ -20,7 +20,7 @@ impl fmt::Display for Party {
 
 /// A set of parties.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Holders(pub u8);
+pub struct Holders(pub u16);
 
 impl Holders {
     /// Just `p`.
@@ -30,7 +30,7 @@ impl Holders {
 
     /// The first `n` parties.
     pub fn all(n: u8) -> Self {
-        Holders(((1u16 << n) - 1) as u8)
+        Holders(((1u32 << n) - 1) as u16)
     }
 
     /// Both.
@@ -50,7 +50,7 @@ impl Holders {
 
     /// In ascending order.
     pub fn iter(self) -> impl Iterator<Item = Party> {
-        (0..8).map(Party).filter(move |p| self.contains(*p))
+        (0..16).map(Party).filter(move |p| self.contains(*p))
     }
 
     /// Whether every one of them is in `other`.

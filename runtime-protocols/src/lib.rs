@@ -2,8 +2,10 @@
 pub mod data;
 pub mod kernels;
 pub mod link;
+pub mod ot;
 pub mod prg;
 pub mod rep3;
 pub mod rep4;
 pub mod runtime;
+pub mod semi;
 mod wire;

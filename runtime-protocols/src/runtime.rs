@@ -33,6 +33,18 @@ pub enum Exchange {
         /// The owner.
         from: Party,
     },
+    /// Product of two sharings of one type, both given as pieces, with what was made ahead.
+    Mul,
+    /// Shared planes become numbers in a ring of `bits` bits.
+    ToRing {
+        /// Ring width of the result.
+        bits: u8,
+    },
+    /// What meets weights that `owner` holds: the result is what the owner multiplies, and summands of the rest.
+    Linear {
+        /// The owner.
+        owner: Party,
+    },
     /// Two parties add their masked summands.
     Join,
     /// What one party holds becomes summands at the two others, in a ring of `bits` bits (ignored for bits).
@@ -101,6 +113,11 @@ pub trait Runtime: Send {
         None
     }
 
+    /// What is made before each inference, where the protocol needs that.
+    fn offline(&mut self) -> Option<&mut dyn Offline> {
+        None
+    }
+
     /// Messages of an exchange, the same at every party.
     fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message>;
 
@@ -124,6 +141,50 @@ pub trait Runtime: Send {
     fn check(&mut self, _incoming: &mut [&[u8]]) -> Result<(), Mismatch> {
         Ok(())
     }
+}
+
+/// Why what is made ahead could not be made.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{peer}: {what}")]
+pub struct OfflineError {
+    /// Whose message it was, as far as that is known.
+    pub peer: Party,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// What is made before each inference: exchanges that depend on the program alone. Each call belongs to one exchange; lengths
+/// are known before it.
+pub trait Offline {
+    /// What each instruction needs in one inference, in the order of the program.
+    fn plan(&mut self, needs: Vec<(u32, ir::offline::Need)>);
+
+    /// Exchanges once per session.
+    fn session_steps(&self) -> usize;
+
+    /// Messages of one of them. `weights[i]` are those of need i, at their owner.
+    fn session_send(&mut self, step: usize, weights: &[Option<Vec<i32>>], out: &mut [Vec<u8>]);
+
+    /// Bytes that party `p` sends.
+    fn session_expects(&self, step: usize, p: usize) -> usize;
+
+    /// Reads them.
+    fn session_receive(&mut self, step: usize, incoming: &[&[u8]]) -> Result<(), OfflineError>;
+
+    /// Exchanges before a batch.
+    fn steps(&self) -> usize;
+
+    /// Begins a batch of `lanes` inferences, the first of this number: messages of the first exchange.
+    fn begin(&mut self, inference: u64, lanes: usize, out: &mut [Vec<u8>]);
+
+    /// Bytes that party `p` sends in exchange `step` of the batch.
+    fn expects(&self, step: usize, p: usize) -> usize;
+
+    /// Reads the messages of an exchange; messages of the next one.
+    fn receive(&mut self, incoming: &[&[u8]], out: &mut [Vec<u8>]) -> Result<(), OfflineError>;
+
+    /// Keeps what was made for the inferences of the batch.
+    fn finish(&mut self) -> Result<(), OfflineError>;
 }
 
 /// Bytes of a hash that vouches for messages.

@@ -2,6 +2,8 @@
 //!
 //! It orders work and moves values; what an op means is said by the op table, how shares behave by the runtime. No branch
 //! and no index here depends on a secret.
+mod offline;
+
 use crate::local;
 use ir::memory;
 use ir::verify::{Typed, Violation, verify};
@@ -30,6 +32,9 @@ pub enum LoadError {
     /// The program uses roles, the runtime has none.
     #[error("the program is for a protocol with roles; compile it for this protocol")]
     Roles,
+    /// The program uses products made ahead, the runtime has none.
+    #[error("the program is for a protocol that makes products ahead; compile it for this protocol")]
+    Ahead,
     /// The values take more than the program says.
     #[error("the program declares {declared} bytes of memory, a party needs {needed}; compile the model again")]
     Memory {
@@ -78,6 +83,19 @@ pub struct Outcome {
     pub seconds: f64,
     /// Bits that openings showed to anybody, counted.
     pub opened_bits: u64,
+    /// What was made ahead for it.
+    pub offline: OfflineStats,
+}
+
+/// What making things ahead took, apart from the inference.
+#[derive(Clone, Copy, Default, Debug, PartialEq)]
+pub struct OfflineStats {
+    /// Counted by the link.
+    pub rounds: u32,
+    /// Counted by the link.
+    pub payload_sent: u64,
+    /// Wall-clock time.
+    pub seconds: f64,
 }
 
 impl std::fmt::Debug for Outcome {
@@ -128,13 +146,27 @@ pub fn exchange_of(op: &Op<ir::Value>) -> Option<(ir::Value, Exchange)> {
         Op::Join { x } => Some((*x, Exchange::Join)),
         Op::Deal { x, bits } => Some((*x, Exchange::Deal { bits: *bits })),
         Op::Open { x, to } => Some((*x, Exchange::Open { to: *to })),
+        Op::Mul { a, .. } => Some((*a, Exchange::Mul)),
+        Op::ToRing { x, bits } => Some((*x, Exchange::ToRing { bits: *bits })),
+        Op::Conv2dSh { x, at, .. } | Op::DepthwiseSh { x, at, .. } => {
+            Some((*x, Exchange::Linear { owner: at.iter().next().unwrap_or(ir::Party(0)) }))
+        }
+        _ => None,
+    }
+}
+
+/// The second operand of an exchange.
+fn other_of(op: &Op<ir::Value>) -> Option<ir::Value> {
+    match op {
+        Op::Mul { b, .. } => Some(*b),
+        Op::Conv2dSh { w, .. } | Op::DepthwiseSh { w, .. } => Some(*w),
         _ => None,
     }
 }
 
 impl Machine {
     /// Verifies `program` and compares its messages with those of the protocol.
-    pub fn new(program: Program, runtime: Box<dyn Runtime>) -> Result<Machine, LoadError> {
+    pub fn new(program: Program, mut runtime: Box<dyn Runtime>) -> Result<Machine, LoadError> {
         let typed = verify(&program).map_err(LoadError::Verify)?;
         let n = program.parties;
         if n != runtime.parties() {
@@ -167,6 +199,12 @@ impl Machine {
         if declared != 0 && needed > declared {
             return Err(LoadError::Memory { declared, needed });
         }
+        let needs = ir::offline::needs(&program, &typed);
+        match runtime.offline() {
+            Some(offline) => offline.plan(needs.into_iter().map(|(i, need)| (i as u32, need)).collect()),
+            None if needs.is_empty() => {}
+            None => return Err(LoadError::Ahead),
+        }
         let dead_after = memory::dead_after(&program, &typed);
         let kept = vec![None; typed.types.len()];
         let (lanes, states, stored, buffers) = (Vec::new(), Vec::new(), Vec::new(), Default::default());
@@ -191,7 +229,7 @@ impl Machine {
         self.lanes = vec![vec![None; self.typed.types.len()]];
         self.run(&Given { samples: &[], weights }, link, 0..rounds, &mut outcome)?;
         self.kept = self.lanes.pop().expect("one lane was made");
-        Ok(())
+        self.start_offline(weights, link)
     }
 
     /// Forgets what calls have stored: the next one is a first call.
@@ -208,9 +246,10 @@ impl Machine {
     /// `None`. Where the program keeps state, each place of the batch is a sequence of its own: what it stores, the same
     /// place of the next batch begins with. A call that fails ends the sequences.
     pub fn infer_batch(&mut self, samples: &[&Inputs], link: &mut dyn Link) -> Result<Outcome, LinkError> {
+        let offline = self.make_offline(self.inferences + 1, samples.len(), link)?;
         link.begin();
         let start = Instant::now();
-        let mut outcome = Outcome { samples: samples.len() as u64, ..self.fresh_outcome() };
+        let mut outcome = Outcome { offline, samples: samples.len() as u64, ..self.fresh_outcome() };
         let rounds = self.program.setup_rounds as usize..self.program.rounds.len();
         self.lanes = vec![vec![None; self.typed.types.len()]; samples.len()];
         self.states.resize_with(samples.len().max(self.states.len()), States::new);
@@ -416,11 +455,19 @@ impl Machine {
             let before: usize = out.iter().map(Vec::len).sum();
             let layer = self.program.insts[i].layer as usize;
             let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
-            let (value, ty, pad) = (self.value(lane, x).clone(), flat(&self.typed, x), self.pad(lane, i));
+            let (mut value, ty, pad) = (self.value(lane, x).clone(), flat(&self.typed, x), self.pad(lane, i));
+            let other = other_of(&self.program.insts[i].op).map(|v| self.value(lane, v).clone());
+            let other = match (what, other) {
+                (Exchange::Mul, Some(factor)) => {
+                    value.parts.extend(factor.parts);
+                    Value::none()
+                }
+                (_, other) => other.unwrap_or_default(),
+            };
             if let Exchange::Open { .. } = what {
                 outcome.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
             }
-            kept.push(self.runtime.send(pad, what, &value, ty, out));
+            kept.push((self.runtime.send(pad, what, &value, ty, out), other));
             if i + 1 == insts.end {
                 self.runtime.seal(out);
             }
@@ -452,11 +499,16 @@ impl Machine {
             outcome.layers[l].wait_s += share;
         }
         let mut readers: Vec<&[u8]> = incoming.iter().map(Vec::as_slice).collect();
-        for ((lane, i), kept) in order().zip(kept) {
+        for ((lane, i), (kept, other)) in order().zip(kept) {
             let start = Instant::now();
             let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
             let ty = flat(&self.typed, x);
-            let result = self.runtime.receive(what, kept, ty, &mut readers);
+            let mut result = self.runtime.receive(what, kept, ty, &mut readers);
+            if let Exchange::Linear { .. } = what {
+                let out = &self.typed.types[self.typed.results(i).start];
+                result =
+                    local::with_weights(&self.program.insts[i].op, &self.typed.types[x.index()], out, result, &other);
+            }
             if i + 1 == insts.end {
                 // Before anything that was received is used, and before this party sends anything else.
                 self.runtime.check(&mut readers).map_err(|Mismatch { vouching }| refuse(link, vouching, &place))?;

@@ -126,6 +126,26 @@ fn products(
     y
 }
 
+/// Weights times what their owner has of a layer's input, plus its summand; of other parties the summand.
+pub fn with_weights(op: &Op<ir::Value>, x: &Type, out: &Type, got: Value, w: &Value) -> Value {
+    let [input, summand] = &got.parts[..] else { return got };
+    let weights = w.parts[0].to_ring(out.domain.width());
+    let pairs = [(&**input, &weights)];
+    let mut y = match op {
+        Op::Conv2dSh { window, groups, .. } => {
+            let g = conv(x, out, window, *groups as usize);
+            products(&pairs, out, |p, y| conv2d_u32(&g, p, y), |p, y| conv2d_u64(&g, p, y))
+        }
+        Op::DepthwiseSh { window, .. } => {
+            let g = conv(x, out, window, x.shape[3] as usize);
+            products(&pairs, out, |p, y| depthwise2d_u32(&g, p, y), |p, y| depthwise2d_u64(&g, p, y))
+        }
+        _ => unreachable!("an op with held weights"),
+    };
+    y.zip_assign(summand, Zip::Add);
+    Value::one(y)
+}
+
 /// Runs an op without messages and without randomness.
 pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) -> Value {
     match op {
@@ -137,6 +157,10 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         | Op::Split { .. }
         | Op::SplitShared { .. }
         | Op::Reshare { .. }
+        | Op::Mul { .. }
+        | Op::ToRing { .. }
+        | Op::Conv2dSh { .. }
+        | Op::DepthwiseSh { .. }
         | Op::Join { .. }
         | Op::Beta { .. }
         | Op::Mask { .. }
@@ -171,7 +195,14 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         },
         Op::Raise { x, by } => x.0.map(|d| raise(d, x.1.domain.width(), *by)),
         Op::SubP { x, p } => with_public(*x, *p, Zip::Sub, rt),
-        Op::MulP { x, p } => with_public(*x, *p, Zip::Mul, rt),
+        Op::MulP { x, p } => match x.1.domain {
+            Domain::Ring(_) => with_public(*x, *p, Zip::Mul, rt),
+            Domain::Bits(_) => {
+                let kept = shape::expand(p.0.parts[0].w64(), &p.1.shape, &x.1.shape);
+                let kept = Data::W64(kept).to_planes(0, x.1.domain.width());
+                x.0.map(|d| d.zip(&kept, Zip::Mul))
+            }
+        },
         Op::Not { x } => on_constant_piece(*x, rt, |d| {
             let mut flipped = d.clone();
             flipped.invert();

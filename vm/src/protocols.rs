@@ -5,6 +5,7 @@ use runtime_protocols::link::{Link, LinkError, exchange_keys};
 use runtime_protocols::rep3::Rep3;
 use runtime_protocols::rep4::{self, Rep4};
 use runtime_protocols::runtime::Runtime;
+use runtime_protocols::semi::Semi;
 use zeroize::Zeroizing;
 
 /// Seeds, one for each party; what entry p means is the protocol's.
@@ -28,6 +29,13 @@ fn pairs(link: &mut dyn Link) -> Result<Seeds, LinkError> {
     Ok(Zeroizing::new(exchange_keys(link)?.as_slice().to_vec()))
 }
 
+/// A seed in common with each other party, and one of this party's own.
+fn with_own(link: &mut dyn Link) -> Result<Seeds, LinkError> {
+    let mut seeds = pairs(link)?;
+    getrandom::fill(&mut seeds[link.me().index()]).map_err(|e| LinkError::Random { reason: e.to_string() })?;
+    Ok(seeds)
+}
+
 /// The runtime of a protocol.
 pub fn runtime(protocol: ir::Protocol) -> Protocol {
     let facts = protocol.facts();
@@ -38,6 +46,9 @@ pub fn runtime(protocol: ir::Protocol) -> Protocol {
         ir::Protocol::Dealer2 => {
             Protocol { facts, agree: pairs, make: |me, seeds, session| Box::new(Rep3::with_dealer(me, seeds, session)) }
         }
+        ir::Protocol::Semi { .. } => {
+            Protocol { facts, agree: with_own, make: |me, seeds, session| Box::new(Semi::new(me, seeds, session)) }
+        }
         ir::Protocol::Rep4 => {
             Protocol { facts, agree: rep4::agree, make: |me, seeds, session| Box::new(Rep4::new(me, seeds, session)) }
         }
@@ -46,6 +57,5 @@ pub fn runtime(protocol: ir::Protocol) -> Protocol {
 
 /// The protocol that a program names, for its number of parties.
 pub fn of(program: &ir::Program) -> Option<Protocol> {
-    let protocol = ir::Protocol::from_name(&program.protocol)?;
-    (protocol.facts().scheme.parties == program.parties).then(|| runtime(protocol))
+    ir::Protocol::of(&program.protocol, program.parties).map(runtime)
 }

@@ -1,7 +1,7 @@
 //! Rounds, bytes and size of each program against a checked-in baseline, so that a change shows. `QNN_BLESS=1` rewrites
 //! the lines of the models that are there.
 mod common;
-use common::{build_by, build_with, models, testdata, ways};
+use common::{among, build_by, build_with, models, testdata, ways};
 use compiler::pipeline::{Options, Route};
 use compiler::profile::REP3;
 use ir::verify::type_program;
@@ -31,11 +31,19 @@ const OTHERS: [&str; 14] = [
 fn line(path: PathBuf, options: Options) -> String {
     let c = build_with(&path, options);
     let p = &c.program;
-    let bytes: Vec<String> = p.predicted_bytes().iter().map(u64::to_string).collect();
+    let list = |bytes: &[u64]| bytes.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+    let typed = type_program(p).expect("the compiler verified it");
+    let needs: Vec<_> = ir::offline::needs(p, &typed).into_iter().map(|(_, n)| n).collect();
+    let ahead = ir::offline::messages(&needs, p.parties.into());
+    let sent = |from: usize| ahead.iter().map(|step| step[from].iter().sum::<u64>()).sum();
+    let ahead = match ahead.len() {
+        0 => String::new(),
+        rounds => format!(" ahead {rounds} bytes {}", list(&(0..p.parties.into()).map(sent).collect::<Vec<_>>())),
+    };
     format!(
-        "rounds {} bytes {} opened-bits {} thresholds {} program {} memory {}",
+        "rounds {} bytes {}{ahead} opened-bits {} thresholds {} program {} memory {}",
         p.predicted_rounds(),
-        bytes.join(" "),
+        list(&p.predicted_bytes()),
         p.opened_bits,
         p.thresholds,
         c.bytes.len(),
@@ -97,7 +105,18 @@ fn costs_equal_the_baseline() {
     ways().iter().for_each(|(options, name)| check(*options, name));
 }
 
+/// Two parties and three, without a dealer, with what is made ahead.
+#[test]
+fn costs_without_a_dealer_equal_the_baseline() {
+    let others = ["ad01_autoencoder", "digits_cnn", "kws_dscnn", "mobilenet_v1_0.25_128_quant", "resnet8_cifar10"];
+    [2, 3].into_iter().for_each(|n| check_of(&others, among(n), &format!("semi-{n}")));
+}
+
 fn check(options: Options, by: &str) {
+    check_of(&OTHERS, options, by);
+}
+
+fn check_of(others: &[&str], options: Options, by: &str) {
     let file = testdata(&format!("../baseline/{by}.txt"));
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let mut known: BTreeMap<String, String> =
@@ -105,7 +124,7 @@ fn check(options: Options, by: &str) {
     let mut now: Vec<(&str, String)> =
         OWN.iter().map(|n| (*n, line(testdata(&format!("{n}.tflite")), options))).collect();
     if let Some(dir) = models() {
-        now.extend(OTHERS.iter().map(|n| (*n, line(dir.join(format!("{n}.tflite")), options))));
+        now.extend(others.iter().map(|n| (*n, line(dir.join(format!("{n}.tflite")), options))));
     }
     if std::env::var_os("QNN_BLESS").is_some() {
         known.extend(now.into_iter().map(|(n, l)| (n.to_owned(), l)));

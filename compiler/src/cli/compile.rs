@@ -24,13 +24,21 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
     let model = files::read(&args.model, MAX_MODEL)?;
     let owners = Owners { inputs: args.input_owner.clone(), receiver: Party(args.receiver) };
     let aim = args.net.map_or(Aim::Bits, Aim::Seconds);
-    let facts = args.protocol.facts();
+    let protocol = match args.parties {
+        None => args.protocol,
+        Some(n) => args.protocol.with_parties(n).ok_or_else(|| {
+            let name = args.protocol.facts().name;
+            let what = format!("protocol {name} does not run among {n} parties");
+            Failure::usage(&what, "`semi` has 2 to 10, `rep3` and `dealer2` have 3, `rep4` has 4")
+        })?,
+    };
+    let facts = protocol.facts();
     if args.route.is_some() && !facts.scheme.roles {
         let what = format!("`--route`: protocol {} has one way to requantize", facts.name);
         return Err(Failure::usage(&what, "leave `--route` out"));
     }
     let route = args.route.unwrap_or_default();
-    let options = Options { protocol: args.protocol, route, reveal: args.reveal, aim };
+    let options = Options { protocol, route, reveal: args.reveal, aim };
     let mut watch = Watch::new(&args.instruments);
     let ran =
         run(Unit { owners, ..Unit::new(&model, options) }, PASSES, |pass, unit, took| watch.seen(pass, unit, took));

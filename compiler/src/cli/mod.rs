@@ -81,14 +81,17 @@ struct CompileArgs {
     #[arg(long, value_name = "INPUT=PARTY", value_parser = input_owner)]
     input_owner: Vec<(String, Party)>,
     /// The party that receives the outputs
-    #[arg(long, value_name = "PARTY", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..8))]
+    #[arg(long, value_name = "PARTY", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..10))]
     receiver: u8,
-    /// Who computes: `rep3` (three parties), `dealer2` (two, and party 2 deals ahead of the input), or `rep4` (four, of which
-    /// one may cheat)
+    /// How many compute, for `semi` 2 to 10 [default: as many as the protocol has, for `semi` 2]
+    #[arg(long, value_name = "N")]
+    parties: Option<u8>,
+    /// Who computes: `rep3` (three parties), `dealer2` (two, and party 2 deals ahead of the input), `rep4` (four, one of
+    /// whom may cheat), or `semi` (2 to 10, all but one of whom may collude)
     #[arg(long, value_name = "NAME", default_value = "rep3", value_parser = protocol)]
     protocol: Protocol,
-    /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way); `rep4` has
-    /// one way of its own [default: dealer]
+    /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way); `rep4` and
+    /// `semi` have one way of their own [default: dealer]
     #[arg(long, value_name = "ROUTE", value_parser = route)]
     route: Option<Route>,
     /// Network to choose for, `loopback`, `lan`, `wan`, or as in `rtt=40ms,bw=100mbit`: of two ways to compute a layer the
@@ -112,7 +115,7 @@ const SHOWING: [&str; 6] =
 /// Reads `--input-owner`.
 fn input_owner(text: &str) -> Result<(String, Party), String> {
     let (name, party) = text.rsplit_once('=').ok_or("an input and a party, as in `x=2`")?;
-    let party = party.parse().ok().filter(|p| *p < 8).ok_or("parties are counted from 0")?;
+    let party = party.parse().ok().filter(|p| *p < 10).ok_or("parties are 0 to 9")?;
     Ok((name.to_owned(), Party(party)))
 }
 

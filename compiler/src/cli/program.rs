@@ -30,7 +30,7 @@ pub fn cost_line(p: &Program) -> String {
 /// Who is protected against whom, and what is revealed to whom.
 pub fn security_line(p: &Program) -> String {
     let protocol = escape(&p.protocol);
-    let model = match Protocol::from_name(&p.protocol) {
+    let model = match Protocol::of(&p.protocol, p.parties) {
         Some(protocol) => {
             let facts = protocol.facts();
             let dealer = facts.dealer.map_or(String::new(), |p| format!("{p} deals and receives nothing, "));

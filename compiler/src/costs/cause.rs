@@ -94,6 +94,8 @@ impl Cause {
         let bits = matches!(typed.types[x.index()].domain, Domain::Bits(_));
         match op {
             Op::Open { .. } => Cause::Open,
+            Op::Mul { .. } if bits => Cause::And,
+            Op::ToRing { .. } => Cause::BitToRing,
             Op::Join { .. } if has(&["mask"]) => Cause::Masked,
             Op::Join { .. } => Cause::Join,
             Op::Deal { .. } if has(&["onehot_h"]) => Cause::Chunks,

@@ -1,6 +1,6 @@
 //! Appends instructions to an unscheduled program; each result gets its type at once.
 use ir::infer::{Context, infer};
-use ir::{Const, Dims, Form, Holders, Inst, Interface, Layer, Op, Party, Scheme, Type, Value};
+use ir::{Const, Dims, Domain, Form, Holders, Inst, Interface, Layer, Op, Party, Scheme, Type, Value};
 use std::collections::HashMap;
 
 /// A program before scheduling.
@@ -22,6 +22,8 @@ pub struct Builder {
     origin: Vec<usize>,
     tags: u32,
     known: HashMap<Const, u32>,
+    /// Shared weights, what their owner holds of them, and its bits.
+    held: HashMap<Value, (Value, u8)>,
     loaded: HashMap<(u32, u32), Value>,
 }
 
@@ -39,6 +41,7 @@ impl Builder {
             origin: vec![],
             tags: 0,
             known: HashMap::new(),
+            held: HashMap::new(),
             loaded: HashMap::new(),
         }
     }
@@ -69,8 +72,54 @@ impl Builder {
         &self.insts[self.origin[v.index()]].op
     }
 
-    /// Appends an op and returns its results.
+    /// Appends an op and returns its results. Where sharings are additive, products are exchanges and resharing is none.
     pub fn emit(&mut self, op: Op<Value>) -> Vec<Value> {
+        if !self.scheme.additive {
+            return self.append(op);
+        }
+        let (at, width) = (self.all(), |b: &Self, v: Value| b.ty(v).domain.width());
+        let product = match op {
+            Op::MulSs { a, b } => Op::Mul { a, b },
+            Op::Conv2dSs { x, w, window, groups } => {
+                let (w, width, at) = self.held_weights(w);
+                Op::Conv2dSh { x, w, window, groups, width, at }
+            }
+            Op::DepthwiseSs { x, w, window } => {
+                let (w, width, at) = self.held_weights(w);
+                Op::DepthwiseSh { x, w, window, width, at }
+            }
+            Op::Reshare { x, bits } => {
+                let bits = if matches!(self.ty(x).domain, Domain::Bits(_)) { 1 } else { bits };
+                let x = match self.ty(x).form {
+                    Form::Held(_) => self.append(Op::AsSum { x, at, bits })[0],
+                    _ => x,
+                };
+                return self.append(Op::Embed { x, bits });
+            }
+            op => return self.append(op),
+        };
+        let x = self.append(product)[0];
+        let bits = width(self, x);
+        self.append(Op::AsSum { x, at, bits })
+    }
+
+    /// What the owner of shared weights holds, how many bits they have, and who it is.
+    fn held_weights(&self, shared: Value) -> (Value, u8, Holders) {
+        let (w, width) = self.held.get(&shared).copied().expect("planned: only weights of the owner are multiplied");
+        match self.ty(w).form {
+            Form::Held(at) => (w, width, at),
+            _ => unreachable!("remembered where it was shared"),
+        }
+    }
+
+    /// Shares weights of `width` bits, two's complement, that their owner holds.
+    pub fn share_weights(&mut self, x: Value, bits: u8, width: u8) -> Value {
+        let shared = self.share(x, bits);
+        self.held.insert(shared, (x, width));
+        shared
+    }
+
+    fn append(&mut self, op: Op<Value>) -> Vec<Value> {
         let cx = Context { scheme: self.scheme, interface: &self.interface, consts: &self.consts };
         let typed = op.map(|v| &self.types[v.index()]);
         let results = match infer(&typed, &cx) {

@@ -104,18 +104,21 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
     Ok(Lowered { builder: e.b, weights: e.weights, thresholds: plans.thresholds, reveal, parts, results, notes })
 }
 
+/// A public number of each class.
+pub(super) fn per_class(b: &mut Builder, f: &Formulas, index: Option<Value>, of: &dyn Fn(&Class) -> i64) -> Value {
+    let data: Vec<i64> = f.classes.iter().map(of).collect();
+    match index {
+        None => b.channels(data),
+        Some(index) => {
+            let table = b.constant(&[data.len() as u32], data);
+            b.one(Op::TakePp { table, index })
+        }
+    }
+}
+
 /// Public tensors of a formula with classes along the last axis, or picked by an index tensor.
 fn formula(b: &mut Builder, f: &Formulas, index: Option<Value>) -> Formula {
-    let get = |b: &mut Builder, of: &dyn Fn(&Class) -> i64| {
-        let data: Vec<i64> = f.classes.iter().map(of).collect();
-        match index {
-            None => b.channels(data),
-            Some(index) => {
-                let table = b.constant(&[data.len() as u32], data);
-                b.one(Op::TakePp { table, index })
-            }
-        }
-    };
+    let get = |b: &mut Builder, of: &dyn Fn(&Class) -> i64| per_class(b, f, index, of);
     let above = get(b, &|c| c.above);
     Formula {
         m: get(b, &|c| c.m),
@@ -151,6 +154,7 @@ pub fn staircase(
             let formula = formula(b, &f.for_dealer(), index);
             dealer::requantize(b, source, &formula, k, rot)
         }
+        Route::Circuit if b.scheme.additive => circuit::additive::requantize(b, source, &f.for_additive(), index, k),
         Route::Circuit => {
             let formula = formula(b, &f.for_dealer(), index);
             circuit::requant::requantize(b, source, &formula, k)

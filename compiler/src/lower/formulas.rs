@@ -155,6 +155,18 @@ impl Formulas {
 }
 
 impl Formulas {
+    /// The same for additive sharings: `m·acc + b` of all elements in one ring of `n` bits, floors from bit `width` on.
+    pub fn for_additive(&self) -> Formulas {
+        let stairs = self.classes.iter().filter(|c| c.kind == ClassKind::Stairs);
+        let width = stairs.map(|c| c.s).max().unwrap_or(1).max(1);
+        let classes: Vec<Class> = self.classes.iter().map(|c| c.for_dealer(width)).collect();
+        let reach = classes.iter().map(Class::reach).max().unwrap_or(1);
+        let range = classes.iter().map(|c| bits_for(c.hi - c.lo)).max().unwrap_or(1);
+        let h = (reach + 1).max(range + 2);
+        let n = (width as u8).saturating_add(h);
+        Formulas { classes, width: width as u8, h, n, ..self.clone() }
+    }
+
     /// Whether the gadget can compute it in 64-bit words, with a result in a ring of `k` bits.
     ///
     /// `V = m·v + b` and `Û = m·u` are computed mod 2^64, |v|, |u| < 2^n. Either they do not wrap, or all that is used of

@@ -5,7 +5,7 @@
 //! part, which has fewer thresholds, needs smaller constants. Parts share the accumulator and its exchange.
 use super::LowerError;
 use super::emit::Emitter;
-use super::formulas::{Class, Formulas};
+use super::formulas::{Class, Formulas, bits_for};
 use super::plan::{Plan, Planner, base_of, zero_point};
 use super::requant::Source;
 use crate::qgraph::{Linear, Op as QOp, Output};
@@ -121,7 +121,11 @@ impl Planner<'_> {
         let mut formulas: Vec<Formulas> = all.iter().enumerate().map(of).collect();
         let n = formulas.iter().map(|f| f.n).max().unwrap_or(0);
         formulas.iter_mut().for_each(|f| f.n = n);
-        let mut formulas = formulas.into_iter().map(|f| self.fits(op, f)).collect::<Result<Vec<_>, _>>()?.into_iter();
+        let mut formulas = formulas.into_iter().map(|f| self.fits(op, f)).collect::<Result<Vec<_>, _>>()?;
+        // Parts share the accumulator.
+        let n = formulas.iter().map(|f| f.n).max().unwrap_or(0);
+        formulas.iter_mut().for_each(|f| f.n = n);
+        let mut formulas = formulas.into_iter();
         self.thresholds += all.iter().flatten().map(|c| c.checked as u64).sum::<u64>();
         let live = |c: &&Channel| matches!(c.kind, ChannelKind::Live(_));
         let placed = |c: usize| all.iter().map(|part| &part[c]).find(live).unwrap_or(&all[0][c]);
@@ -136,7 +140,10 @@ impl Emitter<'_> {
     /// Weights in the layer's ring.
     pub(super) fn linear_weights(&mut self, shape: &[u32], linear: &Linear, p: &LinearPlan) -> Value {
         let data = linear.weights.iter().map(|w| i32::from(*w)).collect();
-        self.shared_weight(shape, data, p.formulas.n)
+        let (lo, hi) = linear.weight_range;
+        let width = bits_for(i64::from(lo.max(-1 - lo).max(hi))) + 1;
+        let x = self.weight(shape, data);
+        self.b.share_weights(x, p.formulas.n, width)
     }
 
     /// Adds the bias, requantizes, and adds the secret base of dead channels.

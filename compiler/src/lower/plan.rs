@@ -182,11 +182,19 @@ impl Planner<'_> {
 
     /// Refuses constants with which the gadget would leave 64-bit words.
     pub(super) fn fits(&self, op: &Op, f: Formulas) -> Result<Formulas, LowerError> {
-        Self::fits_in(op, f, self.ring)
+        self.fits_in(op, f, self.ring)
     }
 
     /// The same where the result goes into a ring of `k` bits.
-    pub(super) fn fits_in(op: &Op, f: Formulas, k: u8) -> Result<Formulas, LowerError> {
+    pub(super) fn fits_in(&self, op: &Op, f: Formulas, k: u8) -> Result<Formulas, LowerError> {
+        if self.options.protocol.facts().scheme.additive {
+            let n = f.for_additive().n;
+            if n > 64 {
+                let reason = format!("{} needs a ring of {n} bits, there are at most 64", f.summary());
+                return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
+            }
+            return Ok(Formulas { n, ..f });
+        }
         if !f.stays_in_words(k) {
             let reason = format!(
                 "{} and a result in a ring of {k} bits do not fit 64-bit words; use scales that are closer to each other",
@@ -530,6 +538,7 @@ fn plan_with(g: &Graph, options: Options, kept: &[u8]) -> Result<Plans, LowerErr
 
 /// Refuses what the circuit route has no gadgets for.
 fn offered(op: &Op, plan: &Plan, options: Options) -> Result<(), LowerError> {
+    let additive = options.protocol.facts().scheme.additive;
     let missing = match plan {
         Plan::Table16(_) => "look-ups of 16 bits",
         Plan::Softmax(_) | Plan::Softmax16(_) | Plan::Stepwise(_) => "a softmax inside the computation",
@@ -537,6 +546,8 @@ fn offered(op: &Op, plan: &Plan, options: Options) -> Result<(), LowerError> {
         Plan::Normal(_) => "norms",
         Plan::Lookup(_) => "slices at secret positions",
         Plan::Quotient => "division",
+        Plan::MatMul { .. } if additive => "products of two secret matrices",
+        Plan::FineSum(_) | Plan::Folded { .. } | Plan::Product { .. } if additive => "results rescaled in steps",
         _ => return Ok(()),
     };
     if options.route != super::Route::Circuit {

@@ -67,7 +67,7 @@ impl Planner<'_> {
             let fold = if wraps {
                 let bound = least.abs().max(most.abs());
                 let (lo, hi) = ((least + HALF) >> 32, (most + HALF) >> 32);
-                Some(Self::fits_in(op, stairs(1, 32, HALF, lo, hi, bound), ring)?)
+                Some(self.fits_in(op, stairs(1, 32, HALF, lo, hi, bound), ring)?)
             } else {
                 None
             };
@@ -75,7 +75,7 @@ impl Planner<'_> {
             let middle = middle(lo, hi);
             let bound = (lo - middle).abs().max((hi - middle).abs());
             let offset = half + cut * middle;
-            let formulas = Self::fits_in(op, stairs(cut, shift.unsigned_abs(), offset, least, most, bound), ring)?;
+            let formulas = self.fits_in(op, stairs(cut, shift.unsigned_abs(), offset, least, most, bound), ring)?;
             ring = formulas.n;
             steps.push(Step { middle, formulas, fold });
         }

@@ -83,10 +83,10 @@ impl Planner<'_> {
         let result = stairs(1, shift, 1 << (shift - 1), 0, 32767, (least * largest) << (last - first));
         let result = self.fits(op, result)?;
         for f in &places {
-            Self::fits_in(op, f.clone(), DISTANCE)?;
+            self.fits_in(op, f.clone(), DISTANCE)?;
         }
         for f in &beyond {
-            Self::fits_in(op, f.clone(), result.n)?;
+            self.fits_in(op, f.clone(), result.n)?;
         }
         let ring = places.iter().chain(&beyond).map(|f| f.n).max().unwrap_or(0);
         Ok(Plan::Softmax16(Box::new(Softmax16 { exponentials, inverses, first, places, beyond, result, ring })))

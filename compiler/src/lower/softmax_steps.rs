@@ -118,10 +118,10 @@ impl Planner<'_> {
         let ring = ring.max(result.n);
         // What each floor's result goes into.
         for f in beyond.iter().chain([&first, &error, &step]) {
-            Self::fits_in(op, f.clone(), ring)?;
+            self.fits_in(op, f.clone(), ring)?;
         }
-        Self::fits_in(op, reciprocal.clone(), scaled.n)?;
-        Self::fits_in(op, scaled.clone(), result.n)?;
+        self.fits_in(op, reciprocal.clone(), scaled.n)?;
+        self.fits_in(op, scaled.clone(), result.n)?;
         let result = self.fits(op, result)?;
         let exponentials = exponentials.into_iter().map(|e| e.unsigned_abs().into()).collect();
         Ok(Plan::Stepwise(Box::new(Stepwise {

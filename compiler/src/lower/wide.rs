@@ -130,7 +130,7 @@ impl Planner<'_> {
                 Class::of(&c, 0)
             }
         };
-        let formulas = Self::fits_in(op, Formulas::new(vec![class], 0, bound), k);
+        let formulas = self.fits_in(op, Formulas::new(vec![class], 0, bound), k);
         let stairs = if choose::is_byte(from, to) { formulas.ok() } else { Some(formulas?) };
         Ok(Side::Function(choose::unary(from, to, one, stairs, k, self.way(op))))
     }
@@ -192,7 +192,7 @@ impl Planner<'_> {
         let (lo, hi) = ((from + half) >> bits, (to + half) >> bits);
         let bound = from.abs().max(to.abs());
         let class = Class::floor(1, bits, half, [lo, hi]);
-        let fold = Self::fits_in(op, Formulas::new(vec![class], 0, bound), then.n)?;
+        let fold = self.fits_in(op, Formulas::new(vec![class], 0, bound), then.n)?;
         Ok(Plan::Folded { fold, bits, then })
     }
 

@@ -338,15 +338,15 @@ impl<'a> Words<'a> {
     /// Takes `{0,2}`.
     pub fn holders(&mut self) -> Result<Holders, TextError> {
         self.take(Token::OpenBrace)?;
-        let mut set = 0u8;
+        let mut set = 0u16;
         while !self.accept(Token::CloseBrace) {
             if set != 0 {
                 self.take(Token::Comma)?;
             }
             let word = self.take(Token::Number)?;
             match word.text.parse() {
-                Ok(p @ 0..8u8) if set >> p == 0 => set |= 1 << p,
-                _ => return Err(self.bad_at(word, "parties are 0 to 7, in ascending order")),
+                Ok(p @ 0..16u8) if set >> p == 0 => set |= 1 << p,
+                _ => return Err(self.bad_at(word, "parties are 0 to 15, in ascending order")),
             }
         }
         Ok(Holders(set))

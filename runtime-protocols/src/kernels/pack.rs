@@ -76,7 +76,7 @@ fn read_words<T: Word, const B: usize>(bytes: &[u8], values: &mut [T], word: imp
 }
 
 /// Any `k`. 64 elements are exactly `k` words of 64 bits, so blocks of 64 start on a byte and need no state.
-fn pack<T: Word>(k: u32, values: &[T], out: &mut Vec<u8>) {
+pub(crate) fn pack<T: Word>(k: u32, values: &[T], out: &mut Vec<u8>) {
     assert!((1..=T::BITS).contains(&k), "elements of {k} bits in words of {}", T::BITS);
     let start = out.len();
     out.resize(start + packed_len(k, values.len()), 0);
@@ -112,7 +112,7 @@ fn pack_words<T: Word>(k: u32, values: &[T; 64], bytes: &mut [u8]) {
     }
 }
 
-fn unpack<T: Word>(k: u32, bytes: &[u8], values: &mut [T]) {
+pub(crate) fn unpack<T: Word>(k: u32, bytes: &[u8], values: &mut [T]) {
     assert!((1..=T::BITS).contains(&k), "elements of {k} bits in words of {}", T::BITS);
     let (blocks, rest) = values.as_chunks_mut::<64>();
     let (whole, tail) = bytes.split_at(blocks.len() * k as usize * 8);

@@ -44,6 +44,9 @@ fn opener(p: u8, dealer: Option<u8>) -> u8 {
 fn routes(what: Exchange, form: Form, dealer: Option<u8>) -> Vec<(u8, u8)> {
     match what {
         Exchange::Echo { .. } => vec![],
+        Exchange::Mul | Exchange::ToRing { .. } | Exchange::Linear { .. } => {
+            unreachable!("verified: nothing is made ahead")
+        }
         Exchange::Open { to } => to.iter().map(|p| (opener(p.0, dealer), p.0)).collect(),
         Exchange::Join => {
             let a = outside(summands(form));
@@ -143,6 +146,9 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
             _ => Value::one(fresh(1)),
         },
         Exchange::Echo { .. } => x.clone(),
+        Exchange::Mul | Exchange::ToRing { .. } | Exchange::Linear { .. } => {
+            unreachable!("verified: nothing is made ahead")
+        }
         Exchange::Open { to } => {
             for (part, whom) in [next, after].into_iter().enumerate() {
                 if to.contains(Party(whom as u8)) && opener(whom as u8, p.dealer) == p.me {
@@ -199,6 +205,9 @@ pub(super) fn receive(p: &Rep3, what: Exchange, kept: Value, ty: Flat, incoming:
             }
         },
         Exchange::Echo { .. } => kept,
+        Exchange::Mul | Exchange::ToRing { .. } | Exchange::Linear { .. } => {
+            unreachable!("verified: nothing is made ahead")
+        }
         Exchange::Open { to } => {
             if !to.contains(Party(p.me)) {
                 return Value::none();

@@ -71,7 +71,10 @@ fn plan(what: Exchange, form: Form) -> Plan {
             Plan::Joint((0..ROUTES.len()).filter(|i| of(&ROUTES[*i])).collect())
         }
         (Exchange::Reshare { .. }, _) => Plan::Joint((0..ROUTES.len()).collect()),
-        (Exchange::Join | Exchange::Deal { .. }, _) => unreachable!("verified: the protocol has no roles"),
+        (
+            Exchange::Join | Exchange::Deal { .. } | Exchange::Mul | Exchange::ToRing { .. } | Exchange::Linear { .. },
+            _,
+        ) => unreachable!("verified: the protocol has neither roles nor products made ahead"),
     }
 }
 

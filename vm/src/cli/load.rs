@@ -25,6 +25,8 @@ pub struct Loaded {
     pub file_bytes: u64,
     /// Bytes of values and messages alive at once in a party, at most.
     pub memory: u64,
+    /// Bytes that what is made ahead of an inference takes, about.
+    pub ahead: u64,
 }
 
 impl Loaded {
@@ -66,7 +68,8 @@ impl Loaded {
         }
         let weights: u64 = self.program.interface.weights.iter().map(|w| 4 * elements(w)).sum();
         let held = if args.weights.is_some() { weights } else { 0 };
-        let need = [self.memory.saturating_mul(args.batch.into()), 4 * self.file_bytes, held, BASE_MEMORY]
+        let each = self.memory.saturating_add(self.ahead);
+        let need = [each.saturating_mul(args.batch.into()), 4 * self.file_bytes, held, BASE_MEMORY]
             .into_iter()
             .fold(0u64, u64::saturating_add);
         match args.memory_limit {
@@ -125,7 +128,15 @@ pub fn program(path: &Path) -> Result<Loaded, Failure> {
     let runtime = (protocol.make)(Party(0), &vec![[0; 32]; program.parties.into()], &[0; 16]);
     let machine = Machine::new(program.clone(), runtime).map_err(|e| bad(&e))?;
     let memory = machine.memory().max(program.peak_memory);
-    Ok(Loaded { program, protocol, hash: bytecode::program_hash(&bytes), file_bytes: bytes.len() as u64, memory })
+    let ahead = machine.memory_ahead();
+    Ok(Loaded {
+        program,
+        protocol,
+        hash: bytecode::program_hash(&bytes),
+        file_bytes: bytes.len() as u64,
+        memory,
+        ahead,
+    })
 }
 
 /// Reads a weights file and checks that it belongs to the program.

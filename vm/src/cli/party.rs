@@ -1,5 +1,5 @@
 //! One party: checks everything it can alone, connects, runs, reports.
-use super::report::{self, LayerReport, PartyReport, SCHEMA, Seconds, Versus, median};
+use super::report::{self, Ahead, LayerReport, PartyReport, SCHEMA, Seconds, Versus, median};
 use super::result::{self, Show, Summary};
 use super::signals::Signals;
 use super::wire::Wire;
@@ -280,7 +280,19 @@ fn compute(
         }
     }
     let inferences: Vec<f64> = outcomes.iter().map(|o| o.seconds).collect();
+    // One that differs from the prediction stands for all.
+    let ahead = |o: &Outcome| {
+        let (rounds, bytes) = machine.predicted_offline(me, o.samples as usize);
+        Ahead {
+            rounds: Versus { predicted: rounds, measured: o.offline.rounds },
+            payload_bytes: Versus { predicted: bytes, measured: o.offline.payload_sent },
+        }
+    };
+    let all: Vec<Ahead<u64>> = outcomes.iter().map(ahead).collect();
+    let odd = |a: &&Ahead<u64>| a.payload_bytes.predicted != a.payload_bytes.measured;
+    let ahead = all.iter().find(odd).or(all.first()).filter(|a| a.rounds.predicted > 0).cloned();
     let mut report = PartyReport {
+        ahead,
         schema: SCHEMA,
         protocol: program.protocol.clone(),
         samples: own.samples.len() as u32,
@@ -298,7 +310,7 @@ fn compute(
         wire_bytes: outcomes[0].wire_sent / outcomes[0].samples,
         seconds: Seconds {
             setup: setup_s,
-            offline: 0.0,
+            offline: median(outcomes.iter().map(|o| o.offline.seconds)),
             inference: median(inferences.iter().copied()),
             sample: median(outcomes.iter().map(|o| o.seconds / o.samples as f64)),
         },

@@ -15,6 +15,15 @@ pub struct Versus<T> {
     pub measured: T,
 }
 
+/// Correlated randomness made ahead of a batch, counted apart from it.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Ahead<T> {
+    /// Rounds.
+    pub rounds: Versus<u32>,
+    /// Payload bytes.
+    pub payload_bytes: Versus<T>,
+}
+
 /// Seconds of the parts of a run.
 #[derive(Serialize, Deserialize, Clone, Debug)]
 pub struct Seconds {
@@ -72,6 +81,9 @@ pub struct PartyReport {
     pub opened_bits: Versus<u64>,
     /// Bytes with frame headers that this party sent for one sample.
     pub wire_bytes: u64,
+    /// What is made ahead of each batch, where the protocol does so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Ahead<u64>>,
     /// Times of this party.
     pub seconds: Seconds,
     /// Each batch.
@@ -108,6 +120,9 @@ pub struct Report {
     /// Messages that were dealt into files, set-up and all inferences.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offline_bytes: Option<u64>,
+    /// What is made ahead of each batch, per party.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Ahead<Vec<u64>>>,
     /// Times of the slowest party.
     pub seconds: Seconds,
     /// Each batch, of the slowest party.
@@ -162,6 +177,7 @@ pub fn join(parties: &[PartyReport]) -> Report {
         },
         wire_bytes: all(|p| p.wire_bytes),
         offline_bytes: None,
+        ahead: ahead(parties),
         seconds: Seconds {
             setup: most(&|p| p.seconds.setup),
             offline: most(&|p| p.seconds.offline),
@@ -185,12 +201,31 @@ pub fn join(parties: &[PartyReport]) -> Report {
     report
 }
 
+fn ahead(parties: &[PartyReport]) -> Option<Ahead<Vec<u64>>> {
+    let all: Vec<&Ahead<u64>> = parties.iter().filter_map(|p| p.ahead.as_ref()).collect();
+    let first = all.first()?;
+    let bytes = |f: fn(&Versus<u64>) -> u64| all.iter().map(|a| f(&a.payload_bytes)).collect();
+    Some(Ahead {
+        rounds: Versus {
+            predicted: first.rounds.predicted,
+            measured: all.iter().map(|a| a.rounds.measured).max().unwrap_or(0),
+        },
+        payload_bytes: Versus { predicted: bytes(|v| v.predicted), measured: bytes(|v| v.measured) },
+    })
+}
+
 /// What a party finds wrong with its own counts.
 pub fn judge(report: &PartyReport) -> String {
     let differs = |what: &str, v: &Versus<u64>| {
         format!("{} {what} were predicted, {} measured; this is a bug", v.predicted, v.measured)
     };
-    if report.payload_bytes.predicted != report.payload_bytes.measured {
+    let ahead = report.ahead.as_ref();
+    if let Some(a) = ahead.filter(|a| a.payload_bytes.predicted != a.payload_bytes.measured) {
+        differs("payload bytes ahead", &a.payload_bytes)
+    } else if let Some(a) = ahead.filter(|a| a.rounds.measured > a.rounds.predicted) {
+        let Versus { predicted, measured } = &a.rounds;
+        format!("{predicted} rounds ahead were predicted, {measured} measured; this is a bug")
+    } else if report.payload_bytes.predicted != report.payload_bytes.measured {
         differs("payload bytes", &report.payload_bytes)
     } else if report.opened_bits.predicted != report.opened_bits.measured {
         differs("opened bits", &report.opened_bits)
@@ -248,6 +283,17 @@ pub fn print(report: &Report, parties: &[PartyReport]) {
     }
     if let Some(bytes) = report.offline_bytes {
         say!("dealt ahead into files: {bytes} bytes in {:.6} s", report.seconds.offline);
+    }
+    if let Some(ahead) = &report.ahead {
+        let sum = |bytes: &[u64]| bytes.iter().sum::<u64>();
+        say!(
+            "made ahead of each batch: {} rounds predicted, {} measured; {} bytes predicted, {} measured; {:.6} s",
+            ahead.rounds.predicted,
+            ahead.rounds.measured,
+            sum(&ahead.payload_bytes.predicted),
+            sum(&ahead.payload_bytes.measured),
+            report.seconds.offline,
+        );
     }
     say!("{}", report.security);
 }

@@ -5,6 +5,7 @@ use runtime_protocols::link::Link;
 use runtime_protocols::rep3::Rep3;
 use runtime_protocols::rep4::Rep4;
 use runtime_protocols::runtime::{DIGEST, Exchange, Flat, Runtime};
+use runtime_protocols::semi::Semi;
 use vm::exec::{LoadError, Machine, Outcome, exchange_of};
 
 /// A protocol in one process.
@@ -17,8 +18,17 @@ pub struct Protocol {
 }
 
 /// Every protocol that runs programs.
-pub const PROTOCOLS: [Protocol; 2] =
-    [Protocol { name: "rep3", parties: 3, runtime: rep3 }, Protocol { name: "rep4", parties: 4, runtime: rep4 }];
+pub const PROTOCOLS: [Protocol; 3] = [
+    Protocol { name: "rep3", parties: 3, runtime: rep3 },
+    Protocol { name: "rep4", parties: 4, runtime: rep4 },
+    Protocol { name: "semi", parties: 2, runtime: semi },
+];
+
+fn semi(me: Party) -> Box<dyn Runtime> {
+    // A seed in common, and one of each party's own.
+    let seed = |p: u8| [if p == me.0 { 10 + p } else { 1 }; 32];
+    Box::new(Semi::new(me, &[seed(0), seed(1)], &[7; 16]))
+}
 
 fn rep4(me: Party) -> Box<dyn Runtime> {
     // Entry l is the seed of the key that party l lacks.

@@ -152,7 +152,7 @@ impl Random {
         let public = |t: &Type| t.form == Form::Public;
         let like = |t: Type| move |o: &Type| o.domain == t.domain && o.form == t.form && o.len() == t.len();
         let rot = self.draw.below(3) as u8;
-        let at = Holders(self.draw.within(1, 7) as u8);
+        let at = Holders(self.draw.within(1, 7) as u16);
         let k = self.draw.width(64);
         let op = match mnemonic {
             // A store comes with its state.

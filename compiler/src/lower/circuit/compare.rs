@@ -9,7 +9,7 @@
 //! | 5 | the result |
 use super::super::builder::Builder;
 use super::leaves::{Against, Hot, Leaves, Version, and_all, join, share_planes};
-use super::{Mixed, enter, halves, operands, planes, sides, sign, times};
+use super::{Mixed, additive, enter, halves, operands, planes, sides, sign, times};
 use ir::{Op, Value};
 
 /// Both numbers of a comparison of one version.
@@ -20,6 +20,9 @@ fn versions(b: &mut Builder, u: Value, v: Value) -> (Version, Against) {
 
 /// [x < 0] for −2^m ≤ x < 2^m, as a shared plane.
 pub fn negative(b: &mut Builder, x: Value, m: u8) -> Value {
+    if b.scheme.additive {
+        return additive::bits(b, x, m, m + 1);
+    }
     let (u, v) = operands(b, x);
     let [top_u, top_v] = [u, v].map(|x| {
         let top = planes(b, x, m, 1);
@@ -38,6 +41,9 @@ pub fn negative(b: &mut Builder, x: Value, m: u8) -> Value {
 
 /// [x = 0] for −2^m ≤ x < 2^m, as a shared plane.
 pub fn zero(b: &mut Builder, x: Value, m: u8) -> Value {
+    if b.scheme.additive {
+        return additive::zero(b, x, m);
+    }
     let (u, v) = operands(b, x);
     let [u, v] = [u, v].map(|x| planes(b, x, 0, m + 1));
     let (u, v) = versions(b, u, v);
@@ -59,6 +65,10 @@ pub fn zero(b: &mut Builder, x: Value, m: u8) -> Value {
 /// `bit·x`, as summands at all parties in the ring of x.
 pub fn bit_times(b: &mut Builder, bit: Value, x: Value) -> Value {
     let k = b.ty(x).domain.width();
+    if b.scheme.additive {
+        let bit = b.one(Op::ToRing { x: bit, bits: k });
+        return b.one(Op::MulSs { a: bit, b: x });
+    }
     let bit = halves(b, bit)[0];
     let [p, q] = sides(b).map(|index| b.one(Op::Operand { x, index }));
     // b·(p + q), b = α + β − 2αβ.

@@ -10,6 +10,7 @@
 //!
 //! *What each message reveals.* Nothing: only [`Op::Reshare`] sends, and the protocol makes what it sends uniform to its
 //! receiver. Nothing is opened.
+pub mod additive;
 pub mod compare;
 mod leaves;
 pub mod requant;
@@ -174,6 +175,9 @@ impl Mixed {
 
 /// A shared bit in a ring of `k` bits: two exchanges.
 pub fn bit_to_ring(b: &mut Builder, bit: Value, k: u8) -> Value {
+    if b.scheme.additive {
+        return b.one(Op::ToRing { x: bit, bits: k });
+    }
     let halves = halves(b, bit)[0];
     let mut sum = Mixed::new(k);
     let one = b.scalar(1);
@@ -183,6 +187,9 @@ pub fn bit_to_ring(b: &mut Builder, bit: Value, k: u8) -> Value {
 
 /// Shared planes as an unsigned number in a ring of `k` bits: two exchanges.
 pub fn number(b: &mut Builder, bits: Value, k: u8) -> Value {
+    if b.scheme.additive {
+        return b.one(Op::ToRing { x: bits, bits: k });
+    }
     let mut sum = Mixed::new(k);
     for (i, bit) in halves(b, bits).into_iter().enumerate() {
         let weight = b.scalar(1 << i);

@@ -14,7 +14,7 @@
 use super::super::builder::Builder;
 use super::super::compare::{pick, stack};
 use super::leaves::{Against, Hot, Leaves, Version, and_all, join};
-use super::{number, operands, parity, planes};
+use super::{additive, number, operands, parity, planes};
 use ir::{Op, Value};
 
 /// Entries of the one-hot vector of a half.
@@ -39,6 +39,10 @@ pub fn table(b: &mut Builder, x: Value, table: &[i64], k: u8) -> Value {
 
 /// Bits of `table[x mod 2^8]`, shared.
 pub fn look_up(b: &mut Builder, x: Value, table: &[u64], width: u8) -> Value {
+    if b.scheme.additive {
+        let [low, high] = additive::nibbles(b, x);
+        return rows(b, low, high, table, width);
+    }
     let (u, v) = operands(b, x);
     let [u, v] = [u, v].map(|x| {
         let bits = planes(b, x, 0, 8);
@@ -74,6 +78,11 @@ pub fn look_up(b: &mut Builder, x: Value, table: &[u64], width: u8) -> Value {
     let change = and_all(b, change, vec![borrow; SIZE as usize]);
     let high: Vec<Value> = high.iter().zip(change).map(|(x, c)| b.one(Op::Add { a: *x, b: c })).collect();
     let (high, low) = (stack(b, high), stack(b, low.to_vec()));
+    rows(b, low, high, table, width)
+}
+
+/// Bits of the entry whose halves are set in two one-hot vectors.
+fn rows(b: &mut Builder, low: Value, high: Value, table: &[u64], width: u8) -> Value {
     let mut bits = Vec::new();
     for bit in 0..width {
         // Entry j says in which rows i the bit is set.
