@@ -85,9 +85,11 @@ impl Profile {
             let party = move |r: u8| Party((base + r) % n);
             routes.iter().map(move |(f, t)| (party(*f), party(*t), bytes)).collect::<Vec<_>>()
         };
+        // What goes to a client and comes from it travels beside the rounds.
+        let among = |h: Holders| h != Holders::CLIENT;
         let outside = |h: Holders| (0..n).find(|p| !h.contains(Party(*p))).unwrap_or(0);
         match (op, x.form) {
-            (Op::Reshare { bits, .. }, Form::Sum(h) | Form::Held(h)) => match h.count() {
+            (Op::Reshare { bits, .. }, Form::Sum(h) | Form::Held(h)) if among(h) => match h.count() {
                 1 => {
                     let holder = h.0.trailing_zeros() as u8;
                     route(self.between(holder).map_or(self.reshare[0], |away| away.0), holder, *bits)
@@ -97,7 +99,7 @@ impl Profile {
             },
             (Op::Join { .. }, Form::Sum(h)) => route(self.join, outside(h), x.domain.width()),
             (Op::Deal { bits, .. }, Form::Held(h)) => route(self.deal, h.0.trailing_zeros() as u8, *bits),
-            (Op::Open { to, .. }, _) => to
+            (Op::Open { to, .. }, _) if among(*to) => to
                 .iter()
                 .flat_map(|p| route(self.between(p.0).map_or(self.open, |way| way.1), p.0, x.domain.width()))
                 .collect(),

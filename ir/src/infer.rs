@@ -21,6 +21,13 @@ pub struct Context<'a> {
     pub consts: &'a [Const],
 }
 
+impl Context<'_> {
+    /// Whether there is such a party, or it is a client that there may be.
+    fn has(&self, p: Party) -> bool {
+        p.0 < self.parties || p == Party::CLIENT && !Holders::all(self.parties).contains(p)
+    }
+}
+
 /// Most states of a program.
 pub const MAX_STATES: u32 = 1024;
 
@@ -39,8 +46,9 @@ pub fn chunks(width: u8, chunk: u8) -> impl Iterator<Item = std::ops::Range<usiz
 pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
     let all = Holders::all(cx.parties);
     let three = || need(cx.parties == 3, || "roles need three parties".into());
-    let party = |p: Party| need(p.0 < cx.parties, || format!("{p} does not exist"));
-    let known = |h: Holders| need(h.0 != 0 && h.within(all), || format!("{h} names a party that is not there"));
+    let party = |p: Party| need(cx.has(p), || format!("{p} does not exist"));
+    let inside = |h: Holders| need(h.0 != 0 && h.within(all), || format!("{h} names a party that is not there"));
+    let known = |h: Holders| if h == Holders::CLIENT && cx.has(Party::CLIENT) { Ok(()) } else { inside(h) };
     let width = |bits: u8, most: u8| need((1..=most).contains(&bits), || format!("width {bits} is not in 1..={most}"));
     let one = |domain, form, shape: &[u32]| -> Rule<Vec<Type>> { Ok(vec![Type::new(domain, form, shape)]) };
     let types = match op {
@@ -237,7 +245,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             one(Domain::Bits(*n), x.form, rows)
         }
         Op::AsSum { x, at, bits } => {
-            known(*at)?;
+            inside(*at)?;
             match x.form {
                 Form::Shared => need(at.count() >= 2, || "one party cannot hold a whole sharing".into())?,
                 Form::Held(h) => need(h.0 & at.0 != 0, || format!("{at} does not hold {x}"))?,
@@ -471,6 +479,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             three()?;
             let from = held(x)?;
             need(from.count() == 1, || format!("{x} is not held by one party"))?;
+            inside(from)?;
             let domain = match x.domain {
                 Domain::Ring(k) => {
                     need(*bits >= 1 && *bits <= k, || format!("{bits} bits do not fit {x}"))?;

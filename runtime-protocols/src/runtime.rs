@@ -106,6 +106,21 @@ pub trait Runtime: Send {
     /// Appends this party's messages and returns what it keeps for `receive`.
     fn send(&mut self, pad: Pad, what: Exchange, x: &Value, ty: Flat, out: &mut [Vec<u8>]) -> Value;
 
+    /// Whether clients, which do not compute, may share values and receive results.
+    fn has_clients(&self) -> bool {
+        false
+    }
+
+    /// This party's pieces of what a client shares: for each value its instruction, and its type as it is shared. `None`
+    /// where `message` has another length than such a message has.
+    fn from_client(&self, _shared: &[(u32, Flat)], _message: &[u8]) -> Option<Vec<Value>> {
+        None
+    }
+
+    /// Appends this party's summand of a sharing for a client, masked such that the summands of all parties tell their sum
+    /// and nothing else.
+    fn for_client(&mut self, _pad: Pad, _x: &Value, _ty: Flat, _out: &mut Vec<u8>) {}
+
     /// Reads this party's messages from the front of `incoming` and returns the result.
     fn receive(&mut self, what: Exchange, kept: Value, ty: Flat, incoming: &mut [&[u8]]) -> Value;
 }

@@ -2,6 +2,7 @@
 //!
 //! It orders work and moves values; what an op means is said by the op table, how shares behave by the runtime. No branch
 //! and no index here depends on a secret.
+use crate::client::{self, Beside, Phase};
 use crate::local;
 use ir::memory;
 use ir::verify::{Typed, Violation, verify};
@@ -35,6 +36,9 @@ pub enum LoadError {
         /// Counted here.
         needed: u64,
     },
+    /// The program has a client, the protocol has none.
+    #[error("the program is for a client that does not compute, protocol `{0}` has none; compile it for `rep3`")]
+    Client(String),
     /// The runtime's messages differ from those the program declares.
     #[error("round {round}: the program declares messages that the protocol does not send")]
     Messages {
@@ -75,6 +79,8 @@ pub struct Outcome {
     pub seconds: f64,
     /// Bits that openings showed to anybody, counted.
     pub opened_bits: u64,
+    /// Of each sample, what this party has to send to the client: its summands of the results.
+    pub for_client: Vec<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Outcome {
@@ -111,10 +117,22 @@ type States = BTreeMap<u32, Value>;
 /// Stored integers of each input of the program that this party owns.
 pub type Inputs = [Option<Vec<i64>>];
 
+/// This party's pieces of what a client shares, by instruction.
+#[derive(Clone)]
+pub struct Pieces(BTreeMap<u32, Value>);
+
+impl std::fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pieces({})", self.0.len())
+    }
+}
+
 /// What set-up or a batch brings along.
 struct Given<'a> {
     samples: &'a [&'a Inputs],
     weights: Option<&'a Weights>,
+    /// Per sample, or one for set-up; none where there is no client.
+    pieces: &'a [&'a Pieces],
 }
 
 /// The exchange that an op is, with its operand.
@@ -135,6 +153,9 @@ impl Machine {
         let n = program.parties;
         if n != runtime.parties() {
             return Err(LoadError::Parties { program: n, runtime: runtime.parties() });
+        }
+        if program.has_client() && !runtime.has_clients() {
+            return Err(LoadError::Client(program.protocol.clone()));
         }
         let mut at = 0usize;
         for (r, round) in program.rounds.iter().enumerate() {
@@ -173,13 +194,35 @@ impl Machine {
         self.needed
     }
 
+    /// This party's pieces of a client's message, for set-up or for an inference; `None` where its length is wrong.
+    pub fn pieces(&self, phase: Phase, message: &[u8]) -> Option<Pieces> {
+        let shared = client::shared(&self.program, &self.typed, phase);
+        let values = self.runtime.from_client(&shared, message)?;
+        Some(Pieces(shared.iter().map(|(i, _)| *i).zip(values).collect()))
+    }
+
     /// Shares the weights, once per session. Only their owner has them.
     pub fn setup(&mut self, weights: Option<&Weights>, link: &mut dyn Link) -> Result<(), LinkError> {
+        self.setup_from(weights, None, link)
+    }
+
+    /// The same, where a client owns the weights and has shared them.
+    ///
+    /// # Panics
+    /// When a client owns the weights and there are no pieces, or the other way round.
+    pub fn setup_from(
+        &mut self,
+        weights: Option<&Weights>,
+        pieces: Option<&Pieces>,
+        link: &mut dyn Link,
+    ) -> Result<(), LinkError> {
+        let by_client = self.program.interface.weight_owner == Party::CLIENT;
+        assert_eq!(by_client, pieces.is_some(), "pieces of the weights come from a client that owns them");
         link.begin();
         let mut outcome = self.fresh_outcome();
         let rounds = self.program.setup_rounds as usize;
         self.lanes = vec![vec![None; self.typed.types.len()]];
-        self.run(&Given { samples: &[], weights }, link, 0..rounds, &mut outcome)?;
+        self.run(&Given { samples: &[], weights, pieces: pieces.as_slice() }, link, 0..rounds, &mut outcome)?;
         self.kept = self.lanes.pop().expect("one lane was made");
         Ok(())
     }
@@ -198,6 +241,21 @@ impl Machine {
     /// `None`. Where the program keeps state, each place of the batch is a sequence of its own: what it stores, the same
     /// place of the next batch begins with. A call that fails ends the sequences.
     pub fn infer_batch(&mut self, samples: &[&Inputs], link: &mut dyn Link) -> Result<Outcome, LinkError> {
+        self.infer_shared(samples, &[], link)
+    }
+
+    /// The same, where a client owns inputs: per sample, this party's pieces of them.
+    ///
+    /// # Panics
+    /// When a client owns an input and there are not as many pieces as samples.
+    pub fn infer_shared(
+        &mut self,
+        samples: &[&Inputs],
+        pieces: &[&Pieces],
+        link: &mut dyn Link,
+    ) -> Result<Outcome, LinkError> {
+        let by_client = self.program.interface.inputs.iter().any(|port| port.party == Party::CLIENT);
+        assert!(!by_client || pieces.len() == samples.len(), "a client shares its inputs of every sample");
         link.begin();
         let start = Instant::now();
         let mut outcome = Outcome { samples: samples.len() as u64, ..self.fresh_outcome() };
@@ -206,7 +264,8 @@ impl Machine {
         self.states.resize_with(samples.len().max(self.states.len()), States::new);
         self.stored = vec![States::new(); samples.len()];
         self.inferences += 1;
-        let given = Given { samples, weights: None };
+        outcome.for_client = vec![Vec::new(); samples.len()];
+        let given = Given { samples, weights: None, pieces };
         let result = self.run(&given, link, rounds, &mut outcome).map(|at| {
             // What follows the last round.
             self.steps(at..self.program.insts.len(), &given, &mut outcome);
@@ -257,7 +316,7 @@ impl Machine {
             let (local, end) =
                 (self.program.rounds[r].local_end as usize, self.program.rounds[r].exchange_end as usize);
             self.steps(at..local, given, outcome);
-            self.exchange(r, local..end, link, out, incoming, outcome)?;
+            self.exchange(r, local..end, given, link, out, incoming, outcome)?;
             at = end;
         }
         self.buffers = buffers;
@@ -381,6 +440,7 @@ impl Machine {
         &mut self,
         r: usize,
         insts: std::ops::Range<usize>,
+        given: &Given<'_>,
         link: &mut dyn Link,
         out: &mut [Vec<u8>],
         incoming: &mut [Vec<u8>],
@@ -405,7 +465,14 @@ impl Machine {
             if let Exchange::Open { .. } = what {
                 outcome.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
             }
-            kept.push(self.runtime.send(pad, what, &value, ty, out));
+            kept.push(match client::beside(what, ty.form) {
+                Some(Beside::Comes) => given.pieces[lane].0[&(i as u32)].clone(),
+                Some(Beside::Goes) => {
+                    self.runtime.for_client(pad, &value, ty, &mut outcome.for_client[lane]);
+                    Value::none()
+                }
+                None => self.runtime.send(pad, what, &value, ty, out),
+            });
             drop(value);
             self.drop_operands(lane, i);
             if let Some(l) = outcome.layers.get_mut(layer) {
@@ -437,7 +504,10 @@ impl Machine {
             let start = Instant::now();
             let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
             let ty = flat(&self.typed, x);
-            let result = self.runtime.receive(what, kept, ty, &mut readers);
+            let result = match client::beside(what, ty.form) {
+                Some(_) => kept,
+                None => self.runtime.receive(what, kept, ty, &mut readers),
+            };
             self.set(lane, i, [result]);
             self.drop_dead(lane, i);
             let layer = self.program.insts[i].layer as usize;
@@ -450,7 +520,7 @@ impl Machine {
     }
 }
 
-fn flat(typed: &Typed, v: ir::Value) -> Flat {
+pub(crate) fn flat(typed: &Typed, v: ir::Value) -> Flat {
     let t = &typed.types[v.index()];
     Flat { domain: t.domain, form: t.form, len: t.len() }
 }

@@ -22,7 +22,7 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
         }
     }
     let model = files::read(&args.model, MAX_MODEL)?;
-    let owners = Owners { inputs: args.input_owner.clone(), receiver: Party(args.receiver) };
+    let owners = Owners { inputs: args.input_owner.clone(), receiver: args.receiver, weights: args.model_owner };
     let aim = args.net.map_or(Aim::Bits, Aim::Seconds);
     let options = Options { protocol: args.protocol, route: args.route, reveal: args.reveal, aim };
     let mut watch = Watch::new(&args.instruments);

@@ -23,7 +23,7 @@ use crate::kernels::{pack, planes};
 use crate::runtime::{Exchange, Flat, Message, Pad};
 use ir::{Domain, Form, Holders, Party};
 
-fn wire_bytes(domain: Domain, len: usize) -> u64 {
+pub(super) fn wire_bytes(domain: Domain, len: usize) -> u64 {
     match domain {
         Domain::Ring(k) => (len as u64 * u64::from(k)).div_ceil(8),
         Domain::Bits(n) => u64::from(n) * (len as u64).div_ceil(8),
@@ -58,6 +58,9 @@ fn opener(p: u8, dealer: Option<u8>) -> u8 {
 /// Sender and receiver of each message.
 fn routes(what: Exchange, form: Form, dealer: Option<u8>) -> Vec<(u8, u8)> {
     match what {
+        // What goes to a client and comes from it travels beside the rounds.
+        Exchange::Open { to: Holders::CLIENT } => vec![],
+        Exchange::Reshare { .. } if form == Form::Held(Holders::CLIENT) => vec![],
         Exchange::Open { to } => to.iter().map(|p| (opener(p.0, dealer), p.0)).collect(),
         Exchange::Join => {
             let a = outside(summands(form));
@@ -86,7 +89,7 @@ pub(super) fn messages(what: Exchange, ty: Flat, dealer: Option<u8>) -> Vec<Mess
     routes(what, ty.form, dealer).into_iter().map(|(f, t)| Message { from: Party(f), to: Party(t), bytes }).collect()
 }
 
-fn write(domain: Domain, data: &Data, out: &mut Vec<u8>) {
+pub(super) fn write(domain: Domain, data: &Data, out: &mut Vec<u8>) {
     match (domain, data) {
         (Domain::Ring(k), Data::W32(x)) => pack::pack_u32(u32::from(k), x, out),
         (Domain::Ring(k), Data::W64(x)) => pack::pack_u64(u32::from(k), x, out),
@@ -95,7 +98,7 @@ fn write(domain: Domain, data: &Data, out: &mut Vec<u8>) {
     }
 }
 
-fn read(domain: Domain, len: usize, incoming: &mut &[u8]) -> Data {
+pub(super) fn read(domain: Domain, len: usize, incoming: &mut &[u8]) -> Data {
     let (mine, rest) = incoming.split_at(wire_bytes(domain, len) as usize);
     *incoming = rest;
     let mut data = Data::zeros(domain, Form::Shared, len);
