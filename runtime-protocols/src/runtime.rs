@@ -111,12 +111,6 @@ pub trait Runtime: Send {
         false
     }
 
-    /// This party's pieces of what a client shares: for each value its instruction, and its type as it is shared. `None`
-    /// where `message` has another length than such a message has.
-    fn from_client(&self, _shared: &[(u32, Flat)], _message: &[u8]) -> Option<Vec<Value>> {
-        None
-    }
-
     /// Appends this party's summand of a sharing for a client, masked such that the summands of all parties tell their sum
     /// and nothing else.
     fn for_client(&mut self, _pad: Pad, _x: &Value, _ty: Flat, _out: &mut Vec<u8>) {}

@@ -3,7 +3,7 @@
 //! It follows the program as the parties do. What it holds it computes in the clear, where an instruction shares that it makes
 //! the messages to the parties, and where one opens to it it joins their answers. How a sharing is made and joined is the
 //! protocol's; that nothing else meets what a client holds was verified (rule V14).
-use crate::exec::{LoadError, exchange_of, flat};
+use crate::exec::{LoadError, Pieces, exchange_of, flat};
 use crate::protocols::{Client, Protocol};
 use ir::eval::{Plain, local, signed};
 use ir::verify::{Typed, verify};
@@ -61,11 +61,6 @@ fn exchanges(p: &Program, typed: &Typed, phase: Phase, way: Beside) -> Vec<(u32,
     phase.instructions(p).filter_map(one).collect()
 }
 
-/// What a client shares in a phase.
-pub(crate) fn shared(p: &Program, typed: &Typed, phase: Phase) -> Vec<(u32, Flat)> {
-    exchanges(p, typed, phase, Beside::Comes)
-}
-
 /// Why a client gets nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -106,6 +101,10 @@ pub struct ClientSide {
     program: Program,
     typed: Typed,
     rules: &'static Client,
+    /// What it shares in set-up, and in an inference: instruction and type of the sharing.
+    shared: [Vec<(u32, Flat)>; 2],
+    /// What is opened to it.
+    opened: Vec<Flat>,
 }
 
 impl ClientSide {
@@ -113,7 +112,10 @@ impl ClientSide {
     pub fn new(program: Program, protocol: &'static Protocol) -> Result<ClientSide, ClientError> {
         let typed = verify(&program).map_err(LoadError::Verify)?;
         let rules = protocol.client.as_ref().ok_or_else(|| LoadError::Client(program.protocol.clone()))?;
-        Ok(ClientSide { program, typed, rules })
+        let shared = [Phase::Setup, Phase::Inference].map(|phase| exchanges(&program, &typed, phase, Beside::Comes));
+        let opened =
+            exchanges(&program, &typed, Phase::Inference, Beside::Goes).into_iter().map(|(_, ty)| ty).collect();
+        Ok(ClientSide { program, typed, rules, shared, opened })
     }
 
     /// The program.
@@ -142,17 +144,19 @@ impl ClientSide {
 
     /// Bytes of the message to a party.
     pub fn message_bytes(&self, phase: Phase, to: Party) -> u64 {
-        (self.rules.message_bytes)(to, &shared(&self.program, &self.typed, phase))
+        (self.rules.message_bytes)(to, &self.shared[phase as usize])
+    }
+
+    /// At a party: its pieces of a client's message; `None` where its length is wrong.
+    pub fn pieces(&self, phase: Phase, me: Party, message: &[u8]) -> Option<Pieces> {
+        let shared = &self.shared[phase as usize];
+        let values = (self.rules.pieces)(me, shared, message)?;
+        Some(Pieces(shared.iter().map(|(i, _)| *i).zip(values).collect()))
     }
 
     /// Bytes of a party's answer.
     pub fn answer_bytes(&self) -> u64 {
-        (self.rules.summand_bytes)(&self.opened())
-    }
-
-    fn opened(&self) -> Vec<Flat> {
-        let all = exchanges(&self.program, &self.typed, Phase::Inference, Beside::Goes);
-        all.into_iter().map(|(_, ty)| ty).collect()
+        (self.rules.summand_bytes)(&self.opened)
     }
 
     /// The messages to all parties that share stored integers of every input.
@@ -229,7 +233,7 @@ impl ClientSide {
         if let Some((p, a)) = answers.iter().enumerate().find(|(_, a)| a.len() as u64 != expected) {
             return Err(ClientError::Length { party: Party(p as u8), got: a.len(), expected });
         }
-        let opened = (self.rules.open)(&self.opened(), answers)
+        let opened = (self.rules.open)(&self.opened, answers)
             .ok_or_else(|| ClientError::Data(format!("{} answers, not one of each party", answers.len())))?;
         let mut opened = opened.into_iter();
         let mut outputs = vec![Vec::new(); self.program.interface.outputs.len()];

@@ -2,7 +2,7 @@
 //!
 //! It orders work and moves values; what an op means is said by the op table, how shares behave by the runtime. No branch
 //! and no index here depends on a secret.
-use crate::client::{self, Beside, Phase};
+use crate::client::{self, Beside};
 use crate::local;
 use ir::memory;
 use ir::verify::{Typed, Violation, verify};
@@ -119,7 +119,7 @@ pub type Inputs = [Option<Vec<i64>>];
 
 /// This party's pieces of what a client shares, by instruction.
 #[derive(Clone)]
-pub struct Pieces(BTreeMap<u32, Value>);
+pub struct Pieces(pub(crate) BTreeMap<u32, Value>);
 
 impl std::fmt::Debug for Pieces {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -192,13 +192,6 @@ impl Machine {
     /// Bytes of values and messages alive at once in this party, at most.
     pub fn memory(&self) -> u64 {
         self.needed
-    }
-
-    /// This party's pieces of a client's message, for set-up or for an inference; `None` where its length is wrong.
-    pub fn pieces(&self, phase: Phase, message: &[u8]) -> Option<Pieces> {
-        let shared = client::shared(&self.program, &self.typed, phase);
-        let values = self.runtime.from_client(&shared, message)?;
-        Some(Pieces(shared.iter().map(|(i, _)| *i).zip(values).collect()))
     }
 
     /// Shares the weights, once per session. Only their owner has them.

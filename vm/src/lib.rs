@@ -2,6 +2,9 @@
 pub mod ahead;
 mod bits;
 pub mod client;
+pub mod deploy;
 pub mod exec;
 mod local;
 pub mod protocols;
+pub mod query;
+pub mod serve;

@@ -1,6 +1,6 @@
 //! The protocols of this build: one list for the loader, the command line and the tests.
 use ir::Party;
-use runtime_protocols::data::Data;
+use runtime_protocols::data::{Data, Value};
 use runtime_protocols::rep3::{Rep3, client};
 use runtime_protocols::runtime::{Flat, Runtime};
 use zeroize::Zeroizing;
@@ -36,6 +36,8 @@ pub struct Client {
     pub summand_bytes: fn(&[Flat]) -> u64,
     /// Messages to all parties, from fresh seeds.
     pub share: fn(&[(u32, Flat, Data)], &[[u8; 32]; 2]) -> Vec<Zeroizing<Vec<u8>>>,
+    /// A party's pieces of what is shared, from its message; `None` where that has another length.
+    pub pieces: fn(Party, &[(u32, Flat)], &[u8]) -> Option<Vec<Value>>,
     /// Results, from the answers of all parties.
     pub open: fn(&[Flat], &[&[u8]]) -> Option<Vec<Data>>,
 }
@@ -53,6 +55,7 @@ pub const ALL: [Protocol; 2] = [
             message_bytes: client::message_bytes,
             summand_bytes: client::summand_bytes,
             share: client::share,
+            pieces: client::pieces,
             open: client::open,
         }),
         make: |me, seeds, session| Box::new(Rep3::new(me, seeds, session)),

@@ -34,11 +34,11 @@ fn run(c: &Compiled, inputs: &[Vec<i64>]) -> (Vec<Vec<Vec<i64>>>, Vec<Outcome>) 
         let (me, session) = (link.me(), link.session());
         let runtime = (vm::protocols::of(&c.program).expect("protocol").make)(me, keys.as_slice(), &session);
         let mut m = Machine::new(c.program.clone(), runtime).expect("verified");
-        let pieces = weights.as_ref().map(|w| m.pieces(Phase::Setup, &w[me.index()]).expect("length"));
+        let pieces = weights.as_ref().map(|w| client.pieces(Phase::Setup, me, &w[me.index()]).expect("length"));
         let own = (!by_client && me == Party(0)).then_some(&c.weights);
         m.setup_from(own, pieces.as_ref(), &mut link).expect("set-up");
         let pieces: Vec<_> =
-            shared.iter().map(|s| m.pieces(Phase::Inference, &s[me.index()]).expect("length")).collect();
+            shared.iter().map(|s| client.pieces(Phase::Inference, me, &s[me.index()]).expect("length")).collect();
         let nothing: Vec<Option<Vec<i64>>> = vec![None; c.program.interface.inputs.len()];
         let samples: Vec<&Inputs> = vec![&nothing; inputs.len()];
         let outcome = m.infer_shared(&samples, &pieces.iter().collect::<Vec<_>>(), &mut link).expect("inference");
@@ -118,13 +118,11 @@ fn what_is_not_a_message_is_refused() {
     let whole = vec![0u8; client.answer_bytes() as usize];
     assert!(client.open(&[&whole, &whole]).is_err(), "two answers of three");
     for p in 0..3u8 {
-        let runtime = (vm::protocols::of(&c.program).expect("protocol").make)(Party(p), &[[0; 32]; 3], &[0; 16]);
-        let m = Machine::new(c.program.clone(), runtime).expect("verified");
         let due = client.message_bytes(Phase::Inference, Party(p)) as usize;
         for length in [0, 1, 31, 63, due - 1, due + 1] {
-            assert!(m.pieces(Phase::Inference, &vec![7; length]).is_none(), "party {p}, {length} bytes");
+            assert!(client.pieces(Phase::Inference, Party(p), &vec![7; length]).is_none(), "party {p}, {length} bytes");
         }
-        assert!(m.pieces(Phase::Inference, &vec![7; due]).is_some());
+        assert!(client.pieces(Phase::Inference, Party(p), &vec![7; due]).is_some());
     }
 }
 

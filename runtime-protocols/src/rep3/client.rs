@@ -59,7 +59,7 @@ pub fn share(values: &[(u32, Flat, Data)], seeds: &[[u8; SEED]; 2]) -> Vec<Zeroi
 }
 
 /// The pieces of party `me`; `None` where the message has another length.
-pub(super) fn pieces(me: Party, shared: &[(u32, Flat)], message: &[u8]) -> Option<Vec<Value>> {
+pub fn pieces(me: Party, shared: &[(u32, Flat)], message: &[u8]) -> Option<Vec<Value>> {
     if message.len() as u64 != message_bytes(me, shared) {
         return None;
     }

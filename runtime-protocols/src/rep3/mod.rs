@@ -160,10 +160,6 @@ impl Runtime for Rep3 {
         self.dealer.is_none()
     }
 
-    fn from_client(&self, shared: &[(u32, Flat)], message: &[u8]) -> Option<Vec<Value>> {
-        client::pieces(self.me(), shared, message)
-    }
-
     fn for_client(&mut self, pad: Pad, x: &Value, ty: Flat, out: &mut Vec<u8>) {
         client::summand(self, pad, x, ty, out);
     }

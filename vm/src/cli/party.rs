@@ -108,9 +108,13 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
         let last = parties - 1;
         return Err(Failure::new(Failure::USAGE, format!("{me} does not exist, the program has parties 0 to {last}")));
     }
+    if loaded.program.has_client() {
+        let what = "the program is for clients that do not compute: run it with `qnnvm serve`";
+        return Err(Failure::new(Failure::USAGE, what));
+    }
     loaded.check_run(&args.run, args.offline.is_some())?;
     let computing = if args.offline.is_some() { 2 } else { parties };
-    let addresses = net::addresses(args.net.as_deref(), computing)?;
+    let addresses = net::addresses(args.net.as_deref(), computing, None)?.peers;
     let own = own(&args.run, me, &loaded)?;
     own.notes.iter().for_each(|n| eprintln!("{n}"));
     let stock = args.offline.as_deref().map(|path| preprocessed(path, me, &loaded, &own, args)).transpose()?;

@@ -1,0 +1,129 @@
+//! The command `serve`.
+use super::{Failure, ServeArgs, load, net};
+use ir::{Party, bytecode};
+use runtime_protocols::link::{Hello, Link, LinkError, Timeouts, tcp};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use vm::client::ClientSide;
+use vm::serve::engine::{Batching, Connect, EngineError, Model};
+use vm::serve::queue::Limits;
+use vm::serve::{ServeError, Server};
+
+/// How long one try to reach all peers lasts; then the next begins.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Serves until it is told to end.
+pub fn run(args: &ServeArgs) -> Result<(), Failure> {
+    // Secrets stay out of core files. Where this is not allowed, they are off already.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let usage = |what: String| Failure::new(Failure::USAGE, what);
+    let loaded = load::program(&args.model)?;
+    let me = Party(args.party);
+    if me.0 >= loaded.program.parties {
+        let last = loaded.program.parties - 1;
+        return Err(usage(format!("{me} does not exist, the program has parties 0 to {last}")));
+    }
+    let side = load::client(&loaded)?;
+    side.owns_inputs_and_outputs()?;
+    loaded.check_memory(args.memory_limit, args.max_batch.into(), args.weights.is_some())?;
+    let cell = cell(args)?;
+    let addresses = net::addresses(args.net.as_deref(), loaded.program.parties, cell)?;
+    let (model, deployment) = model(args, me, &loaded, &side)?;
+    let client = match args.listen_client {
+        Some(address) => address,
+        None => addresses.clients()?[me.index()],
+    };
+    loopback_only(client)?;
+    let hello = Hello::default()
+        .with("program format", bytecode::FORMAT.to_string())
+        .with("program", loaded.hash)
+        .with("protocol", &loaded.program.protocol)
+        .with("parties", loaded.program.parties.to_string())
+        .with("reveal", &loaded.program.reveal)
+        .with("mode", "serve 1")
+        .with("largest batch", args.max_batch.to_string())
+        .with("deployment of the weights", deployment)
+        .with("cell", cell.map_or("none".into(), |cell| cell.to_string()));
+    let timeouts = Timeouts { connect: CONNECT, round: Duration::from_secs(args.timeout), ..Timeouts::default() };
+    let server = Server {
+        me,
+        side: Arc::new(side),
+        protocol: loaded.protocol,
+        hash: loaded.hash,
+        model,
+        batching: Batching { most: args.max_batch.into(), delay: Duration::from_millis(args.max_delay) },
+        limits: Limits {
+            pending: args.queue as usize,
+            patience: Duration::from_secs(args.patience),
+            ..Limits::default()
+        },
+        clients: listen(client)?,
+        http: args.http.map(listen).transpose()?,
+        connect: connect(me, addresses.peers, timeouts, hello),
+    };
+    eprintln!("{}", loaded.security_line());
+    eprintln!("{me} serves clients at {client}");
+    vm::serve::run(server).map_err(|e| {
+        let code = match &e {
+            ServeError::Engine(EngineError::Link(e)) => e.exit_code(),
+            ServeError::Engine(EngineError::Load(_)) | ServeError::Panic => Failure::BUG,
+            ServeError::Engine(EngineError::Share) => Failure::DAMAGED,
+            ServeError::Io { .. } => Failure::CONFIG,
+        };
+        Failure::new(code, e)
+    })
+}
+
+/// How this party reaches the others: the only place that knows the transport.
+fn connect(me: Party, peers: Vec<SocketAddr>, timeouts: Timeouts, hello: Hello) -> Connect {
+    Box::new(move || -> Result<Box<dyn Link>, LinkError> { Ok(Box::new(tcp::connect(me, &peers, timeouts, &hello)?)) })
+}
+
+/// What this party has of the weights, and the deployment that all parties compare.
+fn model(args: &ServeArgs, me: Party, loaded: &load::Loaded, side: &ClientSide) -> Result<(Model, Vec<u8>), Failure> {
+    let usage = |what: String| Failure::new(Failure::USAGE, what);
+    let owner = loaded.program.interface.weight_owner;
+    match (&args.weights, &args.weights_share) {
+        (None, Some(path)) if owner == Party::CLIENT => {
+            let share = vm::deploy::open(path, side, &loaded.hash, me)?;
+            Ok((Model::Share(share.message), share.deployment.to_vec()))
+        }
+        _ if owner == Party::CLIENT => {
+            Err(usage("a client owns the weights: give this party's share with `--weights-share`".into()))
+        }
+        (_, Some(_)) => Err(usage(format!("{owner} owns the weights, there is no share of them"))),
+        (Some(path), None) if owner == me => Ok((Model::Own(load::weights(path, loaded)?), vec![])),
+        (None, None) if owner == me => Err(usage(format!("{me} owns the model: give its weights file with `-w`"))),
+        (Some(_), None) => Err(usage(format!("{me} must not have weights, only {owner}"))),
+        (None, None) => Ok((Model::None, vec![])),
+    }
+}
+
+/// The number of this cell, where there are several.
+fn cell(args: &ServeArgs) -> Result<Option<u32>, Failure> {
+    if !args.cell_from_env {
+        return Ok(args.cell);
+    }
+    let index = std::env::var("JOB_COMPLETION_INDEX").ok().or_else(|| {
+        let host = std::env::var("HOSTNAME").ok()?;
+        Some(host.rsplit_once('-')?.1.to_owned())
+    });
+    let cell = index.and_then(|text| text.parse().ok());
+    let what = "`--cell-from-env`: neither JOB_COMPLETION_INDEX nor the end of HOSTNAME is a number; use `--cell N`";
+    cell.map(Some).ok_or_else(|| Failure::new(Failure::CONFIG, what))
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let fail =
+        |e| Failure::new(Failure::CONFIG, format!("cannot listen on {address}: {e}; is another process using it?"));
+    TcpListener::bind(address).map_err(fail)
+}
+
+/// Refuses what would travel in the clear.
+pub fn loopback_only(address: SocketAddr) -> Result<(), Failure> {
+    let what =
+        format!("{address} is not loopback: links of clients are not encrypted, so only 127.0.0.1 and ::1 are allowed");
+    if address.ip().is_loopback() { Ok(()) } else { Err(Failure::new(Failure::CONFIG, what)) }
+}
