@@ -5,6 +5,7 @@ mod deploy;
 mod io;
 mod load;
 mod local;
+mod manifest;
 mod net;
 mod party;
 mod picture;
@@ -157,7 +158,7 @@ pub struct RunArgs {
 }
 
 /// One party.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct PartyArgs {
     /// Which party this is: 0 model owner, 1 data owner and receiver, 2 helper
     #[arg(long, value_name = "I")]
@@ -170,6 +171,10 @@ pub struct PartyArgs {
     /// Preprocessing of this party (.mpcd, from `qnnvm deal`): the dealer need not be there
     #[arg(long, value_name = "FILE")]
     pub offline: Option<PathBuf>,
+    #[command(flatten)]
+    pub cell: CellArgs,
+    #[command(flatten)]
+    pub batch: BatchArgs,
     /// Started by the launcher: standard input is the listening socket, standard output its pipe
     #[arg(long, hide = true)]
     pub launched: bool,
@@ -189,6 +194,34 @@ pub struct LocalArgs {
     /// Deal first, into files, then run the two who compute without the dealer
     #[arg(long)]
     pub offline: bool,
+}
+
+/// One of several groups of parties.
+#[derive(Args, Clone)]
+pub struct CellArgs {
+    /// Number of this cell: replaces `{cell}` in addresses, and all parties of a session must name the same
+    #[arg(long, value_name = "N")]
+    pub cell: Option<u32>,
+    /// The number is that of the pod: JOB_COMPLETION_INDEX, or the end of the host name after the last `-`
+    #[arg(long, conflicts_with = "cell")]
+    pub cell_from_env: bool,
+}
+
+/// The samples of a batch that cells share out.
+#[derive(Args, Clone)]
+pub struct BatchArgs {
+    /// One JSON object a line: `id` and `bytes` of each sample; this cell takes its range. Inputs are DIR/ID.npy
+    #[arg(long, value_name = "FILE", requires = "cells")]
+    pub manifest: Option<PathBuf>,
+    /// Number of cells
+    #[arg(long, value_name = "N", requires = "manifest", value_parser = clap::value_parser!(u32).range(1..))]
+    pub cells: Option<u32>,
+    /// Inputs of the manifest, where this party owns them
+    #[arg(long, value_name = "DIR", requires = "manifest", conflicts_with = "input")]
+    pub input_dir: Option<PathBuf>,
+    /// Outputs of the manifest, where this party receives them
+    #[arg(long, value_name = "DIR", requires = "manifest", conflicts_with = "output")]
+    pub output_dir: Option<PathBuf>,
 }
 
 /// A server.
@@ -226,18 +259,17 @@ pub struct ServeArgs {
     /// How long a request waits for all parties to have it
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub patience: u64,
+    /// How old the id of a request may be; outcomes are remembered twice as long
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub remember: u64,
     /// How long to wait in each round
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
     /// Refuse a program that needs more memory
     #[arg(long, value_name = "BYTES")]
     pub memory_limit: Option<u64>,
-    /// Number of this cell: replaces `{cell}` in addresses, and all parties of a session must name the same
-    #[arg(long, value_name = "N")]
-    pub cell: Option<u32>,
-    /// The number is that of the pod: JOB_COMPLETION_INDEX, or the end of the host name after the last `-`
-    #[arg(long, conflicts_with = "cell")]
-    pub cell_from_env: bool,
+    #[command(flatten)]
+    pub cell: CellArgs,
     /// Accept links that are not encrypted; on loopback they are accepted anyway
     #[arg(long)]
     pub insecure_plaintext: bool,

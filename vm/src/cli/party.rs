@@ -1,7 +1,7 @@
 //! One party: checks everything it can alone, connects, runs, reports.
 use super::report::{self, LayerReport, PartyReport, SCHEMA, Seconds, Versus, median};
 use super::result::{self, Show, Summary};
-use super::{Failure, PartyArgs, RunArgs, deal, io, load, net};
+use super::{Failure, PartyArgs, RunArgs, deal, io, load, manifest, net};
 use ir::weights::Weights;
 use ir::{Party, Port, bytecode, text};
 use runtime_protocols::link::{Hello, Link, Timeouts, exchange_keys, tcp};
@@ -96,6 +96,30 @@ pub fn own(args: &RunArgs, party: Party, loaded: &load::Loaded) -> Result<Own, F
 
 /// The command `--party I`.
 pub fn run(args: &PartyArgs) -> Result<(), Failure> {
+    let cell = manifest::cell(&args.cell)?;
+    let (Some(path), Some(cells)) = (&args.batch.manifest, args.batch.cells) else {
+        return run_files(args, cell, None);
+    };
+    let Some(number) = cell else {
+        let what = "`--manifest` is shared out among cells: say which this is, with `--cell N` or `--cell-from-env`";
+        return Err(Failure::new(Failure::USAGE, what));
+    };
+    let part = manifest::read(path, number, cells)?;
+    if part.samples.is_empty() {
+        eprintln!("cell {number}: the manifest has no sample for it");
+        return Ok(());
+    }
+    // As if the files of the samples had been given one by one.
+    let input = match &args.batch.input_dir {
+        Some(dir) => part.inputs(dir)?.iter().map(|file| file.display().to_string()).collect(),
+        None => vec![],
+    };
+    let samples = Some(part.samples.len() as u32);
+    let args = PartyArgs { run: RunArgs { input, samples, ..args.run.clone() }, ..args.clone() };
+    run_files(&args, cell, Some(&part))
+}
+
+fn run_files(args: &PartyArgs, cell: Option<u32>, part: Option<&manifest::Part>) -> Result<(), Failure> {
     // Secrets stay out of core files. Where this is not allowed, they are off already.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     if args.launched {
@@ -114,13 +138,19 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
     }
     loaded.check_run(&args.run, args.offline.is_some())?;
     let computing = if args.offline.is_some() { 2 } else { parties };
-    let addresses = net::addresses(args.net.as_deref(), computing, None)?.peers;
+    let addresses = net::addresses(args.net.as_deref(), computing, cell)?.peers;
     let own = own(&args.run, me, &loaded)?;
     own.notes.iter().for_each(|n| eprintln!("{n}"));
     let stock = args.offline.as_deref().map(|path| preprocessed(path, me, &loaded, &own, args)).transpose()?;
 
     let timeouts = timeouts(&args.run);
     let mut hello = hello(&loaded, &args.run, own.samples.len());
+    if let Some(cell) = cell {
+        hello = hello.with("cell", cell.to_string());
+    }
+    if let Some(part) = part {
+        hello = hello.with("manifest", part.hash);
+    }
     if let Some(stock) = &stock {
         hello = hello.with("preprocessing", stock.header.id);
     }
@@ -152,11 +182,33 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
         let data = outputs[*index].as_ref().expect("only outputs of this party have files");
         io::write_atomic(path, &io::format_npy(port, data))?;
     }
+    if let (Some(dir), Some(part)) = (&args.batch.output_dir, part) {
+        write_samples(dir, part, &loaded.program.interface.outputs, &outputs)?;
+    }
     if args.run.json || args.launched {
         println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
     } else {
         result::print(&report.outputs);
         eprintln!("{}", report.security);
+    }
+    Ok(())
+}
+
+/// Writes what this party has received, one file for each sample.
+fn write_samples(
+    dir: &Path,
+    part: &manifest::Part,
+    ports: &[Port],
+    outputs: &[Option<Vec<i64>>],
+) -> Result<(), Failure> {
+    let mut received = ports.iter().zip(outputs).filter_map(|(port, data)| Some((port, data.as_ref()?)));
+    let (Some((port, data)), None) = (received.next(), received.next()) else {
+        let what = "`--output-dir` is for the receiver of one output; name files with `--output`";
+        return Err(Failure::new(Failure::USAGE, what));
+    };
+    let each = (load::elements(&port.shape) as usize).max(1);
+    for (file, sample) in part.files(dir).iter().zip(data.chunks(each)) {
+        io::write_atomic(file, &io::format_npy(port, sample))?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The command `serve`.
-use super::{Failure, ServeArgs, load, net};
+use super::{Failure, ServeArgs, load, manifest, net};
 use ir::{Party, bytecode};
 use runtime_protocols::link::{Hello, Link, LinkError, Timeouts, tcp};
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -28,7 +28,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let side = load::client(&loaded)?;
     side.owns_inputs_and_outputs()?;
     loaded.check_memory(args.memory_limit, args.max_batch.into(), args.weights.is_some())?;
-    let cell = cell(args)?;
+    let cell = manifest::cell(&args.cell)?;
     let addresses = net::addresses(args.net.as_deref(), loaded.program.parties, cell)?;
     let (model, deployment) = model(args, me, &loaded, &side)?;
     let client = match args.listen_client {
@@ -57,6 +57,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         limits: Limits {
             pending: args.queue as usize,
             patience: Duration::from_secs(args.patience),
+            age: Duration::from_secs(args.remember),
             ..Limits::default()
         },
         clients: listen(client)?,
@@ -99,20 +100,6 @@ fn model(args: &ServeArgs, me: Party, loaded: &load::Loaded, side: &ClientSide) 
         (Some(_), None) => Err(usage(format!("{me} must not have weights, only {owner}"))),
         (None, None) => Ok((Model::None, vec![])),
     }
-}
-
-/// The number of this cell, where there are several.
-fn cell(args: &ServeArgs) -> Result<Option<u32>, Failure> {
-    if !args.cell_from_env {
-        return Ok(args.cell);
-    }
-    let index = std::env::var("JOB_COMPLETION_INDEX").ok().or_else(|| {
-        let host = std::env::var("HOSTNAME").ok()?;
-        Some(host.rsplit_once('-')?.1.to_owned())
-    });
-    let cell = index.and_then(|text| text.parse().ok());
-    let what = "`--cell-from-env`: neither JOB_COMPLETION_INDEX nor the end of HOSTNAME is a number; use `--cell N`";
-    cell.map(Some).ok_or_else(|| Failure::new(Failure::CONFIG, what))
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
