@@ -1,6 +1,6 @@
 //! Measures: every party as its own process on this machine, the links as fast as asked for.
 use super::report::{Report, median};
-use super::{BenchArgs, Failure, LocalArgs, RunArgs, io, load, local};
+use super::{BenchArgs, Failure, LocalArgs, RunArgs, WaitArgs, io, load, local};
 use ir::network::Network;
 use ir::{Port, text};
 use serde::Serialize;
@@ -11,6 +11,10 @@ use std::path::PathBuf;
 struct Row {
     program: String,
     network: String,
+    /// `plain` or `tls`.
+    links: &'static str,
+    /// Median by that over plain links of the same network, where both were timed.
+    times_plain: Option<f64>,
     batch: u32,
     runs: usize,
     /// Sharing the weights, once a session.
@@ -48,30 +52,39 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         );
     }
     for (name, net) in networks {
-        let run = RunArgs {
-            model: args.model.clone(),
-            weights: Some(args.weights.clone()),
-            input: input.clone(),
-            output: Vec::new(),
-            labels: None,
-            top: None,
-            json: true,
-            repeat: args.runs + args.warmup,
-            batch: args.batch,
-            samples: None,
-            memory_limit: None,
-            timeout: None,
-            insecure_plaintext: false,
-        };
-        let (report, _) = local::execute(&LocalArgs { run, port_base: None, net, offline: args.offline })?;
-        if report.result != "ok" {
-            return Err(Failure::new(Failure::BUG, report.result));
-        }
-        let row = row(args, name, &loaded, &report);
-        if args.json {
-            println!("{}", serde_json::to_string(&row).map_err(|e| Failure::new(Failure::BUG, e))?);
-        } else {
-            print(&row);
+        let mut plain = None;
+        for tls in [false, true].into_iter().filter(|tls| args.tls || !tls) {
+            let run = RunArgs {
+                model: args.model.clone(),
+                weights: Some(args.weights.clone()),
+                input: input.clone(),
+                output: Vec::new(),
+                labels: None,
+                top: None,
+                json: true,
+                repeat: args.runs + args.warmup,
+                batch: args.batch,
+                samples: None,
+                memory_limit: None,
+                waits: WaitArgs::default(),
+                insecure_plaintext: false,
+            };
+            let local = LocalArgs { run, port_base: None, net, tls, offline: args.offline };
+            let (report, _) = local::execute(&local)?;
+            if report.result != "ok" {
+                return Err(Failure::new(Failure::BUG, report.result));
+            }
+            let mut row = row(args, name.clone(), &loaded, &report);
+            match tls {
+                false => plain = Some(row.seconds[0]),
+                true => row.links = "tls",
+            }
+            row.times_plain = plain.filter(|_| tls).map(|plain| row.seconds[0] / plain);
+            if args.json {
+                println!("{}", serde_json::to_string(&row).map_err(|e| Failure::new(Failure::BUG, e))?);
+            } else {
+                print(&row);
+            }
         }
     }
     Ok(())
@@ -84,6 +97,8 @@ fn row(args: &BenchArgs, network: String, loaded: &load::Loaded, report: &Report
     Row {
         program: loaded.hash_text(),
         network,
+        links: "plain",
+        times_plain: None,
         batch: args.batch,
         runs: timed.len(),
         setup_seconds: report.seconds.setup,
@@ -97,9 +112,10 @@ fn row(args: &BenchArgs, network: String, loaded: &load::Loaded, report: &Report
 
 fn print(row: &Row) {
     let most = |list: &[u64]| list.iter().max().copied().unwrap_or(0) as f64;
+    let times = row.times_plain.map_or(String::new(), |times| format!("  {times:.2} times plain"));
     println!(
-        "{:18} {:>5} {:>10.4} {:>10.4} {:>10.4} {:>10.4} {:>7} {:>10.3} {:>9.1}",
-        text::escape(&row.network),
+        "{:18} {:>5} {:>10.4} {:>10.4} {:>10.4} {:>10.4} {:>7} {:>10.3} {:>9.1}{times}",
+        text::escape(&row.network) + if row.links == "tls" { ", TLS" } else { "" },
         row.batch,
         row.setup_seconds,
         row.seconds[0],

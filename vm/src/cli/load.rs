@@ -34,8 +34,8 @@ impl Loaded {
         hex(&self.hash)
     }
 
-    /// Says who computes how and who learns what.
-    pub fn security_line(&self) -> String {
+    /// Says who computes how over which links and who learns what.
+    pub fn security_line(&self, links: &str) -> String {
         let p = &self.program;
         let mut receivers: Vec<u8> = p.interface.outputs.iter().map(|o| o.party.0).collect();
         receivers.sort_unstable();
@@ -43,7 +43,7 @@ impl Loaded {
         let receivers: Vec<String> = receivers.iter().map(|r| Party(*r).to_string()).collect();
         format!(
             "security: {}, {} parties, {}, {} corrupted; reveals {} ({} bits) to {}; \
-             links plaintext on loopback; not audited",
+             {links}; not audited",
             self.protocol.name,
             p.parties,
             self.protocol.adversary,
@@ -172,7 +172,7 @@ pub fn verify_files(model: &Path, weights_file: Option<&Path>) -> Result<(), Fai
         let w = weights(path, &loaded)?;
         println!("weights: {} tensors, bound to this program", w.tensors.len());
     }
-    println!("{}", loaded.security_line());
+    println!("{}", loaded.security_line("links plaintext on loopback, or TLS 1.3 with pinned certificates"));
     println!("ok");
     Ok(())
 }

@@ -3,17 +3,22 @@ mod bench;
 mod deal;
 mod deploy;
 mod io;
+mod keys;
 mod load;
 mod local;
 mod manifest;
 mod net;
+mod net_command;
 mod party;
 mod picture;
 mod query;
 mod report;
 mod result;
 mod serve;
+mod sessions;
 mod shaper;
+mod signals;
+mod wire;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -43,6 +48,10 @@ impl Failure {
     pub const LIMIT: u8 = 5;
     /// Addresses, directories, settings.
     pub const CONFIG: u8 = 6;
+    /// Parties that do not agree.
+    pub const DISAGREE: u8 = 13;
+    /// A certificate that will not do.
+    pub const AUTHENTICATION: u8 = 21;
     /// A peer that is gone.
     pub const LOST: u8 = 11;
     /// An input file that cannot be used.
@@ -56,7 +65,10 @@ impl Failure {
 
 impl From<runtime_protocols::link::LinkError> for Failure {
     fn from(e: runtime_protocols::link::LinkError) -> Self {
-        Failure::new(e.exit_code(), e)
+        match e.advice() {
+            Some(advice) => Failure::new(e.exit_code(), format_args!("{e}\n  = help: {advice}")),
+            None => Failure::new(e.exit_code(), e),
+        }
     }
 }
 
@@ -102,6 +114,28 @@ enum Command {
         #[arg(short, long)]
         weights: Option<PathBuf>,
     },
+    /// Makes the key of this party and the certificate that the others pin
+    Keygen {
+        /// What people call this party
+        #[arg(long)]
+        name: String,
+        /// Folder of the key and the certificate
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+        /// How long the certificate is valid
+        #[arg(long, value_name = "N", default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
+    },
+    /// Says who the parties are: addresses and certificates
+    Net {
+        #[command(subcommand)]
+        command: NetCommand,
+    },
+    /// Lets a running party print what it waits for
+    Status {
+        /// Its process
+        pid: i32,
+    },
     /// Lists the protocols of this build
     Protocols,
     /// Prints completions for a shell
@@ -111,6 +145,78 @@ enum Command {
     },
     /// Prints the manual page
     Man,
+}
+
+/// What `qnnvm net` does.
+#[derive(Subcommand)]
+pub enum NetCommand {
+    /// Begins a `net.toml` with this party in it
+    Init(NetInit),
+    /// Adds a peer and its certificate
+    AddPeer(NetAdd),
+    /// Prints the parties and their fingerprints, to be compared over the phone
+    Show {
+        /// Folder of `net.toml`
+        #[arg(long, value_name = "DIR", default_value = ".", env = "QNN_CONFIG_DIR")]
+        dir: PathBuf,
+    },
+    /// Connects to all parties, who do the same now, and measures the network
+    Check(NetCheck),
+}
+
+/// The own entry.
+#[derive(Args)]
+pub struct NetInit {
+    /// Index of this party
+    #[arg(long, value_name = "I")]
+    pub party: u8,
+    /// Where the others reach it, as HOST:PORT; without it this party only dials
+    #[arg(long, value_name = "ADDR")]
+    pub address: Option<String>,
+    /// Where it binds, if not at that address
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<std::net::SocketAddr>,
+    /// It never dials: the others do
+    #[arg(long)]
+    pub listen_only: bool,
+    /// Folder of key and certificate, where `net.toml` is written
+    #[arg(long, value_name = "DIR", default_value = ".", env = "QNN_CONFIG_DIR")]
+    pub dir: PathBuf,
+}
+
+/// A peer's entry.
+#[derive(Args)]
+pub struct NetAdd {
+    /// Its certificate
+    pub cert: PathBuf,
+    /// Where it is reached, as HOST:PORT; `-` when it only dials
+    #[arg(value_name = "ADDR")]
+    pub address: String,
+    /// Index of the peer
+    #[arg(long, value_name = "I")]
+    pub party: u8,
+    /// It never dials: the others do
+    #[arg(long)]
+    pub listen_only: bool,
+    /// Replace an entry, after its new fingerprint was confirmed
+    #[arg(long)]
+    pub replace: bool,
+    /// Folder of `net.toml`
+    #[arg(long, value_name = "DIR", default_value = ".", env = "QNN_CONFIG_DIR")]
+    pub dir: PathBuf,
+}
+
+/// A look at the network.
+#[derive(Args)]
+pub struct NetCheck {
+    /// Index of this party; without it the one whose certificate is there
+    #[arg(long, value_name = "I")]
+    pub party: Option<u8>,
+    #[command(flatten)]
+    pub waits: WaitArgs,
+    /// Folder of `net.toml`
+    #[arg(long, value_name = "DIR", default_value = ".", env = "QNN_CONFIG_DIR")]
+    pub dir: PathBuf,
 }
 
 /// What one party and the launcher have in common.
@@ -149,12 +255,46 @@ pub struct RunArgs {
     /// Refuse a program that needs more memory
     #[arg(long, value_name = "BYTES")]
     pub memory_limit: Option<u64>,
-    /// How long to wait for peers, and in each round
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub timeout: Option<u64>,
+    #[command(flatten)]
+    pub waits: WaitArgs,
     /// Accept links that are not encrypted; on loopback they are accepted anyway
     #[arg(long)]
     pub insecure_plaintext: bool,
+}
+
+/// How long to wait. What is not given here stands in `net.toml`, or is the default.
+#[derive(Args, Clone, Default)]
+pub struct WaitArgs {
+    /// How long to wait for peers, and in each round
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: Option<u64>,
+    /// How long to wait for peers; 30 by default
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub connect_timeout: Option<u64>,
+    /// How long a round may take, the peers' computation before it included; 60 by default
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub round_timeout: Option<u64>,
+    /// How long everything may take; a day by default
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=2_592_000))]
+    pub session_timeout: Option<u64>,
+    /// How long a peer may give no sign of life; 10 by default
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub silence_timeout: Option<u64>,
+}
+
+impl WaitArgs {
+    /// The same as options of a command line.
+    pub fn options(&self) -> Vec<String> {
+        let all = [
+            ("--timeout", self.timeout),
+            ("--connect-timeout", self.connect_timeout),
+            ("--round-timeout", self.round_timeout),
+            ("--session-timeout", self.session_timeout),
+            ("--silence-timeout", self.silence_timeout),
+        ];
+        let given = all.into_iter().filter_map(|(option, value)| Some([option.to_owned(), value?.to_string()]));
+        given.flatten().collect()
+    }
 }
 
 /// One party.
@@ -165,9 +305,12 @@ pub struct PartyArgs {
     pub party: u8,
     #[command(flatten)]
     pub run: RunArgs,
-    /// Addresses of the parties; without it 127.0.0.1, ports from 7700
-    #[arg(long, value_name = "FILE")]
+    /// Who and where the parties are, with their certificates; without it 127.0.0.1, ports from 7700, not encrypted
+    #[arg(long, value_name = "FILE", env = "QNN_NET")]
     pub net: Option<PathBuf>,
+    /// Name of the session, the same at all parties; one that was used is refused. Without it a random one
+    #[arg(long, value_name = "ID", value_parser = sessions::name)]
+    pub session: Option<String>,
     /// Preprocessing of this party (.mpcd, from `qnnvm deal`): the dealer need not be there
     #[arg(long, value_name = "FILE")]
     pub offline: Option<PathBuf>,
@@ -191,6 +334,9 @@ pub struct LocalArgs {
     /// Slow the links down: lan, wan, or as in rtt=40ms,bw=100mbit
     #[arg(long, value_name = "NETWORK")]
     pub net: Option<ir::network::Network>,
+    /// Encrypt the links, with keys that are thrown away
+    #[arg(long)]
+    pub tls: bool,
     /// Deal first, into files, then run the two who compute without the dealer
     #[arg(long)]
     pub offline: bool,
@@ -263,8 +409,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub remember: u64,
     /// How long to wait in each round
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub timeout: u64,
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: Option<u64>,
     /// Refuse a program that needs more memory
     #[arg(long, value_name = "BYTES")]
     pub memory_limit: Option<u64>,
@@ -351,6 +497,9 @@ pub struct BenchArgs {
     /// Slow the links down: lan, wan, or as in rtt=40ms,bw=100mbit; may be repeated. Without it loopback as it is
     #[arg(long, value_name = "NETWORK")]
     pub net: Vec<String>,
+    /// Time encrypted links after plain ones, and say what they cost
+    #[arg(long)]
+    pub tls: bool,
     /// Deal first, into files, then time the two who compute without the dealer
     #[arg(long)]
     pub offline: bool,
@@ -374,6 +523,9 @@ pub fn main() -> ExitCode {
         Some(Command::Query(args)) => query::run(&args),
         Some(Command::Deploy { model, weights, output }) => deploy::run(&model, &weights, &output),
         Some(Command::Verify { model, weights }) => load::verify_files(&model, weights.as_deref()),
+        Some(Command::Keygen { name, output, days }) => keys::keygen(&name, &output, days),
+        Some(Command::Net { command }) => net_command::run(&command),
+        Some(Command::Status { pid }) => signals::status(pid),
         Some(Command::Protocols) => {
             println!("{:<8} {:<8} {:<12} {:<10} {:<8} what", "name", "parties", "adversary", "corrupted", "audited");
             for p in &vm::protocols::ALL {

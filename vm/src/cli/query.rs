@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use vm::client::ClientSide;
 use vm::query::{Connection, QueryError};
 
+/// How this client reaches the parties; how they reach each other they say themselves.
+const LINKS: &str = "link of the client plaintext on loopback";
+
 /// Between two tries; doubled each time.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 
@@ -22,7 +25,7 @@ pub fn run(args: &QueryArgs) -> Result<(), Failure> {
     let loaded = load::program(&args.model)?;
     let side = load::client(&loaded)?;
     side.owns_inputs_and_outputs()?;
-    let addresses = net::addresses(Some(&args.net), loaded.program.parties, args.cell)?.clients()?;
+    let addresses = net::Net::load(Some(&args.net), loaded.program.parties, args.cell)?.clients()?;
     addresses.iter().try_for_each(|a| serve::loopback_only(*a))?;
     let face = &loaded.program.interface;
     let inputs = inputs(args, &face.inputs)?;
@@ -47,13 +50,13 @@ pub fn run(args: &QueryArgs) -> Result<(), Failure> {
     };
     if args.json {
         let object = serde_json::json!({
-            "schema": 1, "program": loaded.hash_text(), "security": loaded.security_line(), "insecure": ["plaintext"],
+            "schema": 1, "program": loaded.hash_text(), "security": loaded.security_line(LINKS), "insecure": ["plaintext"],
             "samples": inputs.len(), "seconds": seconds, "outputs": summaries, "result": "ok",
         });
         println!("{object}");
     } else {
         result::print(&summaries);
-        eprintln!("{}", loaded.security_line());
+        eprintln!("{}", loaded.security_line(LINKS));
     }
     Ok(())
 }

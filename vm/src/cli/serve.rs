@@ -1,18 +1,21 @@
 //! The command `serve`.
-use super::{Failure, ServeArgs, load, manifest, net};
+use super::wire::Wire;
+use super::{Failure, ServeArgs, WaitArgs, load, manifest, net, party};
 use ir::{Party, bytecode};
-use runtime_protocols::link::{Hello, Link, LinkError, Timeouts, tcp};
+use runtime_protocols::link::{Hello, Link};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use vm::client::ClientSide;
-use vm::serve::engine::{Batching, Connect, EngineError, Model};
+use vm::serve::engine::{Batching, Connect, ConnectError, EngineError, Model};
 use vm::serve::queue::Limits;
 use vm::serve::{ServeError, Server};
 
 /// How long one try to reach all peers lasts; then the next begins.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT: u64 = 5;
+/// How long a session may last, in seconds; then another one begins.
+const SESSION: u64 = 30 * 24 * 3600;
 
 /// Serves until it is told to end.
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
@@ -29,11 +32,11 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     side.owns_inputs_and_outputs()?;
     loaded.check_memory(args.memory_limit, args.max_batch.into(), args.weights.is_some())?;
     let cell = manifest::cell(&args.cell)?;
-    let addresses = net::addresses(args.net.as_deref(), loaded.program.parties, cell)?;
+    let net = net::Net::load(args.net.as_deref(), loaded.program.parties, cell)?;
     let (model, deployment) = model(args, me, &loaded, &side)?;
     let client = match args.listen_client {
         Some(address) => address,
-        None => addresses.clients()?[me.index()],
+        None => net.clients()?[me.index()],
     };
     loopback_only(client)?;
     let hello = Hello::default()
@@ -46,7 +49,15 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         .with("largest batch", args.max_batch.to_string())
         .with("deployment of the weights", deployment)
         .with("cell", cell.map_or("none".into(), |cell| cell.to_string()));
-    let timeouts = Timeouts { connect: CONNECT, round: Duration::from_secs(args.timeout), ..Timeouts::default() };
+    // A try to meet is short, the next one follows; a server has no end of its own.
+    let waits = WaitArgs {
+        connect_timeout: Some(CONNECT),
+        round_timeout: args.timeout,
+        session_timeout: Some(SESSION),
+        ..WaitArgs::default()
+    };
+    let wire = Wire::new(me, net, &waits, None)?;
+    let tls = wire.tls();
     let server = Server {
         me,
         side: Arc::new(side),
@@ -62,13 +73,14 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         },
         clients: listen(client)?,
         http: args.http.map(listen).transpose()?,
-        connect: connect(me, addresses.peers, timeouts, hello),
+        connect: connect(wire, hello),
     };
-    eprintln!("{}", loaded.security_line());
+    eprintln!("{}", loaded.security_line(if tls { party::SECURE } else { party::PLAIN }));
     eprintln!("{me} serves clients at {client}");
     vm::serve::run(server).map_err(|e| {
         let code = match &e {
             ServeError::Engine(EngineError::Link(e)) => e.exit_code(),
+            ServeError::Engine(EngineError::Connect(e)) => e.code,
             ServeError::Engine(EngineError::Load(_)) | ServeError::Panic => Failure::BUG,
             ServeError::Engine(EngineError::Share) => Failure::DAMAGED,
             ServeError::Io { .. } => Failure::CONFIG,
@@ -77,9 +89,12 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     })
 }
 
-/// How this party reaches the others: the only place that knows the transport.
-fn connect(me: Party, peers: Vec<SocketAddr>, timeouts: Timeouts, hello: Hello) -> Connect {
-    Box::new(move || -> Result<Box<dyn Link>, LinkError> { Ok(Box::new(tcp::connect(me, &peers, timeouts, &hello)?)) })
+/// How this party reaches the others.
+fn connect(wire: Wire, hello: Hello) -> Connect {
+    Box::new(move || -> Result<Box<dyn Link>, ConnectError> {
+        let link = wire.join(None, &hello).map_err(|e| ConnectError { code: e.code, message: e.message })?;
+        Ok(Box::new(link))
+    })
 }
 
 /// What this party has of the weights, and the deployment that all parties compare.

@@ -26,7 +26,17 @@ const DRAIN: Duration = Duration::from_secs(25);
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
 /// Makes a link to all peers; called again after each session.
-pub type Connect = Box<dyn FnMut() -> Result<Box<dyn Link>, LinkError> + Send>;
+pub type Connect = Box<dyn FnMut() -> Result<Box<dyn Link>, ConnectError> + Send>;
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ConnectError {
+    /// Exit code.
+    pub code: u8,
+    /// Place, cause and next step.
+    pub message: String,
+}
 
 /// How requests are put together.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +66,9 @@ pub enum EngineError {
     /// A link failed in a way that another session does not mend.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The peers cannot be met, in a way that another try does not mend.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The share of the weights is not of this program.
     #[error("the share of the weights has another length than the program's; deploy the weights again")]
     Share,
@@ -102,21 +115,26 @@ impl Engine {
                     return Ok(());
                 }
                 Ok(End::PeerLeft) => self.metrics.session_ended(None),
-                Err(EngineError::Link(e)) => {
-                    self.metrics.session_ended(Some(e.exit_code()));
+                Err(e @ (EngineError::Link(_) | EngineError::Connect(_))) => {
+                    let code = match &e {
+                        EngineError::Link(e) => e.exit_code(),
+                        EngineError::Connect(e) => e.code,
+                        _ => 1,
+                    };
+                    self.metrics.session_ended(Some(code));
                     // A peer that stays away is mentioned once.
                     if std::mem::replace(&mut said, e.to_string()) != said || begun {
                         eprintln!("session ended: {e}");
                     }
                     // A party that disagrees from the start will not change by itself; later it may be one that is being
                     // replaced. What a check or an authentication found is never tried again.
-                    let mends = match e.exit_code() {
+                    let mends = match code {
                         10..=12 => true,
                         6 | 13 => ever || begun,
                         _ => false,
                     };
                     if !mends {
-                        return Err(e.into());
+                        return Err(e);
                     }
                 }
                 Err(e) => return Err(e),
