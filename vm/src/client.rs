@@ -2,7 +2,7 @@
 //!
 //! It follows the program as the parties do. What it holds it computes in the clear, where an instruction shares that it makes
 //! the messages to the parties, and where one opens to it it joins their answers. How a sharing is made and joined is the
-//! protocol's; that nothing else meets what a client holds was verified (rule V14).
+//! protocol's; that nothing else meets what a client holds was verified (rule V15).
 use crate::exec::{LoadError, Pieces, exchange_of, flat};
 use crate::protocols::{Client, Protocol};
 use ir::eval::{Plain, local, signed};
@@ -100,7 +100,7 @@ pub enum ClientError {
 pub struct ClientSide {
     program: Program,
     typed: Typed,
-    rules: &'static Client,
+    rules: Client,
     /// What it shares in set-up, and in an inference: instruction and type of the sharing.
     shared: [Vec<(u32, Flat)>; 2],
     /// What is opened to it.
@@ -109,9 +109,9 @@ pub struct ClientSide {
 
 impl ClientSide {
     /// Verifies `program`.
-    pub fn new(program: Program, protocol: &'static Protocol) -> Result<ClientSide, ClientError> {
+    pub fn new(program: Program, protocol: Protocol) -> Result<ClientSide, ClientError> {
         let typed = verify(&program).map_err(LoadError::Verify)?;
-        let rules = protocol.client.as_ref().ok_or_else(|| LoadError::Client(program.protocol.clone()))?;
+        let rules = protocol.client.ok_or_else(|| LoadError::Client(program.protocol.clone()))?;
         let shared = [Phase::Setup, Phase::Inference].map(|phase| exchanges(&program, &typed, phase, Beside::Comes));
         let opened =
             exchanges(&program, &typed, Phase::Inference, Beside::Goes).into_iter().map(|(_, ty)| ty).collect();

@@ -10,8 +10,8 @@ use ir::weights::Weights;
 use ir::{Op, Party, Program};
 use runtime_protocols::data::{Data, Value};
 use runtime_protocols::link::{Link, LinkError, Place};
-use runtime_protocols::runtime::{Exchange, Flat, Pad, Runtime};
-use std::collections::BTreeMap;
+use runtime_protocols::runtime::{DIGEST, Exchange, Flat, Mismatch, Pad, Roles, Runtime};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// Why a program cannot run here.
@@ -28,6 +28,9 @@ pub enum LoadError {
         /// In the runtime.
         runtime: u8,
     },
+    /// The program uses roles, the runtime has none.
+    #[error("the program is for a protocol with roles; compile it for this protocol")]
+    Roles,
     /// The values take more than the program says.
     #[error("the program declares {declared} bytes of memory, a party needs {needed}; compile the model again")]
     Memory {
@@ -139,6 +142,7 @@ struct Given<'a> {
 pub fn exchange_of(op: &Op<ir::Value>) -> Option<(ir::Value, Exchange)> {
     match op {
         Op::Reshare { x, bits } => Some((*x, Exchange::Reshare { bits: *bits })),
+        Op::Echo { x, from } => Some((*x, Exchange::Echo { from: from.iter().next().unwrap_or(ir::Party(0)) })),
         Op::Join { x } => Some((*x, Exchange::Join)),
         Op::Deal { x, bits } => Some((*x, Exchange::Deal { bits: *bits })),
         Op::Open { x, to } => Some((*x, Exchange::Open { to: *to })),
@@ -157,16 +161,22 @@ impl Machine {
         if program.has_client() && !runtime.has_clients() {
             return Err(LoadError::Client(program.protocol.clone()));
         }
+        if program.scheme().roles && runtime.roles().is_none() {
+            return Err(LoadError::Roles);
+        }
         let mut at = 0usize;
         for (r, round) in program.rounds.iter().enumerate() {
             let mut sent = ir::Messages::none(n);
+            let mut vouched = BTreeSet::new();
             for inst in &program.insts[at..round.exchange_end as usize] {
                 if let Some((x, what)) = exchange_of(&inst.op) {
                     for m in runtime.messages(what, flat(&typed, x)) {
                         sent.add(n, m.from, m.to, m.bytes);
                     }
+                    vouched.extend(runtime.vouches(what, flat(&typed, x)));
                 }
             }
+            vouched.into_iter().for_each(|(from, to)| sent.add(n, from, to, DIGEST as u64));
             if sent != round.messages {
                 return Err(LoadError::Messages { round: r });
             }
@@ -299,8 +309,7 @@ impl Machine {
         let parties = usize::from(self.program.parties);
         // Kept from round to round and from inference to inference.
         let mut buffers = std::mem::take(&mut self.buffers);
-        let [out, incoming] = &mut buffers;
-        [&mut *out, &mut *incoming].into_iter().for_each(|side| side.resize(parties, Vec::new()));
+        buffers.iter_mut().for_each(|side| side.resize(parties, Vec::new()));
         let mut at = match rounds.start {
             0 => 0,
             r => self.program.rounds[r - 1].exchange_end as usize,
@@ -309,11 +318,16 @@ impl Machine {
             let (local, end) =
                 (self.program.rounds[r].local_end as usize, self.program.rounds[r].exchange_end as usize);
             self.steps(at..local, given, outcome);
-            self.exchange(r, local..end, given, link, out, incoming, outcome)?;
+            self.exchange(r, local..end, given, link, &mut buffers, outcome)?;
             at = end;
         }
         self.buffers = buffers;
         Ok(at)
+    }
+
+    /// The steps of roles, which the verifier lets only programs use whose protocol has them.
+    fn roles(&self) -> &dyn Roles {
+        self.runtime.roles().expect("verified, and compared with the runtime at load")
     }
 
     fn value(&self, lane: usize, v: ir::Value) -> &Value {
@@ -381,20 +395,20 @@ impl Machine {
             Op::Split { x, rot } => {
                 let (x, ty, rot) = (self.value(lane, *x).clone(), flat(&self.typed, *x), *rot);
                 let pad = self.pad(lane, i);
-                self.runtime.split(pad, &x, ty, rot).into()
+                self.roles().split(pad, &x, ty, rot).into()
             }
             Op::SplitShared { x, rot } => {
-                self.runtime.split_shared(self.value(lane, *x), flat(&self.typed, *x), *rot).into()
+                self.roles().split_shared(self.value(lane, *x), flat(&self.typed, *x), *rot).into()
             }
             Op::Beta { tag, rot, .. } => {
                 let ty = &self.typed.types[self.typed.results(i).start];
                 let (pad, domain, len) = (self.pad(lane, *tag as usize), ty.domain, ty.len());
-                vec![self.runtime.beta(pad, domain, len, *rot)]
+                vec![self.roles().beta(pad, domain, len, *rot)]
             }
             Op::Mask { x, tag } => {
                 let (x, ty) = (self.value(lane, *x).clone(), flat(&self.typed, *x));
                 let pad = self.pad(lane, *tag as usize);
-                vec![self.runtime.mask(pad, &x, ty)]
+                vec![self.roles().mask(pad, &x, ty)]
             }
             op => {
                 let typed = op.map(|v| (self.value(lane, v), &self.typed.types[v.index()]));
@@ -435,8 +449,7 @@ impl Machine {
         insts: std::ops::Range<usize>,
         given: &Given<'_>,
         link: &mut dyn Link,
-        out: &mut [Vec<u8>],
-        incoming: &mut [Vec<u8>],
+        [out, incoming]: &mut [Vec<Vec<u8>>; 2],
         outcome: &mut Outcome,
     ) -> Result<(), LinkError> {
         let me = self.runtime.me();
@@ -466,6 +479,9 @@ impl Machine {
                 }
                 None => self.runtime.send(pad, what, &value, ty, out),
             });
+            if i + 1 == insts.end {
+                self.runtime.seal(out);
+            }
             drop(value);
             self.drop_operands(lane, i);
             if let Some(l) = outcome.layers.get_mut(layer) {
@@ -487,7 +503,8 @@ impl Machine {
         let name = self.program.layers.get(layer).map_or("", |l| l.name.as_str());
         let start = Instant::now();
         let what = format!("layer {layer} {}", ir::text::escape(name));
-        link.exchange(&Place { round: r as u32 + 1, what: &what }, out, &expect, incoming)?;
+        let place = Place { round: r as u32 + 1, what: &what };
+        link.exchange(&place, out, &expect, incoming)?;
         let share = start.elapsed().as_secs_f64() / seen.len().max(1) as f64;
         for l in seen {
             outcome.layers[l].wait_s += share;
@@ -501,6 +518,10 @@ impl Machine {
                 Some(_) => kept,
                 None => self.runtime.receive(what, kept, ty, &mut readers),
             };
+            if i + 1 == insts.end {
+                // Before anything that was received is used, and before this party sends anything else.
+                self.runtime.check(&mut readers).map_err(|Mismatch { vouching }| refuse(link, vouching, &place))?;
+            }
             self.set(lane, i, [result]);
             self.drop_dead(lane, i);
             let layer = self.program.insts[i].layer as usize;
@@ -511,6 +532,13 @@ impl Machine {
         debug_assert!(readers.iter().all(|r| r.is_empty()), "message lengths were compared at load");
         Ok(())
     }
+}
+
+/// Ends a run in which what was received is not what `peer` vouches for.
+fn refuse(link: &mut dyn Link, peer: Party, at: &Place<'_>) -> LinkError {
+    let e = LinkError::Inconsistent { peer, round: at.round, what: at.what.to_owned() };
+    link.abort(e.exit_code(), &e.to_string());
+    e
 }
 
 pub(crate) fn flat(typed: &Typed, v: ir::Value) -> Flat {

@@ -87,7 +87,7 @@ fn less_than_the_output_is_revealed_on_demand() {
         let options = Options { reveal: Reveal::from_name(reveal).expect("policy"), ..Options::default() };
         let c = compile("digits", options, owners());
         let input = npy("digits.input_0.npy");
-        let (outputs, _) = run(&c, &[input.clone()]);
+        let (outputs, _) = run(&c, std::slice::from_ref(&input));
         let typed = verify(&c.program).expect("verified");
         let want = ir::eval::eval(&c.program, &typed, &[input], &c.weights.tensors);
         assert_eq!(outputs[0], want, "{reveal}");
@@ -131,7 +131,7 @@ fn answers_of_different_runs_do_not_fit() {
     // The ring of an output is as wide as its type and a sign, so most sums of strangers are outside the type.
     let c = compile("digits", Options::default(), owners());
     let input = npy("digits.input_0.npy");
-    let (_, first) = run(&c, &[input.clone()]);
+    let (_, first) = run(&c, std::slice::from_ref(&input));
     let (_, second) = run(&c, &[input]);
     let mixed: [&[u8]; 3] = [&first[0].for_client[0], &second[1].for_client[0], &first[2].for_client[0]];
     let opened = side(&c).open(&mixed);

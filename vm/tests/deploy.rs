@@ -230,7 +230,7 @@ fn compose() {
         let service = &services[&format!("party{p}")];
         let command = service["command"].as_array().expect("command");
         assert!(command.iter().any(|a| *a == format!("/shares/m.{p}.mpcs")), "party {p} gets its own share");
-        assert!(command.windows(2).any(|a| a[0] == "--party" && a[1] == p.to_string()));
+        assert!(command.windows(2).any(|a| a[0] == "--party" && a[1] == format!("{p}").as_str()));
         // Links are plain, so all are on one loopback.
         assert!(p == 0 || service["network_mode"] == "service:party0");
     }

@@ -7,7 +7,6 @@ use super::{CompileArgs, print, print_json, program, remarks, say};
 use compiler::passes::Unit;
 use compiler::passes::text::Shown;
 use compiler::pipeline::{Aim, Options, Owners, PASSES, Reveal, finish, run};
-use ir::Party;
 use std::path::{Path, PathBuf};
 
 /// Compiles and writes both files, or neither; without an output only shows what was asked for.
@@ -24,7 +23,13 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
     let model = files::read(&args.model, MAX_MODEL)?;
     let owners = Owners { inputs: args.input_owner.clone(), receiver: args.receiver, weights: args.model_owner };
     let aim = args.net.map_or(Aim::Bits, Aim::Seconds);
-    let options = Options { protocol: args.protocol, route: args.route, reveal: args.reveal, aim };
+    let facts = args.protocol.facts();
+    if args.route.is_some() && !facts.scheme.roles {
+        let what = format!("`--route`: protocol {} has one way to requantize", facts.name);
+        return Err(Failure::usage(&what, "leave `--route` out"));
+    }
+    let route = args.route.unwrap_or_default();
+    let options = Options { protocol: args.protocol, route, reveal: args.reveal, aim };
     let mut watch = Watch::new(&args.instruments);
     let ran =
         run(Unit { owners, ..Unit::new(&model, options) }, PASSES, |pass, unit, took| watch.seen(pass, unit, took));

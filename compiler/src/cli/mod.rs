@@ -10,6 +10,7 @@ mod failure;
 mod files;
 mod inspect;
 mod instruments;
+mod leakage;
 mod prices;
 mod program;
 mod remarks;
@@ -85,12 +86,14 @@ struct CompileArgs {
     /// Who owns the weights: party 0, or a `client` that shares them once with `qnnvm deploy`
     #[arg(long, value_name = "PARTY", default_value = "0", value_parser = model_owner)]
     model_owner: Party,
-    /// Who computes: `rep3` (three parties), or `dealer2` (two, and party 2 deals ahead of the input)
+    /// Who computes: `rep3` (three parties), `dealer2` (two, and party 2 deals ahead of the input), or `rep4` (four, of which
+    /// one may cheat)
     #[arg(long, value_name = "NAME", default_value = "rep3", value_parser = protocol)]
     protocol: Protocol,
-    /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way)
-    #[arg(long, value_name = "ROUTE", default_value = "dealer", value_parser = route)]
-    route: Route,
+    /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way); `rep4` has
+    /// one way of its own [default: dealer]
+    #[arg(long, value_name = "ROUTE", value_parser = route)]
+    route: Option<Route>,
     /// Network to choose for, `loopback`, `lan`, `wan`, or as in `rtt=40ms,bw=100mbit`: of two ways to compute a layer the
     /// one that takes less time on it [default: the one that sends fewer bits]
     #[arg(long, value_name = "NET")]
@@ -119,7 +122,8 @@ fn input_owner(text: &str) -> Result<(String, Party), String> {
 fn party(text: &str) -> Result<Party, String> {
     match text {
         "client" => Ok(Party::CLIENT),
-        _ => text.parse().ok().filter(|p| *p < 3).map(Party).ok_or("parties are 0, 1 and 2, or `client`".into()),
+        // The number of a client is not one to write.
+        _ => text.parse().map(Party).ok().filter(|p| *p < Party::CLIENT).ok_or("a number from 0, or `client`".into()),
     }
 }
 
@@ -130,7 +134,7 @@ fn model_owner(text: &str) -> Result<Party, String> {
 
 /// Reads `--protocol`.
 fn protocol(text: &str) -> Result<Protocol, String> {
-    let names: Vec<&str> = Protocol::ALL.iter().map(|p| p.profile().name).collect();
+    let names: Vec<&str> = Protocol::ALL.iter().map(|p| p.facts().name).collect();
     Protocol::from_name(text).ok_or_else(|| names.join(" or "))
 }
 

@@ -39,6 +39,10 @@ impl Owners {
             Party::CLIENT if profile.dealer.is_some() => {
                 Err(LowerError::Owner(format!("{} has no clients: its dealer would have to receive", profile.name)))
             }
+            Party::CLIENT if profile.scheme.echo => Err(LowerError::Owner(format!(
+                "{} has no clients: an owner's sharing is compared among those who compute",
+                profile.name
+            ))),
             Party(p) if p < profile.parties || party == Party::CLIENT => Ok(()),
             _ => Err(LowerError::Owner(format!("{party} does not exist, {} has {}", profile.name, profile.parties))),
         };

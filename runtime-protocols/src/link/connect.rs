@@ -26,6 +26,8 @@ use std::{
 
 /// Strangers heard at a time; the oldest goes first.
 const CALLERS: usize = 64;
+/// What the others get after a difference.
+const A_LITTLE: Duration = Duration::from_secs(1);
 
 /// A connected peer.
 pub(super) struct Met {
@@ -45,7 +47,8 @@ pub(super) fn meet(setup: Setup<'_>, nonce: &[u8; NONCE]) -> Result<Vec<Option<M
         address: "this machine".to_owned(),
         reason: e.to_string(),
     };
-    let pins = stations.iter().filter_map(|s| s.fingerprint).collect();
+    let others = stations.iter().enumerate().filter(|(p, _)| *p != me.index());
+    let pins = others.filter_map(|(_, s)| s.fingerprint).collect();
     let server = identity.map(|own| own.server(pins)).transpose().map_err(|e| unusable(&e))?;
     let (send, calls) = mpsc::channel();
     let (ring, bell) = UnixStream::pair().map_err(|e| LinkError::GaveUp { code: 5, reason: e.to_string() })?;
@@ -247,7 +250,7 @@ impl Meeting<'_> {
     /// Notes a difference; the others get a little time to be told.
     fn differ(&mut self, difference: LinkError) {
         self.difference.get_or_insert(difference);
-        self.deadline = self.deadline.min(Instant::now() + self.patience);
+        self.deadline = self.deadline.min(Instant::now() + self.patience.min(A_LITTLE));
     }
 
     /// Compares what `p` said with what this party says.
@@ -278,7 +281,7 @@ impl Meeting<'_> {
     /// Answers a caller that has sent a whole handshake, and takes it in when it is a missing party.
     fn answer(&mut self, mut caller: Caller, preamble: Preamble) -> Result<(), LinkError> {
         let claimed = preamble.party.index();
-        let until = Instant::now() + self.patience.min(Duration::from_secs(1));
+        let until = Instant::now() + self.patience.min(A_LITTLE);
         if let Some(shown) = caller.stream.fingerprint()
             && self.stations.get(claimed).and_then(|s| s.fingerprint) != Some(shown)
         {

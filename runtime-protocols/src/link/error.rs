@@ -132,6 +132,19 @@ pub enum LinkError {
         /// Its own words, control characters removed.
         reason: String,
     },
+    /// What this party received is not what another vouches for. Nothing was made of it.
+    #[error(
+        "round {round} ({what}): {peer} vouches for other messages than this party received: a party cheats, or its program or \
+         machine is broken; nothing was opened, find out who it is before the next run"
+    )]
+    Inconsistent {
+        /// Whose word differs; it, or one of those who sent the messages, deviates.
+        peer: Party,
+        /// Round of the schedule.
+        round: u32,
+        /// Layer or step.
+        what: String,
+    },
     /// This party gave up by [`Link::abort`](super::Link::abort).
     #[error("the link was given up: {reason}")]
     GaveUp {
@@ -167,6 +180,12 @@ pub enum Fault {
         /// Number that is due.
         expected: u32,
     },
+    /// A message behind the last one that is due.
+    #[error("message number {got} where none is due any more")]
+    Extra {
+        /// Number in the message.
+        got: u32,
+    },
     /// Neither data nor an end.
     #[error("unknown kind {got}")]
     Kind {
@@ -201,6 +220,7 @@ impl LinkError {
             LinkError::Deadline { .. } | LinkError::Silent { .. } | LinkError::Session { .. } => 12,
             LinkError::Disagree { .. } => 13,
             LinkError::Authentication { .. } => 21,
+            LinkError::Inconsistent { .. } => 20,
             LinkError::GaveUp { code, .. } => *code,
             // Failures of the computation as a whole keep their code; a peer's own trouble makes it a lost peer.
             LinkError::Aborted { code, .. } => match code {
@@ -219,6 +239,7 @@ impl LinkError {
             | LinkError::Silent { peer, .. }
             | LinkError::Malformed { peer, .. }
             | LinkError::Disagree { peer, .. }
+            | LinkError::Inconsistent { peer, .. }
             | LinkError::Aborted { peer, .. } => Some(*peer),
             LinkError::Authentication { peer, .. } => *peer,
             LinkError::Listen { .. }
@@ -247,6 +268,9 @@ impl LinkError {
             LinkError::Session { .. } => "raise `--session-timeout`; a retry uses a new session",
             LinkError::Disagree { .. } => {
                 "give all parties the same files, options and release; nothing secret was sent; do not retry before"
+            }
+            LinkError::Inconsistent { .. } => {
+                "do not retry automatically: keep the reports and contact the other operators"
             }
             LinkError::Aborted { .. } | LinkError::GaveUp { .. } | LinkError::Random { .. } => return None,
         })

@@ -108,13 +108,13 @@ impl Core {
 
     /// Reads what connections have already decrypted, which no waiting would show.
     fn held(&mut self, at: &Place<'_>, incoming: &mut [Vec<u8>]) -> Result<(), LinkError> {
-        for p in 0..self.peers.len() {
+        for (p, incoming) in incoming.iter_mut().enumerate() {
             let Some(peer) = &self.peers[p] else { continue };
             if !peer.stream.holds() {
                 continue;
             }
             if peer.incoming.pending() {
-                self.receive(at, p, &mut incoming[p])?;
+                self.receive(at, p, incoming)?;
             } else if peer.quiet == Quiet::Open {
                 self.look(at, p)?;
             }

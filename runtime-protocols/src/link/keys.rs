@@ -49,6 +49,6 @@ pub fn exchange_keys(link: &mut dyn Link) -> Result<PairKeys, LinkError> {
 }
 
 /// Fills `bytes` from the operating system.
-pub(super) fn random(bytes: &mut [u8]) -> Result<(), LinkError> {
+pub(crate) fn random(bytes: &mut [u8]) -> Result<(), LinkError> {
     getrandom::fill(bytes).map_err(|e| LinkError::Random { reason: e.to_string() })
 }

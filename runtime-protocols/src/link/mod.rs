@@ -5,7 +5,8 @@
 //! 1 + the largest level its sender had received since [`Link::begin`], and [`LinkStats::level`] is the largest level
 //! seen. What the messages mean is left to the protocols.
 //!
-//! [`memory`] joins parties of one process, [`tcp`] joins processes, encrypted by [`tls`] or plain.
+//! [`memory`] joins parties of one process, [`tcp`] joins processes, encrypted by [`tls`] or plain. [`tamper`] is for tests that
+//! attack a protocol.
 
 mod connect;
 mod dial;
@@ -13,12 +14,15 @@ mod error;
 mod exchange;
 mod frame;
 mod handshake;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod keys;
 pub mod memory;
 mod meter;
 mod peer;
 mod poll;
 mod stream;
+pub mod tamper;
 pub mod tcp;
 pub mod tls;
 mod watch;
@@ -27,6 +31,7 @@ use std::time::Duration;
 
 pub use error::{Fault, LinkError};
 pub use handshake::{HELLO_LIMIT, Hello};
+pub(crate) use keys::random;
 pub use keys::{PairKeys, exchange_keys};
 pub use tls::{Certificate, Fingerprint, Identity, TlsError};
 pub use watch::Control;

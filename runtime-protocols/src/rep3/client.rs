@@ -10,10 +10,10 @@
 //! summands are uniform but for their sum: a simulator that has the result draws two of them. A client that colludes with one
 //! party lacks one key and one part, and the two summands in which they are tell it the result once more.
 use super::Rep3;
-use super::exchange::{read, wire_bytes, write};
 use crate::data::{Data, Value, Zip};
 use crate::prg::{Address, KeyStream};
 use crate::runtime::{Flat, Pad};
+use crate::wire::{read, wire_bytes, write};
 use ir::{Form, Party};
 use zeroize::Zeroizing;
 

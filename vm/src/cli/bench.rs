@@ -1,6 +1,6 @@
 //! Measures: every party as its own process on this machine, the links as fast as asked for.
 use super::report::{Report, median};
-use super::{BenchArgs, Failure, LocalArgs, RunArgs, WaitArgs, io, load, local};
+use super::{BenchArgs, Failure, LocalArgs, RunArgs, WaitArgs, io, load, local, output};
 use ir::network::Network;
 use ir::{Port, text};
 use serde::Serialize;
@@ -46,9 +46,17 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         })
         .collect::<Result<_, Failure>>()?;
     if !args.json {
-        println!(
+        say!(
             "{:18} {:>5} {:>10} {:>10} {:>10} {:>10} {:>7} {:>10} {:>9}",
-            "network", "batch", "set-up s", "seconds", "fastest", "s/sample", "rounds", "MB/party", "peak MB"
+            "network",
+            "batch",
+            "set-up s",
+            "seconds",
+            "fastest",
+            "s/sample",
+            "rounds",
+            "MB/party",
+            "peak MB"
         );
     }
     for (name, net) in networks {
@@ -81,7 +89,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
             }
             row.times_plain = plain.filter(|_| tls).map(|plain| row.seconds[0] / plain);
             if args.json {
-                println!("{}", serde_json::to_string(&row).map_err(|e| Failure::new(Failure::BUG, e))?);
+                say!("{}", serde_json::to_string(&row).map_err(|e| Failure::new(Failure::BUG, e))?);
             } else {
                 print(&row);
             }
@@ -113,7 +121,7 @@ fn row(args: &BenchArgs, network: String, loaded: &load::Loaded, report: &Report
 fn print(row: &Row) {
     let most = |list: &[u64]| list.iter().max().copied().unwrap_or(0) as f64;
     let times = row.times_plain.map_or(String::new(), |times| format!("  {times:.2} times plain"));
-    println!(
+    say!(
         "{:18} {:>5} {:>10.4} {:>10.4} {:>10.4} {:>10.4} {:>7} {:>10.3} {:>9.1}{times}",
         text::escape(&row.network) + if row.links == "tls" { ", TLS" } else { "" },
         row.batch,
@@ -138,7 +146,7 @@ fn random_inputs(ports: &[Port], batch: u32, scratch: &Scratch) -> Result<Vec<St
         let number = |b: &[u8]| low + i64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]])) % (high - low + 1);
         let data: Vec<i64> = bytes.chunks_exact(4).map(number).collect();
         let path = scratch.0.join(format!("input{i}.npy"));
-        io::write_atomic(&path, &io::format_npy(port, &data))?;
+        output::write_atomic(&path, &io::format_npy(port, &data))?;
         files.push(path.to_string_lossy().into_owned());
     }
     Ok(files)

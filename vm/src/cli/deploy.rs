@@ -22,7 +22,7 @@ pub fn run(model: &Path, weights: &Path, output: &Path) -> Result<(), Failure> {
         DeployError::Client(e) => Failure::from(e),
     })?;
     for (party, file) in files.iter().enumerate() {
-        println!("{} for party {party} alone", file.display());
+        say!("{} for party {party} alone", file.display());
     }
     Ok(())
 }

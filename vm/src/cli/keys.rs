@@ -1,5 +1,5 @@
 //! The key of this party: made here, read here, never leaves this machine.
-use super::{Failure, io, net};
+use super::{Failure, net, output};
 use ir::text::escape;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519};
 use runtime_protocols::link::{Certificate, Identity, TlsError, tls};
@@ -58,7 +58,7 @@ pub fn write(dir: &Path, certificate: &str, key: &str) -> Result<(), Failure> {
         .and_then(|()| file.write_all(key.as_bytes()))
         .and_then(|()| file.sync_all())
         .map_err(|e| config(&path, e))?;
-    io::write_atomic(&dir.join(CERTIFICATE), certificate.as_bytes())
+    output::write_atomic(&dir.join(CERTIFICATE), certificate.as_bytes())
 }
 
 /// The command `keygen`.
@@ -71,10 +71,10 @@ pub fn keygen(name: &str, dir: &Path, days: u32) -> Result<(), Failure> {
     let (certificate, key) = generate(name, 1, u64::from(days) + 1)?;
     write(dir, &certificate, &key)?;
     let certificate = read_certificate(&dir.join(CERTIFICATE))?;
-    println!("key          {}   private: it never leaves this machine", dir.join(KEY).display());
-    println!("certificate  {}   give it to the other parties", dir.join(CERTIFICATE).display());
-    println!("fingerprint  {}", certificate.fingerprint);
-    println!("valid until  {}", certificate.dates[1]);
+    say!("key          {}   private: it never leaves this machine", dir.join(KEY).display());
+    say!("certificate  {}   give it to the other parties", dir.join(CERTIFICATE).display());
+    say!("fingerprint  {}", certificate.fingerprint);
+    say!("valid until  {}", certificate.dates[1]);
     eprintln!("next: read the fingerprint to the other parties over the phone, then `qnnvm net init`");
     Ok(())
 }

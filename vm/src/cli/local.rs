@@ -3,7 +3,7 @@
 //! A child gets its listening socket as standard input, so no port is free in between, and ends when the launcher no
 //! longer reads its standard output.
 use super::report::{self, PartyReport, Report};
-use super::{Failure, LocalArgs, RunArgs, deal, io, keys, load, net, party, result, shaper};
+use super::{Failure, LocalArgs, RunArgs, deal, io, keys, load, net, output, party, result, shaper};
 use ir::{Interface, Party, Port};
 use runtime_protocols::link::{Certificate, Fingerprint};
 use std::fs::{self, OpenOptions, Permissions};
@@ -33,7 +33,7 @@ const DEALT: &str = "dealt";
 pub fn run(args: &LocalArgs) -> Result<(), Failure> {
     let (report, parties) = execute(args)?;
     if args.run.json {
-        println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
+        say!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
     } else {
         parties.iter().for_each(|r| result::print(&r.outputs));
         report::print(&report, &parties);
@@ -145,7 +145,7 @@ pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> 
             let from = household.dir.join(format!("party{}", face.outputs[*index].party.0)).join(output_name(*index));
             let bytes =
                 fs::read(&from).map_err(|e| Failure::new(Failure::BUG, format!("an output is missing: {e}")))?;
-            io::write_atomic(path, &bytes)?;
+            output::write_atomic(path, &bytes)?;
         }
     }
     Ok((report, reports))
@@ -205,7 +205,8 @@ fn throw_away(party: u8) -> Result<Key, Failure> {
 fn copy(from: &Path, dir: &Path, name: &str) -> Result<(), Failure> {
     let to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join(name));
     let copied = to.and_then(|mut to| std::io::copy(&mut fs::File::open(from)?, &mut to));
-    copied.map(drop).map_err(|e| Failure::new(Failure::CONFIG, format!("{}: {e}", from.display())))
+    // It was read before: what fails now is writing.
+    copied.map(drop).map_err(|e| Failure::new(ir::exit::of_write(&e), format!("{}: {e}", dir.join(name).display())))
 }
 
 /// Puts the files of a party, inputs apart, into its directory and returns how to start it.
@@ -216,7 +217,8 @@ fn prepare(dir: &Path, p: Party, args: &RunArgs, parties: &str) -> Result<Comman
     let mut command = Command::new(executable);
     command.current_dir(dir).args(["--party", &p.0.to_string(), PROGRAM, "--launched", "--net", NET]);
     copy(&args.model, dir, PROGRAM)?;
-    fs::write(dir.join(NET), parties).map_err(|e| config(&e))?;
+    fs::write(dir.join(NET), parties)
+        .map_err(|e| Failure::new(ir::exit::of_write(&e), format!("{}: {e}", dir.join(NET).display())))?;
     if let Some(path) = &args.weights {
         copy(path, dir, WEIGHTS)?;
         command.args(["--weights", WEIGHTS]);

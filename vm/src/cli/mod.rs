@@ -1,7 +1,11 @@
 //! The command line: what can be asked for, and how failures become messages and exit codes.
+#[macro_use]
+mod output;
 mod bench;
 mod deal;
 mod deploy;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod io;
 mod keys;
 mod load;
@@ -11,6 +15,8 @@ mod net;
 mod net_command;
 mod party;
 mod picture;
+mod private;
+mod protocols;
 mod query;
 mod report;
 mod result;
@@ -44,7 +50,7 @@ impl Failure {
     pub const USAGE: u8 = 2;
     /// A program or weights file that cannot be used.
     pub const DAMAGED: u8 = 4;
-    /// A limit of the user.
+    /// A limit of the user or of the machine: memory, disk.
     pub const LIMIT: u8 = 5;
     /// Addresses, directories, settings.
     pub const CONFIG: u8 = 6;
@@ -300,7 +306,7 @@ impl WaitArgs {
 /// One party.
 #[derive(Args, Clone)]
 pub struct PartyArgs {
-    /// Which party this is: 0 model owner, 1 data owner and receiver, 2 helper
+    /// Which party this is: 0 model owner, 1 data owner and receiver, others help
     #[arg(long, value_name = "I")]
     pub party: u8,
     #[command(flatten)]
@@ -510,6 +516,7 @@ pub struct BenchArgs {
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
+    private::seal();
     let version = format!("{} (program format {})", env!("CARGO_PKG_VERSION"), ir::bytecode::FORMAT);
     // The parser keeps it for the life of the process.
     let command = Cli::command().version(&*version.leak());
@@ -527,20 +534,21 @@ pub fn main() -> ExitCode {
         Some(Command::Net { command }) => net_command::run(&command),
         Some(Command::Status { pid }) => signals::status(pid),
         Some(Command::Protocols) => {
-            println!("{:<8} {:<8} {:<12} {:<10} {:<8} what", "name", "parties", "adversary", "corrupted", "audited");
-            for p in &vm::protocols::ALL {
-                let (name, parties, adversary) = (p.name, p.parties, p.adversary);
-                println!("{name:<8} {parties:<8} {adversary:<12} {:<10} {:<8} {}", p.corrupted, "no", p.about);
-            }
+            protocols::print();
             Ok(())
         }
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "qnnvm", &mut std::io::stdout());
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "qnnvm", &mut text);
+            say!("{}", String::from_utf8_lossy(&text).trim_end());
             Ok(())
         }
-        Some(Command::Man) => clap_mangen::Man::new(Cli::command())
-            .render(&mut std::io::stdout())
-            .map_err(|e| Failure::new(Failure::CONFIG, format!("standard output: {e}"))),
+        Some(Command::Man) => {
+            let mut text = Vec::new();
+            let made = clap_mangen::Man::new(Cli::command()).render(&mut text);
+            say!("{}", String::from_utf8_lossy(&text).trim_end());
+            made.map_err(|e| Failure::new(Failure::BUG, e))
+        }
         None => match PartyArgs::from_arg_matches(&matches) {
             Ok(args) => party::run(&args),
             Err(_) => Cli::command()
@@ -548,7 +556,7 @@ pub fn main() -> ExitCode {
                 .exit(),
         },
     };
-    match done {
+    match done.and_then(|()| output::finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("error: {}: {e}", ir::exit::code_of(e.code));

@@ -1,7 +1,7 @@
 //! The commands of `qnnvm net`: who the parties are, and whether they can be reached.
 use super::net::{self, Entry, File};
 use super::wire::Wire;
-use super::{Failure, NetAdd, NetCheck, NetCommand, NetInit, io, keys};
+use super::{Failure, NetAdd, NetCheck, NetCommand, NetInit, keys, output};
 use ir::text::escape;
 use runtime_protocols::link::{Fingerprint, Hello, Link, LinkError, Party, Place, tls};
 use std::path::Path;
@@ -22,7 +22,7 @@ pub fn run(command: &NetCommand) -> Result<(), Failure> {
 
 fn save(dir: &Path, file: &File) -> Result<(), Failure> {
     let text = toml::to_string(file).map_err(|e| Failure::new(Failure::BUG, e))?;
-    io::write_atomic(&dir.join(NET), format!("{HEADER}{text}").as_bytes())
+    output::write_atomic(&dir.join(NET), format!("{HEADER}{text}").as_bytes())
 }
 
 fn usage(e: impl std::fmt::Display) -> Failure {
@@ -48,7 +48,7 @@ fn init(args: &NetInit) -> Result<(), Failure> {
     let mut file = File::new();
     file.party.push(entry);
     save(&args.dir, &file)?;
-    println!("party {}  {}  {}", args.party, certificate.fingerprint, args.address.as_deref().unwrap_or("only dials"));
+    say!("party {}  {}  {}", args.party, certificate.fingerprint, args.address.as_deref().unwrap_or("only dials"));
     Ok(())
 }
 
@@ -69,23 +69,23 @@ fn add(args: &NetAdd) -> Result<(), Failure> {
     if let Some(other) = file.party.iter().find(|e| e.cert_sha256.as_ref() == Some(&pin) && e.index != args.party) {
         return Err(usage(format!("this is the certificate of party {}", other.index)));
     }
-    if let Some(old) = file.party.iter().find(|e| e.index == args.party) {
-        if !args.replace {
-            let old = old.cert_sha256.as_deref().unwrap_or("none");
-            let what = format!(
-                "party {} is there already, with certificate {}\n  = help: confirm the new fingerprint {pin} by phone, \
+    if let Some(old) = file.party.iter().find(|e| e.index == args.party)
+        && !args.replace
+    {
+        let old = old.cert_sha256.as_deref().unwrap_or("none");
+        let what = format!(
+            "party {} is there already, with certificate {}\n  = help: confirm the new fingerprint {pin} by phone, \
                  then give `--replace`",
-                args.party,
-                escape(old)
-            );
-            return Err(Failure::new(Failure::CONFIG, what));
-        }
+            args.party,
+            escape(old)
+        );
+        return Err(Failure::new(Failure::CONFIG, what));
     }
     file.party.retain(|e| e.index != args.party);
     file.party.push(new);
     file.party.sort_by_key(|e| e.index);
     save(&args.dir, &file)?;
-    println!("party {}  {pin}  {}", args.party, escape(&args.address));
+    say!("party {}  {pin}  {}", args.party, escape(&args.address));
     if let Err(e) = certificate.check_dates(tls::now()) {
         eprintln!("warning: {e}");
     }
@@ -99,7 +99,7 @@ fn show(dir: &Path) -> Result<(), Failure> {
     for entry in &file.party {
         let pin = entry.cert_sha256.as_deref().unwrap_or("no certificate: links are not encrypted");
         let is_own = own.as_ref().is_some_and(|c| Some(c.fingerprint.to_string()) == entry.cert_sha256);
-        println!(
+        say!(
             "party {}  {}  {}  {}{}{}",
             entry.index,
             escape(pin),
@@ -110,7 +110,7 @@ fn show(dir: &Path) -> Result<(), Failure> {
         );
     }
     if let Some(own) = &own {
-        println!("own certificate valid until {}", escape(&own.dates[1]));
+        say!("own certificate valid until {}", escape(&own.dates[1]));
     }
     Ok(())
 }
@@ -171,8 +171,8 @@ fn check(args: &NetCheck) -> Result<(), Failure> {
     for p in 0..n {
         let Some((rtt, bits)) = measured[p] else { continue };
         let pin = stations[p].fingerprint.map_or("not encrypted".to_owned(), |pin: Fingerprint| format!("cert {pin}"));
-        println!("party {p}  {}  {pin}", name(p));
-        println!(
+        say!("party {p}  {}  {pin}", name(p));
+        say!(
             "  version {}  clock {:+.1} s  round trip {:.2} ms  {:.0} Mbit/s",
             escape(&versions[p]),
             skew[p] as f64 / 1e3,
@@ -192,7 +192,7 @@ fn check(args: &NetCheck) -> Result<(), Failure> {
     let all = || measured.iter().flatten();
     if let Some(rtt) = all().map(|m| m.0).max_by(f64::total_cmp) {
         let bits = all().map(|m| m.1).fold(f64::INFINITY, f64::min);
-        println!("compile with  --net rtt={}us,bw={}kbit", (rtt * 1e6).ceil().max(1.0), (bits / 1e3).floor().max(1.0));
+        say!("compile with  --net rtt={}us,bw={}kbit", (rtt * 1e6).ceil().max(1.0), (bits / 1e3).floor().max(1.0));
     }
     Ok(())
 }

@@ -3,12 +3,11 @@ use super::report::{self, LayerReport, PartyReport, SCHEMA, Seconds, Versus, med
 use super::result::{self, Show, Summary};
 use super::signals::Signals;
 use super::wire::Wire;
-use super::{Failure, PartyArgs, RunArgs, deal, io, load, manifest, net};
+use super::{Failure, PartyArgs, RunArgs, deal, io, load, manifest, net, output};
 use ir::weights::Weights;
 use ir::{Party, Port, bytecode, text};
-use runtime_protocols::link::{Hello, Link, exchange_keys};
+use runtime_protocols::link::{Hello, Link};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Resource, Rlimit, setrlimit};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -125,8 +124,6 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
 }
 
 fn run_files(args: &PartyArgs, cell: Option<u32>, part: Option<&manifest::Part>) -> Result<(), Failure> {
-    // Secrets stay out of core files. Where this is not allowed, they are off already.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     if args.launched {
         end_with_launcher();
     }
@@ -164,14 +161,14 @@ fn run_files(args: &PartyArgs, cell: Option<u32>, part: Option<&manifest::Part>)
     signals.watch(link.control());
     let tls = wire.tls();
     let start = Instant::now();
-    let keys = exchange_keys(&mut link)?;
+    let keys = (loaded.protocol.agree)(&mut link)?;
     let Run { report, outputs } = match stock {
-        None => compute(args, &loaded, &own, &mut link, keys.as_slice(), (start, tls))?,
+        None => compute(args, &loaded, &own, &mut link, &keys, (start, tls))?,
         Some(stock) => {
             let (mut link, seeds) = stock.join(link)?;
             let mut seeds = Zeroizing::new(seeds);
             let peer = 1 - me.index();
-            seeds[peer] = keys.as_slice()[peer];
+            seeds[peer] = keys[peer];
             compute(args, &loaded, &own, &mut link, &seeds, (start, tls))?
         }
     };
@@ -182,13 +179,13 @@ fn run_files(args: &PartyArgs, cell: Option<u32>, part: Option<&manifest::Part>)
     for (index, path) in &own.outputs {
         let port = &loaded.program.interface.outputs[*index];
         let data = outputs[*index].as_ref().expect("only outputs of this party have files");
-        io::write_atomic(path, &io::format_npy(port, data))?;
+        output::write_atomic(path, &io::format_npy(port, data))?;
     }
     if let (Some(dir), Some(part)) = (&args.batch.output_dir, part) {
         write_samples(dir, part, &loaded.program.interface.outputs, &outputs)?;
     }
     if args.run.json || args.launched {
-        println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
+        say!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
     } else {
         result::print(&report.outputs);
         eprintln!("{}", report.security);
@@ -210,7 +207,7 @@ fn write_samples(
     };
     let each = (load::elements(&port.shape) as usize).max(1);
     for (file, sample) in part.files(dir).iter().zip(data.chunks(each)) {
-        io::write_atomic(file, &io::format_npy(port, sample))?;
+        output::write_atomic(file, &io::format_npy(port, sample))?;
     }
     Ok(())
 }

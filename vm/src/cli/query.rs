@@ -1,5 +1,5 @@
 //! The command `query`.
-use super::{Failure, QueryArgs, io, load, net, serve};
+use super::{Failure, QueryArgs, io, load, net, output, serve};
 use crate::cli::result::{self, Show, Summary};
 use ir::{Port, text};
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ pub fn run(args: &QueryArgs) -> Result<(), Failure> {
     }
     let seconds = start.elapsed().as_secs_f64();
     for (index, path) in &targets {
-        io::write_atomic(path, &io::format_npy(&face.outputs[*index], &outputs[*index]))?;
+        output::write_atomic(path, &io::format_npy(&face.outputs[*index], &outputs[*index]))?;
     }
     let summaries: Vec<Summary> = match &show {
         Some(show) => face.outputs.iter().zip(&outputs).map(|(port, data)| show.summary(port, data)).collect(),
@@ -53,7 +53,7 @@ pub fn run(args: &QueryArgs) -> Result<(), Failure> {
             "schema": 1, "program": loaded.hash_text(), "security": loaded.security_line(LINKS), "insecure": ["plaintext"],
             "samples": inputs.len(), "seconds": seconds, "outputs": summaries, "result": "ok",
         });
-        println!("{object}");
+        say!("{object}");
     } else {
         result::print(&summaries);
         eprintln!("{}", loaded.security_line(LINKS));

@@ -3,7 +3,6 @@ use super::wire::Wire;
 use super::{Failure, ServeArgs, WaitArgs, load, manifest, net, party};
 use ir::{Party, bytecode};
 use runtime_protocols::link::{Hello, Link};
-use rustix::process::{Resource, Rlimit, setrlimit};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +18,6 @@ const SESSION: u64 = 30 * 24 * 3600;
 
 /// Serves until it is told to end.
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
-    // Secrets stay out of core files. Where this is not allowed, they are off already.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let usage = |what: String| Failure::new(Failure::USAGE, what);
     let loaded = load::program(&args.model)?;
     let me = Party(args.party);

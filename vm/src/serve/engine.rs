@@ -12,7 +12,7 @@ use crate::exec::{Inputs, LoadError, Machine, Pieces};
 use crate::protocols::Protocol;
 use ir::Party;
 use ir::weights::Weights;
-use runtime_protocols::link::{Link, LinkError, Place, exchange_keys};
+use runtime_protocols::link::{Link, LinkError, Place};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,7 @@ pub struct Engine {
     /// The verified program, as its client sees it.
     pub side: Arc<ClientSide>,
     /// Its protocol.
-    pub protocol: &'static Protocol,
+    pub protocol: Protocol,
     /// Weights, or what there is of them.
     pub model: Model,
     /// Requests.
@@ -151,10 +151,9 @@ impl Engine {
     fn session(&mut self, begun: &mut bool) -> Result<End, EngineError> {
         let mut link = (self.connect)()?;
         let link = link.as_mut();
-        let keys = exchange_keys(link)?;
+        let keys = (self.protocol.agree)(link)?;
         let (me, session) = (link.me(), link.session());
-        let mut machine =
-            Machine::new(self.side.program().clone(), (self.protocol.make)(me, keys.as_slice(), &session))?;
+        let mut machine = Machine::new(self.side.program().clone(), (self.protocol.make)(me, &keys, &session))?;
         drop(keys);
         self.metrics.doing("sharing the weights");
         let (weights, share) = match &self.model {

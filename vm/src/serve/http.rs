@@ -50,9 +50,9 @@ fn page(request: &Request<Incoming>, queue: &Queue, metrics: &Metrics) -> Respon
         }
         (&Method::GET, "/readyz") => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n".to_owned()),
         (&Method::GET, "/status") => {
-            (StatusCode::OK, "application/json", metrics.status(queue.len(), queue.is_draining()) + "\n")
+            (StatusCode::OK, "application/json", metrics.status(queue.waiting(), queue.is_draining()) + "\n")
         }
-        (&Method::GET, "/metrics") => (StatusCode::OK, "text/plain; version=0.0.4", metrics.text(queue.len())),
+        (&Method::GET, "/metrics") => (StatusCode::OK, "text/plain; version=0.0.4", metrics.text(queue.waiting())),
         (&Method::GET, _) => (StatusCode::NOT_FOUND, "text/plain", "not here\n".to_owned()),
         _ => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n".to_owned()),
     };

@@ -34,7 +34,7 @@ pub struct Server {
     /// The program.
     pub side: Arc<ClientSide>,
     /// Its protocol.
-    pub protocol: &'static Protocol,
+    pub protocol: Protocol,
     /// Its hash.
     pub hash: [u8; 32],
     /// Weights, or what this party has of them.

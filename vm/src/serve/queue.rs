@@ -86,7 +86,7 @@ impl Queue {
     }
 
     /// Requests that wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.lock().pending.len()
     }
 

@@ -135,7 +135,7 @@ impl Servers {
             }
             sleep(Duration::from_millis(5));
         }
-        let _ = child.kill();
+        let _ = child.kill().and_then(|()| child.wait());
         panic!("party {party} does not leave: {}", self.log(party));
     }
 
@@ -149,7 +149,7 @@ impl Servers {
             }
             sleep(Duration::from_millis(5));
         }
-        let _ = child.kill();
+        let _ = child.kill().and_then(|()| child.wait());
         panic!("party {party} still runs: {}", self.log(party));
     }
 
