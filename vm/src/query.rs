@@ -2,8 +2,9 @@
 use crate::client::{ClientError, ClientSide};
 use crate::serve::wire::{self, HELLO, Hello, REASON, REPLY, Refusal, RequestId, TAG};
 use ir::Party;
+use runtime_protocols::link::tls::Dial;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 /// Why a request has no result.
@@ -15,9 +16,21 @@ pub enum QueryError {
         /// Which.
         party: Party,
         /// Where.
-        address: SocketAddr,
+        address: String,
         /// Why.
         source: io::Error,
+    },
+    /// A party is not the one that it should be, or does not know this client.
+    #[error(
+        "{party} at {address}: {what}\n  = help: compare the fingerprints in the `net.toml`; a server that pins its clients needs the one of this client in its `--clients`, and `--identity` here"
+    )]
+    Authentication {
+        /// Which.
+        party: Party,
+        /// Where.
+        address: String,
+        /// What the handshake says.
+        what: String,
     },
     /// A party says no.
     #[error("{party}: {}", .refusal.reason)]
@@ -47,6 +60,7 @@ impl QueryError {
     /// The exit code of a process that ends with this.
     pub fn exit_code(&self) -> u8 {
         match self {
+            QueryError::Authentication { .. } => 21,
             QueryError::Io { source, .. } => match source.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => 12,
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => 11,
@@ -72,10 +86,58 @@ impl QueryError {
     }
 }
 
+/// Where a party serves clients.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Host and port.
+    pub address: String,
+    /// The certificate that it must show, and what the client shows; plain, on loopback, without.
+    pub tls: Option<Dial>,
+}
+
+impl Door {
+    /// One on this machine.
+    pub fn plain(address: SocketAddr) -> Door {
+        Door { address: address.to_string(), tls: None }
+    }
+
+    /// A connection, encrypted where it should be.
+    fn dial(&self, patience: Duration) -> io::Result<Box<dyn Stream>> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in self.address.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, patience) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    stream.set_read_timeout(Some(patience))?;
+                    stream.set_write_timeout(Some(patience))?;
+                    return Ok(match &self.tls {
+                        Some(dial) => Box::new(dial.over(stream).map_err(io::Error::other)?),
+                        None => Box::new(stream),
+                    });
+                }
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+}
+
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+/// What failed on a connection. TLS tells of certificates as of wrong data.
+fn fail(party: Party, address: &str, source: io::Error) -> QueryError {
+    let address = address.to_owned();
+    match source.kind() {
+        io::ErrorKind::InvalidData => QueryError::Authentication { party, address, what: source.to_string() },
+        _ => QueryError::Io { party, address, source },
+    }
+}
+
 /// A connection to each party.
 pub struct Connection<'a> {
     side: &'a ClientSide,
-    parties: Vec<(Party, SocketAddr, TcpStream)>,
+    parties: Vec<(Party, String, Box<dyn Stream>)>,
 }
 
 impl<'a> Connection<'a> {
@@ -83,22 +145,16 @@ impl<'a> Connection<'a> {
     pub fn open(
         side: &'a ClientSide,
         hash: [u8; 32],
-        addresses: &[SocketAddr],
+        doors: &[Door],
         patience: Duration,
     ) -> Result<Connection<'a>, QueryError> {
         side.owns_inputs_and_outputs()?;
         let mut connection = Connection { side, parties: Vec::new() };
-        for (p, address) in (0u8..).map(Party).zip(addresses) {
-            let fail = |source| QueryError::Io { party: p, address: *address, source };
-            let mut stream = TcpStream::connect_timeout(address, patience).map_err(fail)?;
-            let set = |stream: &TcpStream| -> io::Result<()> {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(patience))?;
-                stream.set_write_timeout(Some(patience))
-            };
-            set(&stream).map_err(fail)?;
+        for (p, door) in (0u8..).map(Party).zip(doors) {
+            let fail = |source| fail(p, &door.address, source);
+            let mut stream = door.dial(patience).map_err(fail)?;
             let hello = Hello { party: p.0, program: hash };
-            stream.write_all(&hello.encode()).map_err(fail)?;
+            stream.write_all(&hello.encode()).and_then(|()| stream.flush()).map_err(fail)?;
             let mut theirs = [0; HELLO + 1];
             stream.read_exact(&mut theirs).map_err(fail)?;
             let (head, _) = theirs.split_first_chunk().expect("a hello and a status");
@@ -106,7 +162,7 @@ impl<'a> Connection<'a> {
             if let Some(refusal) = hello.difference(&theirs) {
                 return Err(QueryError::Refused { party: p, refusal });
             }
-            connection.parties.push((p, *address, stream));
+            connection.parties.push((p, door.address.clone(), stream));
         }
         Ok(connection)
     }
@@ -123,9 +179,9 @@ impl<'a> Connection<'a> {
     /// Sends the pieces of a request, by party.
     pub fn send(&mut self, id: RequestId, messages: &[&[u8]]) -> Result<(), QueryError> {
         for ((party, address, stream), message) in self.parties.iter_mut().zip(messages) {
-            let fail = |source| QueryError::Io { party: *party, address: *address, source };
+            let fail = |source| fail(*party, address, source);
             stream.write_all(&wire::request(id, message.len() as u64)).map_err(fail)?;
-            stream.write_all(message).map_err(fail)?;
+            stream.write_all(message).and_then(|()| stream.flush()).map_err(fail)?;
         }
         Ok(())
     }
@@ -136,7 +192,7 @@ impl<'a> Connection<'a> {
         let mut answers = Vec::new();
         let mut refused = None;
         for (party, address, stream) in &mut self.parties {
-            match answer(stream, id, due).map_err(|e| e.of(*party, *address))? {
+            match answer(stream, id, due).map_err(|e| e.of(*party, address))? {
                 Ok(answer) => answers.push(answer),
                 Err(refusal) => _ = refused.get_or_insert(QueryError::Refused { party: *party, refusal }),
             }
@@ -158,9 +214,9 @@ enum Bad {
 }
 
 impl Bad {
-    fn of(self, party: Party, address: SocketAddr) -> QueryError {
+    fn of(self, party: Party, address: &str) -> QueryError {
         match self {
-            Bad::Io(source) => QueryError::Io { party, address, source },
+            Bad::Io(source) => fail(party, address, source),
             Bad::Malformed(what) => QueryError::Malformed { party, what },
         }
     }

@@ -36,7 +36,7 @@ fn every_request_is_answered_once() {
     let (next, done, retries) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
     let (side, hash, addresses) = {
         let servers = servers.lock().expect("servers");
-        (common::serve::side(&servers.compiled.program), servers.hash(), servers.clients.clone())
+        (common::serve::side(&servers.compiled.program), servers.hash(), servers.doors.clone())
     };
     let mut restarts = 0;
     let mut samples: Vec<(usize, u64, usize)> = Vec::new();

@@ -384,9 +384,21 @@ pub struct ServeArgs {
     /// Which party this is
     #[arg(long, value_name = "I")]
     pub party: u8,
-    /// Addresses of the parties; without it 127.0.0.1, ports from 7700
-    #[arg(long, value_name = "FILE")]
+    /// Who and where the parties are, with their certificates; without it 127.0.0.1, ports from 7700, not encrypted
+    #[arg(long, value_name = "FILE", env = "QNN_NET")]
     pub net: Option<PathBuf>,
+    /// Folder of key and certificate of this party [default: that of the `net.toml`]
+    #[arg(long, value_name = "DIR")]
+    pub identity: Option<PathBuf>,
+    /// Folder for what is kept: the list of used sessions [default: that of the `net.toml`]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Fingerprints of the certificates of clients, one a line: others are not served
+    #[arg(long, value_name = "FILE", conflicts_with = "anonymous_clients")]
+    pub clients: Option<PathBuf>,
+    /// Serve clients without a certificate also beyond loopback
+    #[arg(long)]
+    pub anonymous_clients: bool,
     /// Address for clients [default: `client` of this party in the `net.toml`]
     #[arg(long, value_name = "ADDRESS")]
     pub listen_client: Option<SocketAddr>,
@@ -432,9 +444,12 @@ pub struct ServeArgs {
 pub struct QueryArgs {
     /// Program (.mpcb), the same as the servers'
     pub model: PathBuf,
-    /// Addresses of the parties, with a `client` each
-    #[arg(long, value_name = "FILE")]
+    /// Who the parties are, with their certificates and a `client` address each
+    #[arg(long, value_name = "FILE", env = "QNN_NET")]
     pub net: PathBuf,
+    /// Folder of key and certificate of this client, from `qnnvm keygen`, for servers that know their clients
+    #[arg(long, value_name = "DIR")]
+    pub identity: Option<PathBuf>,
     /// Cell to ask
     #[arg(long, value_name = "N")]
     pub cell: Option<u32>,

@@ -11,17 +11,19 @@
 //! listen = "0.0.0.0:7700"             # where it binds, if not at its address
 //! dial = false                        # this party never dials
 //! cert_sha256 = "5f1c…"
-//! client = "127.0.0.1:7800"           # where it serves clients, if it does
+//! client = "a.example.org:7800"       # where it serves clients, if it does
 //! ```
 //!
 //! With fingerprints links are TLS and may go anywhere; without, they are plain and must stay on loopback.
 use super::Failure;
 use runtime_protocols::link::tcp::{Station, dialler};
-use runtime_protocols::link::{Fingerprint, Timeouts};
+use runtime_protocols::link::tls::Dial;
+use runtime_protocols::link::{Fingerprint, Identity, Timeouts};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use vm::query::Door;
 
 /// Port of party 0 when no file says otherwise.
 const FIRST_PORT: u16 = 7700;
@@ -130,11 +132,13 @@ pub struct Net {
     /// Where this party binds, by party; only its own counts.
     listen: Vec<Option<SocketAddr>>,
     /// Where parties serve clients, by party.
-    clients: Vec<Option<SocketAddr>>,
+    clients: Vec<Option<String>>,
     /// How long to wait.
     pub timeouts: Timeouts,
     /// Where the file is, with its key and its used sessions beside it; none on loopback without a file.
     pub dir: Option<PathBuf>,
+    /// Where the key is, if not beside the file.
+    pub keys: Option<PathBuf>,
     /// Links are encrypted.
     pub tls: bool,
 }
@@ -176,9 +180,18 @@ impl Net {
     }
 
     /// Where the parties serve clients, one address each.
-    pub fn clients(&self) -> Result<Vec<SocketAddr>, Failure> {
+    pub fn clients(&self) -> Result<Vec<String>, Failure> {
         let missing = |i| Failure::new(Failure::CONFIG, format!("party {i} has no `client` address in the `net.toml`"));
-        self.clients.iter().enumerate().map(|(i, a)| a.ok_or_else(|| missing(i))).collect()
+        self.clients.iter().enumerate().map(|(i, a)| a.clone().ok_or_else(|| missing(i))).collect()
+    }
+
+    /// Where a client finds the parties and what they must show. It shows `identity`, or nothing.
+    pub fn doors(&self, identity: Option<&Identity>) -> Result<Vec<Door>, Failure> {
+        let door = |(address, station): (String, &Station)| {
+            let dial = |pin| Dial::new(identity, pin).map_err(|e| Failure::new(Failure::CONFIG, e));
+            Ok(Door { address, tls: station.fingerprint.map(dial).transpose()? })
+        };
+        self.clients()?.into_iter().zip(&self.stations).map(door).collect()
     }
 
     /// What all must have written down alike: the certificates.
@@ -290,15 +303,9 @@ impl File {
         let name = |(i, e): (usize, &&Entry)| e.name.clone().unwrap_or_else(|| format!("party {i}"));
         let names = entries.iter().enumerate().map(name).map(|n| ir::text::escape(&n)).collect();
         let listen = entries.iter().map(|e| e.listen).collect();
-        let client = |(i, e): (usize, &&Entry)| {
-            let parse = |text: &String| {
-                text.parse()
-                    .map_err(|_| format!("party {i}: client `{}` is no address and port", ir::text::escape(text)))
-            };
-            e.client.as_ref().map(parse).transpose()
-        };
+        let client = |(i, e): (usize, &&Entry)| e.client.as_deref().map(|a| address(i, a, tls)).transpose();
         let clients = entries.iter().enumerate().map(client).collect::<Result<_, _>>()?;
-        Ok(Net { stations, names, listen, clients, timeouts, dir: None, tls })
+        Ok(Net { stations, names, listen, clients, timeouts, dir: None, keys: None, tls })
     }
 }
 
@@ -395,7 +402,7 @@ mod tests {
         let text: String = (0..3).map(entry).collect();
         let net = read(&text, Some(4)).expect("addresses");
         assert_eq!(net.stations[2].address.as_deref(), Some("127.0.0.1:7402"));
-        assert_eq!(net.clients().ok().map(|c| c[1].port()), Some(8401));
+        assert_eq!(net.clients().ok().map(|c| c[1].clone()), Some("127.0.0.1:8401".to_owned()));
         assert!(read(&text, None).is_err_and(|e| e.contains("--cell")));
         assert!(read(&format(&three()), Some(1)).is_err_and(|e| e.contains("same for all cells")));
         assert!(read(&format(&three()), None).expect("addresses").clients().is_err());

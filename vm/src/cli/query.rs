@@ -1,15 +1,15 @@
 //! The command `query`.
-use super::{Failure, QueryArgs, io, load, net, output, serve};
+use super::{Failure, QueryArgs, io, keys, load, net, output};
 use crate::cli::result::{self, Show, Summary};
 use ir::{Port, text};
-use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use vm::client::ClientSide;
-use vm::query::{Connection, QueryError};
+use vm::query::{Connection, Door, QueryError};
 
 /// How this client reaches the parties; how they reach each other they say themselves.
-const LINKS: &str = "link of the client plaintext on loopback";
+const PLAIN: &str = "link of the client plaintext on loopback";
+const SECURE: &str = "link of the client TLS 1.3, parties pinned";
 
 /// Between two tries; doubled each time.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
@@ -25,8 +25,13 @@ pub fn run(args: &QueryArgs) -> Result<(), Failure> {
     let loaded = load::program(&args.model)?;
     let side = load::client(&loaded)?;
     side.owns_inputs_and_outputs()?;
-    let addresses = net::Net::load(Some(&args.net), loaded.program.parties, args.cell)?.clients()?;
-    addresses.iter().try_for_each(|a| serve::loopback_only(*a))?;
+    let net = net::Net::load(Some(&args.net), loaded.program.parties, args.cell)?;
+    let links = if net.tls { SECURE } else { PLAIN };
+    let identity = args.identity.as_deref().map(keys::from_folder).transpose()?;
+    if identity.is_some() && !net.tls {
+        return Err(Failure::new(Failure::USAGE, "`--identity`: the `net.toml` has no certificates, links are plain"));
+    }
+    let doors = net.doors(identity.as_ref())?;
     let face = &loaded.program.interface;
     let inputs = inputs(args, &face.inputs)?;
     let received: Vec<(usize, &Port)> = face.outputs.iter().enumerate().collect();
@@ -37,7 +42,7 @@ pub fn run(args: &QueryArgs) -> Result<(), Failure> {
     let start = Instant::now();
     let mut outputs: Vec<Vec<i64>> = vec![Vec::new(); face.outputs.len()];
     for sample in &inputs {
-        let more = ask(&side, loaded.hash, &addresses, sample, args)?;
+        let more = ask(&side, loaded.hash, &doors, sample, args)?;
         outputs.iter_mut().zip(more).for_each(|(all, more)| all.extend(more));
     }
     let seconds = start.elapsed().as_secs_f64();
@@ -49,14 +54,15 @@ pub fn run(args: &QueryArgs) -> Result<(), Failure> {
         None => vec![],
     };
     if args.json {
+        let insecure: &[&str] = if net.tls { &[] } else { &["plaintext"] };
         let object = serde_json::json!({
-            "schema": 1, "program": loaded.hash_text(), "security": loaded.security_line(LINKS), "insecure": ["plaintext"],
+            "schema": 1, "program": loaded.hash_text(), "security": loaded.security_line(links), "insecure": insecure,
             "samples": inputs.len(), "seconds": seconds, "outputs": summaries, "result": "ok",
         });
         say!("{object}");
     } else {
         result::print(&summaries);
-        eprintln!("{}", loaded.security_line(LINKS));
+        eprintln!("{}", loaded.security_line(links));
     }
     Ok(())
 }
@@ -88,7 +94,7 @@ fn inputs(args: &QueryArgs, ports: &[Port]) -> Result<Vec<Vec<Vec<i64>>>, Failur
 fn ask(
     side: &ClientSide,
     hash: [u8; 32],
-    addresses: &[SocketAddr],
+    doors: &[Door],
     sample: &[Vec<i64>],
     args: &QueryArgs,
 ) -> Result<Vec<Vec<i64>>, Failure> {
@@ -96,7 +102,7 @@ fn ask(
     let mut pause = PAUSES[0];
     let mut left = args.retries;
     loop {
-        let asked = Connection::open(side, hash, addresses, patience).and_then(|mut c| c.infer(sample));
+        let asked = Connection::open(side, hash, doors, patience).and_then(|mut c| c.infer(sample));
         match asked {
             Ok(outputs) => return Ok(outputs),
             Err(e) if left > 0 && e.may_retry() => {

@@ -1,11 +1,12 @@
 //! The command `serve`.
 use super::wire::Wire;
-use super::{Failure, ServeArgs, WaitArgs, load, manifest, net, party};
+use super::{Failure, ServeArgs, WaitArgs, keys, load, manifest, net, party};
 use ir::{Party, bytecode};
-use runtime_protocols::link::{Hello, Link};
+use runtime_protocols::link::{Hello, Identity, Link};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_rustls::rustls::ServerConfig;
 use vm::client::ClientSide;
 use vm::serve::engine::{Batching, Connect, ConnectError, EngineError, Model};
 use vm::serve::queue::Limits;
@@ -29,13 +30,17 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     side.owns_inputs_and_outputs()?;
     loaded.check_memory(args.memory_limit, args.max_batch.into(), args.weights.is_some())?;
     let cell = manifest::cell(&args.cell)?;
-    let net = net::Net::load(args.net.as_deref(), loaded.program.parties, cell)?;
+    let mut net = net::Net::load(args.net.as_deref(), loaded.program.parties, cell)?;
+    net.keys = args.identity.clone().or_else(|| net.dir.clone());
+    net.dir = args.state.clone().or_else(|| net.dir.take());
     let (model, deployment) = model(args, me, &loaded, &side)?;
     let client = match args.listen_client {
         Some(address) => address,
-        None => net.clients()?[me.index()],
+        None => {
+            let text = net.clients()?.swap_remove(me.index());
+            text.parse().map_err(|_| usage(format!("`{text}` is a name: say where to bind with `--listen-client`")))?
+        }
     };
-    loopback_only(client)?;
     let hello = Hello::default()
         .with("program format", bytecode::FORMAT.to_string())
         .with("program", loaded.hash)
@@ -54,7 +59,8 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         ..WaitArgs::default()
     };
     let wire = Wire::new(me, net, &waits, None)?;
-    let tls = wire.tls();
+    let secure = wire.tls();
+    let tls = tls(args, client, wire.identity())?;
     let server = Server {
         me,
         side: Arc::new(side),
@@ -69,10 +75,11 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
             ..Limits::default()
         },
         clients: listen(client)?,
+        tls,
         http: args.http.map(listen).transpose()?,
         connect: connect(wire, hello),
     };
-    eprintln!("{}", loaded.security_line(if tls { party::SECURE } else { party::PLAIN }));
+    eprintln!("{}", loaded.security_line(if secure { party::SECURE } else { party::PLAIN }));
     eprintln!("{me} serves clients at {client}");
     vm::serve::run(server).map_err(|e| {
         let code = match &e {
@@ -120,9 +127,31 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).map_err(fail)
 }
 
-/// Refuses what would travel in the clear.
-pub fn loopback_only(address: SocketAddr) -> Result<(), Failure> {
-    let what =
-        format!("{address} is not loopback: links of clients are not encrypted, so only 127.0.0.1 and ::1 are allowed");
-    if address.ip().is_loopback() { Ok(()) } else { Err(Failure::new(Failure::CONFIG, what)) }
+/// Encrypts what clients say, as links between parties are. Beyond loopback clients are known, or it is said that they need not
+/// be.
+fn tls(
+    args: &ServeArgs,
+    address: SocketAddr,
+    identity: Option<&Identity>,
+) -> Result<Option<Arc<ServerConfig>>, Failure> {
+    let fail = |what: String| Failure::new(Failure::CONFIG, what);
+    let local = address.ip().is_loopback();
+    let Some(identity) = identity else {
+        return match (local, &args.clients) {
+            (true, None) => Ok(None),
+            (true, Some(_)) => Err(fail("`--clients`: the `net.toml` has no certificates, links are plain".into())),
+            (false, _) => Err(fail(format!(
+                "{address} is not loopback: without certificates in the `net.toml` clients' links are not encrypted, so only \
+                 127.0.0.1 and ::1 are allowed"
+            ))),
+        };
+    };
+    let known = args.clients.as_deref().map(keys::clients).transpose()?;
+    if known.is_none() && !local && !args.anonymous_clients {
+        return Err(fail(format!(
+            "{address} is not loopback: name the clients' certificates with `--clients FILE`, or serve everybody with \
+             `--anonymous-clients`"
+        )));
+    }
+    identity.for_clients(known).map(Some).map_err(|e| fail(e.to_string()))
 }

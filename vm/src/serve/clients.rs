@@ -14,12 +14,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
 /// Connections at a time; more wait.
 const CONNECTIONS: usize = 512;
 /// For the first bytes, and for each request once it has begun.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For one who was refused to read why.
+const LINGER: Duration = Duration::from_secs(1);
 /// Without a request.
 const QUIET: Duration = Duration::from_secs(300);
 /// Time for each so many bytes of a request.
@@ -37,6 +40,8 @@ pub struct Port {
     pub queue: Arc<Queue>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Encrypts connections, where they are encrypted.
+    pub tls: Option<TlsAcceptor>,
     /// Replies that are not written yet.
     pub owed: AtomicUsize,
 }
@@ -56,8 +61,27 @@ pub async fn serve(listener: TcpListener, port: Arc<Port>) {
             // Small replies go out at once; where this fails they go out later.
             let _ = stream.set_nodelay(true);
             // A client that goes away, for whatever reason, is no concern of others.
-            let (read, write) = stream.into_split();
-            let _ = connection(read, write, &port).await;
+            match &port.tls {
+                None => {
+                    let (read, write) = stream.into_split();
+                    let _ = connection(read, write, &port).await;
+                }
+                Some(tls) => {
+                    match timeout(PATIENCE, tls.accept(stream).into_fallible()).await {
+                        Ok(Ok(stream)) => {
+                            let (read, write) = tokio::io::split(stream);
+                            let _ = connection(read, write, &port).await;
+                        }
+                        Ok(Err((_, mut stream))) => {
+                            // The alert is lost when a socket closes on what was not read.
+                            let _ = stream.shutdown().await;
+                            let mut rest = stream.take(64 << 10);
+                            let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+                        }
+                        Err(_) => {}
+                    }
+                }
+            }
             drop(place);
         });
     }
@@ -73,7 +97,7 @@ async fn connection(
     let Ok(theirs) = Hello::decode(&hello) else { return Ok(()) };
     let difference = port.hello.difference(&theirs);
     let status = difference.as_ref().map_or(0, |refusal| refusal.code);
-    timeout(PATIENCE, write.write_all(&[&port.hello.encode()[..], &[status]].concat())).await??;
+    timeout(PATIENCE, send(&mut write, &[&port.hello.encode()[..], &[status]].concat())).await??;
     if difference.is_some() {
         return Ok(());
     }
@@ -83,11 +107,13 @@ async fn connection(
         while let Some((id, reply)) = replies.recv().await {
             let frame = wire::reply(id, &reply);
             let due = PATIENCE + Duration::from_secs(frame.len() as u64 / SLOWEST_BYTES_PER_SECOND);
-            if !matches!(timeout(due, write.write_all(&frame)).await, Ok(Ok(()))) {
+            if !matches!(timeout(due, send(&mut write, &frame)).await, Ok(Ok(()))) {
                 return;
             }
             own.owed.fetch_sub(1, Relaxed);
         }
+        // Says that nothing was cut off; the client may be gone.
+        let _ = timeout(PATIENCE, write.shutdown()).await;
     });
     let refuse = |id, refusal: Refusal| {
         port.metrics.ended(Outcome::Refused);
@@ -137,6 +163,12 @@ async fn connection(
     // Replies that are due still go out.
     let _ = writer.await;
     Ok(())
+}
+
+/// Writes all of it, also what encryption holds back.
+async fn send(write: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
+    write.write_all(bytes).await?;
+    write.flush().await
 }
 
 /// Reads past a request.

@@ -45,6 +45,8 @@ pub struct Server {
     pub limits: Limits,
     /// Where clients connect.
     pub clients: TcpListener,
+    /// Encrypts what clients say, where that is encrypted.
+    pub tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
     /// Where probes read.
     pub http: Option<TcpListener>,
     /// Reaches the peers.
@@ -79,7 +81,7 @@ pub fn run(server: Server) -> Result<(), ServeError> {
 
 async fn serve(server: Server) -> Result<(), ServeError> {
     let io = |what| move |source| ServeError::Io { what, source };
-    let Server { me, side, protocol, hash, model, batching, limits, clients, http, connect } = server;
+    let Server { me, side, protocol, hash, model, batching, limits, clients, tls, http, connect } = server;
     let queue = Arc::new(Queue::new(limits));
     let metrics = Arc::new(Metrics::new(me, side.program().parties, &hash));
     let port = Arc::new(clients::Port {
@@ -88,6 +90,7 @@ async fn serve(server: Server) -> Result<(), ServeError> {
         side: side.clone(),
         queue: queue.clone(),
         metrics: metrics.clone(),
+        tls: tls.map(Into::into),
         owed: AtomicUsize::new(0),
     });
     let listen = |socket: TcpListener, what| {

@@ -4,7 +4,7 @@
 //! A request is named by its id and goes one way: *pending* → *running* → *ended*, with an answer or a refusal. What has ended
 //! is remembered until the id is too old to be accepted, so an id is computed at most once and a repeated request gets the
 //! stored outcome.
-use super::wire::{Refusal, RequestId};
+use super::wire::{Refusal, RequestId, now};
 use crate::exec::Pieces;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -73,12 +73,14 @@ pub struct Queue {
     inner: Mutex<Inner>,
     changed: Condvar,
     limits: Limits,
+    /// Milliseconds since 1970 when it was made: what an earlier process of this party has computed is not known here.
+    since: u64,
 }
 
 impl Queue {
     /// An empty list.
     pub fn new(limits: Limits) -> Queue {
-        Queue { inner: Mutex::default(), changed: Condvar::new(), limits }
+        Queue { inner: Mutex::default(), changed: Condvar::new(), limits, since: now().as_millis() as u64 }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -125,6 +127,12 @@ impl Queue {
             let most = self.limits.age.as_secs();
             let what = format!("the time in the id is more than {most} s from now; use a fresh id, or set the clock");
             return Some(Refusal::new(30, what));
+        }
+        if id.time() < self.since {
+            return Some(Refusal::new(
+                10,
+                "the id is older than this server, which may have been asked before it started; use a fresh id",
+            ));
         }
         if inner.pending.len() >= self.limits.pending {
             return Some(Refusal::new(5, format!("{} requests wait already; ask again later", inner.pending.len())));

@@ -46,14 +46,20 @@ impl RequestId {
         Ok(RequestId(id))
     }
 
+    /// Milliseconds since 1970 in it.
+    pub fn time(&self) -> u64 {
+        let (at, _) = self.0.split_first_chunk::<8>().expect("16 bytes");
+        u64::from_be_bytes(*at)
+    }
+
     /// How far its time is from now, either way.
     pub fn distance(&self) -> Duration {
-        let (at, _) = self.0.split_first_chunk::<8>().expect("16 bytes");
-        Duration::from_millis(u64::from_be_bytes(*at).abs_diff(now().as_millis() as u64))
+        Duration::from_millis(self.time().abs_diff(now().as_millis() as u64))
     }
 }
 
-fn now() -> Duration {
+/// Since 1970.
+pub fn now() -> Duration {
     // A clock before 1970 counts as 1970.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use vm::client::ClientSide;
-use vm::query::Connection;
+use vm::query::{Connection, Door};
 
 /// A client owns everything.
 pub fn owners() -> Owners {
@@ -36,7 +36,9 @@ pub struct Servers {
     pub compiled: Compiled,
     pub side: ClientSide,
     pub clients: Vec<SocketAddr>,
+    pub doors: Vec<Door>,
     http: Vec<u16>,
+    keys: bool,
     more: Vec<String>,
     children: Vec<Option<Child>>,
 }
@@ -55,19 +57,47 @@ impl Servers {
             )
         };
         fs::write(dir.file("net.toml"), (0..3).map(entry).collect::<String>()).expect("net.toml");
-        let clients = ports[3..6].iter().map(|p| (Ipv4Addr::LOCALHOST, *p).into()).collect();
+        let clients: Vec<SocketAddr> = ports[3..6].iter().map(|p| (Ipv4Addr::LOCALHOST, *p).into()).collect();
         let servers = Servers {
             side: side(&compiled.program),
             dir,
             name: name.to_owned(),
             compiled,
+            doors: clients.iter().map(|a| Door::plain(*a)).collect(),
             clients,
             http: ports[6..].to_vec(),
+            keys: false,
             more: more.iter().map(|m| (*m).to_owned()).collect(),
             children: vec![None, None, None],
         };
         servers.deploy();
         servers
+    }
+
+    /// With keys of their own, in folders `k0` to `k2`: all links are encrypted.
+    pub fn secure(&mut self) {
+        let net = fs::read_to_string(self.dir.file("net.toml")).expect("net.toml");
+        let pins: Vec<String> = (0..3).map(|p| self.keygen(&format!("k{p}"))).collect();
+        let mut entries = net.split_inclusive("[[party]]\n");
+        let mut text = entries.next().expect("the first entry").to_owned();
+        for (pin, entry) in pins.iter().zip(entries) {
+            text += &format!("cert_sha256 = \"{pin}\"\n{entry}");
+        }
+        fs::write(self.dir.file("net.toml"), text).expect("net.toml");
+        self.keys = true;
+    }
+
+    /// Further options of each server.
+    pub fn more(&mut self, more: &[&str]) {
+        self.more.extend(more.iter().map(|m| (*m).to_owned()));
+    }
+
+    /// Makes a key in a folder; its fingerprint.
+    pub fn keygen(&self, folder: &str) -> String {
+        let out = qnnvm().args(["keygen", "--name", folder, "-o"]).arg(self.dir.file(folder)).output().expect("qnnvm");
+        assert_eq!(out.status.code(), Some(0), "{}", error_text(&out));
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        text.lines().find_map(|l| l.strip_prefix("fingerprint")).expect("a fingerprint").trim().to_owned()
     }
 
     /// The same, running and ready.
@@ -98,6 +128,10 @@ impl Servers {
         command.args(["serve", "--party", &party.to_string(), "--net"]).arg(self.dir.file("net.toml"));
         command.args(["--http", &format!("127.0.0.1:{}", self.http[party])]).args(&self.more);
         command.arg("--weights-share").arg(self.file(&format!("{party}.mpcs"))).arg(self.file("mpcb"));
+        if self.keys {
+            let folder = self.dir.file(&format!("k{party}"));
+            command.arg("--identity").arg(&folder).arg("--state").arg(&folder);
+        }
         // Nobody reads while it runs.
         let log = fs::File::create(self.dir.file(&format!("log.{party}"))).expect("log");
         command.stdout(std::process::Stdio::null()).stderr(log);
@@ -192,7 +226,7 @@ impl Servers {
     }
 
     pub fn try_connection(&self) -> Result<Connection<'_>, vm::query::QueryError> {
-        Connection::open(&self.side, self.hash(), &self.clients, Duration::from_secs(20))
+        Connection::open(&self.side, self.hash(), &self.doors, Duration::from_secs(20))
     }
 
     pub fn query(&self, input: &std::path::Path, output: &std::path::Path, more: &[&str]) -> Output {
