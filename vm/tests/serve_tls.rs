@@ -29,6 +29,9 @@ fn anybody_may_ask_on_loopback_and_knows_whom() {
     let (code, said) = ask(&servers, &[]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("TLS 1.3") && servers.log(0).contains("TLS 1.3"), "{said}{}", servers.log(0));
+    let expiry = servers.metric(0, "qnnvm_certificate_expiry_seconds");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs_f64();
+    assert!((700.0..731.0).contains(&((expiry - now) / 86_400.0)), "{expiry}");
     // A party with another key than the one that is written down.
     let net = fs::read_to_string(servers.dir.file("net.toml")).expect("net.toml");
     let other = servers.keygen("other");

@@ -76,6 +76,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         },
         clients: listen(client)?,
         tls,
+        certificate_until: wire.identity().map(|i| i.certificate.valid[1]),
         http: args.http.map(listen).transpose()?,
         connect: connect(wire, hello),
     };

@@ -40,6 +40,8 @@ pub struct Metrics {
     busy: AtomicBool,
     start: Instant,
     doing: Mutex<Doing>,
+    /// When the certificate of this party ends, in seconds since 1970, where links are encrypted.
+    certificate_until: Option<i64>,
 }
 
 /// How a request ends.
@@ -54,8 +56,8 @@ pub enum Outcome {
 }
 
 impl Metrics {
-    /// Of party `me`.
-    pub fn new(me: Party, parties: u8, program: &[u8; 32]) -> Metrics {
+    /// Of party `me`; `certificate_until` is the end of its certificate, in seconds since 1970, where it has one.
+    pub fn new(me: Party, parties: u8, program: &[u8; 32], certificate_until: Option<i64>) -> Metrics {
         let now = Instant::now();
         Metrics {
             parties,
@@ -76,6 +78,7 @@ impl Metrics {
             busy: AtomicBool::new(false),
             start: now,
             doing: Mutex::new(Doing { what: "starting".into(), since: now }),
+            certificate_until,
         }
     }
 
@@ -198,6 +201,14 @@ impl Metrics {
         family("aborts_total", "counter", "Sessions that failed, by exit code.", codes);
         let build = format!("{{version=\"{}\",program=\"{}\"}}", env!("CARGO_PKG_VERSION"), self.program);
         family("build_info", "gauge", "Release and program.", vec![(build, 1.0)]);
+        if let Some(until) = self.certificate_until {
+            family(
+                "certificate_expiry_seconds",
+                "gauge",
+                "End of this party's certificate, since 1970.",
+                one(until as f64),
+            );
+        }
         if let Some(bytes) = resident() {
             family(
                 "memory_bytes",

@@ -47,6 +47,8 @@ pub struct Server {
     pub clients: TcpListener,
     /// Encrypts what clients say, where that is encrypted.
     pub tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
+    /// When this party's certificate ends, in seconds since 1970, where links are encrypted.
+    pub certificate_until: Option<i64>,
     /// Where probes read.
     pub http: Option<TcpListener>,
     /// Reaches the peers.
@@ -81,9 +83,10 @@ pub fn run(server: Server) -> Result<(), ServeError> {
 
 async fn serve(server: Server) -> Result<(), ServeError> {
     let io = |what| move |source| ServeError::Io { what, source };
-    let Server { me, side, protocol, hash, model, batching, limits, clients, tls, http, connect } = server;
+    let Server { me, side, protocol, hash, model, batching, limits, clients, tls, certificate_until, http, connect } =
+        server;
     let queue = Arc::new(Queue::new(limits));
-    let metrics = Arc::new(Metrics::new(me, side.program().parties, &hash));
+    let metrics = Arc::new(Metrics::new(me, side.program().parties, &hash, certificate_until));
     let port = Arc::new(clients::Port {
         hello: wire::Hello { party: me.0, program: hash },
         bytes: side.message_bytes(Phase::Inference, me),
