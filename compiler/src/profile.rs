@@ -136,6 +136,10 @@ impl Profile {
             Exchanges::Alone { reshare, join, deal, open } => {
                 let outside = |h: Holders| (0..n).find(|p| !h.contains(Party(*p))).unwrap_or(0);
                 match (op, x.form) {
+                    // What goes to a client and comes from it travels beside the rounds.
+                    (Op::Reshare { .. }, Form::Held(Holders::CLIENT)) | (Op::Open { to: Holders::CLIENT, .. }, _) => {
+                        vec![]
+                    }
                     (Op::Reshare { bits, .. }, Form::Sum(h) | Form::Held(h)) => match h.count() {
                         1 => {
                             let holder = h.0.trailing_zeros() as u8;

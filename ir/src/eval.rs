@@ -267,9 +267,15 @@ pub fn threshold(m: i64, s: u64, b: i64, j: i64) -> i64 {
 }
 
 /// Opened by a protocol, a ring value of k bits becomes a signed number.
-fn signed(x: u64, bits: u8) -> u64 {
+pub fn signed(x: u64, bits: u8) -> u64 {
     let shift = 64 - u32::from(bits);
     ((x << shift) as i64 >> shift) as u64
+}
+
+/// The result of a local instruction, but for those that draw or belong to the interface, on operands in the clear and their
+/// types; `out` is the type of the result.
+pub fn local(op: &Op<(&Plain, &Type)>, out: &Type) -> Plain {
+    pure(op, out)
 }
 
 fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {

@@ -26,6 +26,13 @@ pub struct Context<'a> {
 /// Most pairs of positions that a layer with held weights joins: they are listed when a program is loaded.
 const MAX_JOINED: u64 = 1 << 24;
 
+impl Context<'_> {
+    /// Whether there is such a party, or it is a client that there may be.
+    fn has(&self, p: Party) -> bool {
+        p.0 < self.scheme.parties || p == Party::CLIENT && !self.scheme.all().contains(p)
+    }
+}
+
 /// Most states of a program.
 pub const MAX_STATES: u32 = 1024;
 
@@ -45,8 +52,9 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
     let scheme = &cx.scheme;
     let all = scheme.all();
     let three = || need(scheme.roles, || "roles need three parties, none of which cheats".into());
-    let party = |p: Party| need(p.0 < scheme.parties, || format!("{p} does not exist"));
-    let known = |h: Holders| need(h.0 != 0 && h.within(all), || format!("{h} names a party that is not there"));
+    let party = |p: Party| need(cx.has(p), || format!("{p} does not exist"));
+    let inside = |h: Holders| need(h.0 != 0 && h.within(all), || format!("{h} names a party that is not there"));
+    let known = |h: Holders| if h == Holders::CLIENT && cx.has(Party::CLIENT) { Ok(()) } else { inside(h) };
     let width = |bits: u8, most: u8| need((1..=most).contains(&bits), || format!("width {bits} is not in 1..={most}"));
     let ahead = || need(scheme.additive, || "products made ahead need an additive sharing".into());
     let weights = |x: &Type, w: &Type, win: &Window, bits: u8, at: Holders| {
@@ -252,7 +260,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             one(Domain::Bits(*n), x.form, rows)
         }
         Op::AsSum { x, at, bits } => {
-            known(*at)?;
+            inside(*at)?;
             match x.form {
                 Form::Shared => need(at.count() >= 2, || "one party cannot hold a whole sharing".into())?,
                 Form::Held(h) => {
@@ -494,6 +502,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             three()?;
             let from = held(x)?;
             need(from.count() == 1, || format!("{x} is not held by one party"))?;
+            inside(from)?;
             let domain = match x.domain {
                 Domain::Ring(k) => {
                     need(*bits >= 1 && *bits <= k, || format!("{bits} bits do not fit {x}"))?;
@@ -525,7 +534,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
         Op::Echo { x, from } => {
             shared(x)?;
             need(scheme.echo, || "nobody may cheat, so there is nothing to compare".into())?;
-            known(*from)?;
+            inside(*from)?;
             need(from.count() == 1, || format!("{from} is not one owner"))?;
             Ok(vec![(*x).clone()])
         }

@@ -221,6 +221,18 @@ impl Program {
         }
     }
 
+    /// Whether a number is left for a client, which computes nothing.
+    pub fn may_have_client(&self) -> bool {
+        self.parties <= Party::CLIENT.0
+    }
+
+    /// Whether a client owns something or receives something.
+    pub fn has_client(&self) -> bool {
+        let face = &self.interface;
+        let ports = face.inputs.iter().chain(&face.outputs).map(|port| port.party);
+        self.may_have_client() && ports.chain([face.weight_owner]).any(|party| party == Party::CLIENT)
+    }
+
     /// The sharings that outlive a call.
     pub fn stored(&self) -> impl Iterator<Item = Value> {
         self.insts.iter().filter_map(|inst| match inst.op {

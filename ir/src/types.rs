@@ -6,6 +6,10 @@ use std::fmt;
 pub struct Party(pub u8);
 
 impl Party {
+    /// Who owns inputs or weights, or receives outputs, and computes nothing: it sends pieces of a sharing to each party and
+    /// gets summands back. Programs of fifteen parties have none.
+    pub const CLIENT: Party = Party(15);
+
     /// The index of this party in lists with one entry per party.
     pub fn index(self) -> usize {
         usize::from(self.0)
@@ -14,7 +18,7 @@ impl Party {
 
 impl fmt::Display for Party {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "party {}", self.0)
+        if *self == Party::CLIENT { f.write_str("the client") } else { write!(f, "party {}", self.0) }
     }
 }
 
@@ -23,6 +27,9 @@ impl fmt::Display for Party {
 pub struct Holders(pub u16);
 
 impl Holders {
+    /// The client alone.
+    pub const CLIENT: Holders = Holders(1 << Party::CLIENT.0);
+
     /// Just `p`.
     pub fn one(p: Party) -> Self {
         Holders(1 << p.0)

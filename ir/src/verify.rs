@@ -19,6 +19,8 @@
 //! - V12 nothing reads a bit of a held number that its ring does not have ([`crate::width`])
 //! - V13 each state is read once and stored once, in one type, both after set-up
 //! - V14 where a party may cheat, what an owner shares goes into an `echo` and nowhere else, and an `echo` names that owner
+//! - V15 what a client holds, nobody else holds; it computes with that alone, shares it in a ring, or has it delivered. What
+//!   it shares in set-up depends on weights alone, so that pieces made ahead of a session serve it
 use crate::infer::{Context, checked_len, infer};
 use crate::ops::{Class, Op};
 use crate::program::{Port, Program, Value};
@@ -119,6 +121,7 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
     check_states(p, &typed, &mut report);
     check_echoes(p, &typed, &mut report);
     check_reveal(p, &mut report);
+    check_client(p, &typed, &mut report);
     width::check(p, &typed, |inst, what| report(12, inst, what));
     for (r, round) in p.rounds.iter().enumerate() {
         let parties = || (0..p.parties).map(Party);
@@ -199,6 +202,32 @@ fn check_reveal(p: &Program, report: &mut impl FnMut(u8, usize, String)) {
     for (i, port) in p.interface.outputs.iter().enumerate() {
         if places.is_some_and(|n| port.shape.last() != Some(&n)) {
             report(11, 0, format!("output {i} does not hold the places of `{}`", escape(&p.reveal)));
+        }
+    }
+}
+
+/// Rule V15.
+fn check_client(p: &Program, typed: &Typed, report: &mut impl FnMut(u8, usize, String)) {
+    let held = |t: &Type| matches!(t.form, Form::Held(h) if h.contains(Party::CLIENT));
+    let alone = |t: &Type| matches!(t.form, Form::Held(Holders::CLIENT) | Form::Public);
+    if !p.may_have_client() {
+        return;
+    }
+    for (i, inst) in p.insts.iter().enumerate() {
+        let operands = inst.op.operands();
+        let types = || operands.iter().map(|v| &typed.types[v.index()]);
+        let results = || typed.results(i).map(|v| &typed.types[v]);
+        let right = match &inst.op {
+            Op::Reshare { x, .. } => {
+                let x = &typed.types[x.index()];
+                !held(x) || alone(x) && matches!(x.domain, Domain::Ring(_))
+            }
+            Op::Open { .. } => results().all(|t| !held(t) || alone(t)),
+            _ if types().chain(results()).any(held) => types().chain(results()).all(alone),
+            _ => true,
+        };
+        if !right {
+            report(15, i, "what the client holds meets what it does not hold".into());
         }
     }
 }
@@ -323,9 +352,10 @@ fn reaching_outputs(p: &Program, typed: &Typed) -> Vec<bool> {
 /// Rule V9 on inputs, outputs and weights, used or not.
 fn check_interface(p: &Program, report: &mut impl FnMut(u8, usize, String)) {
     let interface = &p.interface;
+    let exists = |party: Party| party.0 < p.parties || p.may_have_client() && party == Party::CLIENT;
     for (word, ports) in [("input", &interface.inputs), ("output", &interface.outputs)] {
         for (i, port) in ports.iter().enumerate() {
-            if port.party.0 >= p.parties {
+            if !exists(port.party) {
                 report(9, 0, format!("{word} {i}: {} does not exist", port.party));
             }
             if !(port.scale.is_finite() && port.scale > 0.0) {
@@ -340,7 +370,7 @@ fn check_interface(p: &Program, report: &mut impl FnMut(u8, usize, String)) {
             }
         }
     }
-    if interface.weight_owner.0 >= p.parties {
+    if !exists(interface.weight_owner) {
         report(9, 0, format!("weights: {} does not exist", interface.weight_owner));
     }
     for (i, shape) in interface.weights.iter().enumerate() {

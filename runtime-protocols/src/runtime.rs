@@ -130,6 +130,15 @@ pub trait Runtime: Send {
     /// Appends this party's messages and returns what it keeps for `receive`.
     fn send(&mut self, pad: Pad, what: Exchange, x: &Value, ty: Flat, out: &mut [Vec<u8>]) -> Value;
 
+    /// Whether clients, which do not compute, may share values and receive results.
+    fn has_clients(&self) -> bool {
+        false
+    }
+
+    /// Appends this party's summand of a sharing for a client, masked such that the summands of all parties tell their sum
+    /// and nothing else.
+    fn for_client(&mut self, _pad: Pad, _x: &Value, _ty: Flat, _out: &mut Vec<u8>) {}
+
     /// Appends what this party vouches with, after all messages of a sample in a round.
     fn seal(&mut self, _out: &mut [Vec<u8>]) {}
 

@@ -189,13 +189,13 @@ impl Link for Tape {
 }
 
 /// A file that becomes visible when it is whole.
-struct Partial {
+pub(crate) struct Partial {
     path: PathBuf,
     partial: PathBuf,
 }
 
 impl Partial {
-    fn new(path: &Path) -> Result<(Partial, File), AheadError> {
+    pub(crate) fn new(path: &Path) -> Result<(Partial, File), AheadError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let partial = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
         // What another process of this number left would keep its mode.
@@ -205,7 +205,7 @@ impl Partial {
         Ok((Partial { path: path.to_owned(), partial }, file))
     }
 
-    fn place(&self) -> Result<(), AheadError> {
+    pub(crate) fn place(&self) -> Result<(), AheadError> {
         std::fs::rename(&self.partial, &self.path).map_err(|source| write_error(&self.path, source))?;
         // The new name survives a crash only once the folder is on disk; where that cannot be asked for, so be it.
         let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -221,7 +221,7 @@ impl Drop for Partial {
     }
 }
 
-fn io_error(path: &Path, source: io::Error) -> AheadError {
+pub(crate) fn io_error(path: &Path, source: io::Error) -> AheadError {
     AheadError::Io { path: path.display().to_string(), source }
 }
 
@@ -229,7 +229,7 @@ fn write_error(path: &Path, source: io::Error) -> AheadError {
     AheadError::Write { path: path.display().to_string(), source }
 }
 
-fn bad(path: &Path, what: impl Into<String>) -> AheadError {
+pub(crate) fn bad(path: &Path, what: impl Into<String>) -> AheadError {
     AheadError::Bad { path: path.display().to_string(), what: what.into() }
 }
 

@@ -4,6 +4,7 @@
 //! and no index here depends on a secret.
 mod offline;
 
+use crate::client::{self, Beside};
 use crate::local;
 use ir::memory;
 use ir::verify::{Typed, Violation, verify};
@@ -43,6 +44,9 @@ pub enum LoadError {
         /// Counted here.
         needed: u64,
     },
+    /// The program has a client, the protocol has none.
+    #[error("the program is for a client that does not compute, protocol `{0}` has none; compile it for `rep3`")]
+    Client(String),
     /// The runtime's messages differ from those the program declares.
     #[error("round {round}: the program declares messages that the protocol does not send")]
     Messages {
@@ -85,6 +89,8 @@ pub struct Outcome {
     pub opened_bits: u64,
     /// What was made ahead for it.
     pub offline: OfflineStats,
+    /// Of each sample, what this party has to send to the client: its summands of the results.
+    pub for_client: Vec<Vec<u8>>,
 }
 
 /// What making things ahead took, apart from the inference.
@@ -132,10 +138,22 @@ type States = BTreeMap<u32, Value>;
 /// Stored integers of each input of the program that this party owns.
 pub type Inputs = [Option<Vec<i64>>];
 
+/// This party's pieces of what a client shares, by instruction.
+#[derive(Clone)]
+pub struct Pieces(pub(crate) BTreeMap<u32, Value>);
+
+impl std::fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pieces({})", self.0.len())
+    }
+}
+
 /// What set-up or a batch brings along.
 struct Given<'a> {
     samples: &'a [&'a Inputs],
     weights: Option<&'a Weights>,
+    /// Per sample, or one for set-up; none where there is no client.
+    pieces: &'a [&'a Pieces],
 }
 
 /// The exchange that an op is, with its operand.
@@ -171,6 +189,9 @@ impl Machine {
         let n = program.parties;
         if n != runtime.parties() {
             return Err(LoadError::Parties { program: n, runtime: runtime.parties() });
+        }
+        if program.has_client() && !runtime.has_clients() {
+            return Err(LoadError::Client(program.protocol.clone()));
         }
         if program.scheme().roles && runtime.roles().is_none() {
             return Err(LoadError::Roles);
@@ -223,11 +244,26 @@ impl Machine {
 
     /// Shares the weights, once per session. Only their owner has them.
     pub fn setup(&mut self, weights: Option<&Weights>, link: &mut dyn Link) -> Result<(), LinkError> {
+        self.setup_from(weights, None, link)
+    }
+
+    /// The same, where a client owns the weights and has shared them.
+    ///
+    /// # Panics
+    /// When a client owns the weights and there are no pieces, or the other way round.
+    pub fn setup_from(
+        &mut self,
+        weights: Option<&Weights>,
+        pieces: Option<&Pieces>,
+        link: &mut dyn Link,
+    ) -> Result<(), LinkError> {
+        let by_client = self.program.interface.weight_owner == Party::CLIENT;
+        assert_eq!(by_client, pieces.is_some(), "pieces of the weights come from a client that owns them");
         link.begin();
         let mut outcome = self.fresh_outcome();
         let rounds = self.program.setup_rounds as usize;
         self.lanes = vec![vec![None; self.typed.types.len()]];
-        self.run(&Given { samples: &[], weights }, link, 0..rounds, &mut outcome)?;
+        self.run(&Given { samples: &[], weights, pieces: pieces.as_slice() }, link, 0..rounds, &mut outcome)?;
         self.kept = self.lanes.pop().expect("one lane was made");
         self.start_offline(weights, link)
     }
@@ -246,6 +282,21 @@ impl Machine {
     /// `None`. Where the program keeps state, each place of the batch is a sequence of its own: what it stores, the same
     /// place of the next batch begins with. A call that fails ends the sequences.
     pub fn infer_batch(&mut self, samples: &[&Inputs], link: &mut dyn Link) -> Result<Outcome, LinkError> {
+        self.infer_shared(samples, &[], link)
+    }
+
+    /// The same, where a client owns inputs: per sample, this party's pieces of them.
+    ///
+    /// # Panics
+    /// When a client owns an input and there are not as many pieces as samples.
+    pub fn infer_shared(
+        &mut self,
+        samples: &[&Inputs],
+        pieces: &[&Pieces],
+        link: &mut dyn Link,
+    ) -> Result<Outcome, LinkError> {
+        let by_client = self.program.interface.inputs.iter().any(|port| port.party == Party::CLIENT);
+        assert!(!by_client || pieces.len() == samples.len(), "a client shares its inputs of every sample");
         let offline = self.make_offline(self.inferences + 1, samples.len(), link)?;
         link.begin();
         let start = Instant::now();
@@ -255,7 +306,8 @@ impl Machine {
         self.states.resize_with(samples.len().max(self.states.len()), States::new);
         self.stored = vec![States::new(); samples.len()];
         self.inferences += 1;
-        let given = Given { samples, weights: None };
+        outcome.for_client = vec![Vec::new(); samples.len()];
+        let given = Given { samples, weights: None, pieces };
         let result = self.run(&given, link, rounds, &mut outcome).map(|at| {
             // What follows the last round.
             self.steps(at..self.program.insts.len(), &given, &mut outcome);
@@ -296,8 +348,7 @@ impl Machine {
         let parties = usize::from(self.program.parties);
         // Kept from round to round and from inference to inference.
         let mut buffers = std::mem::take(&mut self.buffers);
-        let [out, incoming] = &mut buffers;
-        [&mut *out, &mut *incoming].into_iter().for_each(|side| side.resize(parties, Vec::new()));
+        buffers.iter_mut().for_each(|side| side.resize(parties, Vec::new()));
         let mut at = match rounds.start {
             0 => 0,
             r => self.program.rounds[r - 1].exchange_end as usize,
@@ -306,7 +357,7 @@ impl Machine {
             let (local, end) =
                 (self.program.rounds[r].local_end as usize, self.program.rounds[r].exchange_end as usize);
             self.steps(at..local, given, outcome);
-            self.exchange(r, local..end, link, out, incoming, outcome)?;
+            self.exchange(r, local..end, given, link, &mut buffers, outcome)?;
             at = end;
         }
         self.buffers = buffers;
@@ -435,9 +486,9 @@ impl Machine {
         &mut self,
         r: usize,
         insts: std::ops::Range<usize>,
+        given: &Given<'_>,
         link: &mut dyn Link,
-        out: &mut [Vec<u8>],
-        incoming: &mut [Vec<u8>],
+        [out, incoming]: &mut [Vec<Vec<u8>>; 2],
         outcome: &mut Outcome,
     ) -> Result<(), LinkError> {
         let me = self.runtime.me();
@@ -467,7 +518,15 @@ impl Machine {
             if let Exchange::Open { .. } = what {
                 outcome.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
             }
-            kept.push((self.runtime.send(pad, what, &value, ty, out), other));
+            let kept_here = match client::beside(what, ty.form) {
+                Some(Beside::Comes) => given.pieces[lane].0[&(i as u32)].clone(),
+                Some(Beside::Goes) => {
+                    self.runtime.for_client(pad, &value, ty, &mut outcome.for_client[lane]);
+                    Value::none()
+                }
+                None => self.runtime.send(pad, what, &value, ty, out),
+            };
+            kept.push((kept_here, other));
             if i + 1 == insts.end {
                 self.runtime.seal(out);
             }
@@ -503,7 +562,10 @@ impl Machine {
             let start = Instant::now();
             let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
             let ty = flat(&self.typed, x);
-            let mut result = self.runtime.receive(what, kept, ty, &mut readers);
+            let mut result = match client::beside(what, ty.form) {
+                Some(_) => kept,
+                None => self.runtime.receive(what, kept, ty, &mut readers),
+            };
             if let Exchange::Linear { .. } = what {
                 let out = &self.typed.types[self.typed.results(i).start];
                 result =
@@ -532,7 +594,7 @@ fn refuse(link: &mut dyn Link, peer: Party, at: &Place<'_>) -> LinkError {
     e
 }
 
-fn flat(typed: &Typed, v: ir::Value) -> Flat {
+pub(crate) fn flat(typed: &Typed, v: ir::Value) -> Flat {
     let t = &typed.types[v.index()];
     Flat { domain: t.domain, form: t.form, len: t.len() }
 }

@@ -15,7 +15,7 @@ const MODEL: &str = "add_int8_broadcast_channel";
 
 fn owners(inputs: &[(&str, u8)], receiver: u8) -> Owners {
     let inputs = inputs.iter().map(|(name, party)| ((*name).to_owned(), Party(*party))).collect();
-    Owners { inputs, receiver: Party(receiver) }
+    Owners { inputs, receiver: Party(receiver), ..Owners::default() }
 }
 
 struct Recorded {

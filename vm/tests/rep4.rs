@@ -31,7 +31,7 @@ fn four_processes_equal_the_recorded_outputs() {
 #[test]
 fn the_last_party_owns_and_receives() {
     let dir = Dir::new();
-    let owners = Owners { inputs: vec![("0".to_owned(), ir::Party(3))], receiver: ir::Party(2) };
+    let owners = Owners { inputs: vec![("0".to_owned(), ir::Party(3))], receiver: ir::Party(2), ..Owners::default() };
     dir.compile_for("digits_mlp", &testdata("digits_mlp.tflite"), four(), owners);
     let out = local(&dir, "digits_mlp", &testdata("digits_mlp.input_0.npy"), &dir.file("y.npy"), &[]);
     assert_eq!(out.status.code(), Some(0), "{}", error_text(&out));

@@ -63,7 +63,8 @@ fn any_party_may_own() {
     let model = std::fs::read(testdata("digits_mlp.tflite")).expect("model");
     let sample = (npy("digits_mlp.input_0.npy"), npy("digits_mlp.output_0.npy"));
     for (owner, receiver) in [(2, 0), (0, 2)] {
-        let owners = Owners { inputs: vec![("0".into(), Party(owner))], receiver: Party(receiver) };
+        let owners =
+            Owners { inputs: vec![("0".into(), Party(owner))], receiver: Party(receiver), ..Owners::default() };
         let unit =
             run(Unit { owners, ..Unit::new(&model, among(3)) }, PASSES, |_, _, _| std::ops::ControlFlow::Continue(()));
         let c = unit.and_then(finish).unwrap_or_else(|e| panic!("{e}"));

@@ -7,7 +7,6 @@ use super::{CompileArgs, print, print_json, program, remarks, say};
 use compiler::passes::Unit;
 use compiler::passes::text::Shown;
 use compiler::pipeline::{Aim, Options, Owners, PASSES, Reveal, finish, run};
-use ir::Party;
 use std::path::{Path, PathBuf};
 
 /// Compiles and writes both files, or neither; without an output only shows what was asked for.
@@ -22,7 +21,7 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
         }
     }
     let model = files::read(&args.model, MAX_MODEL)?;
-    let owners = Owners { inputs: args.input_owner.clone(), receiver: Party(args.receiver) };
+    let owners = Owners { inputs: args.input_owner.clone(), receiver: args.receiver, weights: args.model_owner };
     let aim = args.net.map_or(Aim::Bits, Aim::Seconds);
     let protocol = match args.parties {
         None => args.protocol,

@@ -77,12 +77,15 @@ struct CompileArgs {
     /// N largest, and no value)
     #[arg(long, value_name = "POLICY", default_value = "output", value_parser = reveal)]
     reveal: Reveal,
-    /// The party that owns an input, by its name or number; may be repeated [default: 1 for each]
+    /// The party that owns an input, by its name or number, or `client`; may be repeated [default: 1 for each]
     #[arg(long, value_name = "INPUT=PARTY", value_parser = input_owner)]
     input_owner: Vec<(String, Party)>,
-    /// The party that receives the outputs
-    #[arg(long, value_name = "PARTY", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..10))]
-    receiver: u8,
+    /// The party that receives the outputs, or `client`
+    #[arg(long, value_name = "PARTY", default_value = "1", value_parser = party)]
+    receiver: Party,
+    /// Who owns the weights: party 0, or a `client` that shares them once with `qnnvm deploy`
+    #[arg(long, value_name = "PARTY", default_value = "0", value_parser = model_owner)]
+    model_owner: Party,
     /// How many compute, for `semi` 2 to 10 [default: as many as the protocol has, for `semi` 2]
     #[arg(long, value_name = "N")]
     parties: Option<u8>,
@@ -115,8 +118,21 @@ const SHOWING: [&str; 6] =
 /// Reads `--input-owner`.
 fn input_owner(text: &str) -> Result<(String, Party), String> {
     let (name, party) = text.rsplit_once('=').ok_or("an input and a party, as in `x=2`")?;
-    let party = party.parse().ok().filter(|p| *p < 10).ok_or("parties are 0 to 9")?;
-    Ok((name.to_owned(), Party(party)))
+    Ok((name.to_owned(), self::party(party)?))
+}
+
+/// Reads who owns or receives something.
+fn party(text: &str) -> Result<Party, String> {
+    match text {
+        "client" => Ok(Party::CLIENT),
+        // The number of a client is not one to write.
+        _ => text.parse().map(Party).ok().filter(|p| *p < Party::CLIENT).ok_or("a number from 0, or `client`".into()),
+    }
+}
+
+/// Reads `--model-owner`.
+fn model_owner(text: &str) -> Result<Party, String> {
+    party(text).ok().filter(|p| [Party(0), Party::CLIENT].contains(p)).ok_or("party 0, or `client`".into())
 }
 
 /// Reads `--protocol`.

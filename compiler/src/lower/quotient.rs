@@ -63,6 +63,15 @@ impl Emitter<'_> {
         let (from, to) = self.range(op.inputs[0]);
         let tables = divisors.iter().flat_map(|d| choose::entries(from, to, |x| result(x, *d))).map(|y| y as i32);
         let (rows, shape) = (divisors.len() as u32, super::shape32(&y.shape));
+        if self.b.interface.weight_owner != MODEL_OWNER {
+            return Err(LowerError::Unsupported {
+                index: op.index,
+                name: op.name,
+                reason: format!(
+                    "the tables of a quotient are dealt by {MODEL_OWNER}: it must own the weights, not a client"
+                ),
+            });
+        }
         let table = self.weight(&[rows, ENTRIES], tables.collect());
 
         let len = y.len() as u32;

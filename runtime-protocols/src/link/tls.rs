@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
-use std::{fmt, str::FromStr, sync::Arc, time::SystemTime};
+use std::{fmt, net::TcpStream, str::FromStr, sync::Arc, time::SystemTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// SHA-256 of a certificate.
@@ -200,6 +200,58 @@ impl Identity {
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(config))
+    }
+}
+
+impl Identity {
+    /// How this party answers clients: those who show one of `allowed`, or anybody.
+    pub fn for_clients(&self, allowed: Option<Vec<Fingerprint>>) -> Result<Arc<ServerConfig>, TlsError> {
+        let Some(allowed) = allowed else {
+            let bad = |e: rustls::Error| TlsError::Key(e.to_string());
+            let (chain, key) = self.chain();
+            let mut config = ServerConfig::builder_with_provider(algorithms())
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .map_err(bad)?
+                .with_no_client_auth()
+                .with_single_cert(chain, key)
+                .map_err(bad)?;
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            return Ok(Arc::new(config));
+        };
+        self.server(allowed)
+    }
+}
+
+/// A client's encrypted connection to a party.
+pub type Secured = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+
+/// How a client, which computes nothing, dials the party that shows a certificate.
+#[derive(Clone, Debug)]
+pub struct Dial(Arc<ClientConfig>);
+
+impl Dial {
+    /// The party must show `expected`; the client shows its identity, or nothing.
+    pub fn new(identity: Option<&Identity>, expected: Fingerprint) -> Result<Dial, TlsError> {
+        if let Some(identity) = identity {
+            return identity.client(expected).map(Dial);
+        }
+        let bad = |e: rustls::Error| TlsError::Key(e.to_string());
+        let mut config = ClientConfig::builder_with_provider(algorithms())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(bad)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Pinned::new(vec![expected])))
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        config.enable_sni = false;
+        Ok(Dial(Arc::new(config)))
+    }
+
+    /// Encrypts a connection; nothing is sent yet.
+    pub fn over(&self, stream: TcpStream) -> Result<Secured, TlsError> {
+        let connection = rustls::ClientConnection::new(self.0.clone(), nobody());
+        connection.map(|c| Secured::new(c, stream)).map_err(|e| TlsError::Key(e.to_string()))
     }
 }
 

@@ -43,6 +43,9 @@ fn opener(p: u8, dealer: Option<u8>) -> u8 {
 /// Sender and receiver of each message.
 fn routes(what: Exchange, form: Form, dealer: Option<u8>) -> Vec<(u8, u8)> {
     match what {
+        // What goes to a client and comes from it travels beside the rounds.
+        Exchange::Open { to: Holders::CLIENT } => vec![],
+        Exchange::Reshare { .. } if form == Form::Held(Holders::CLIENT) => vec![],
         Exchange::Echo { .. } => vec![],
         Exchange::Mul | Exchange::ToRing { .. } | Exchange::Linear { .. } => {
             unreachable!("verified: nothing is made ahead")

@@ -30,6 +30,7 @@
 //! Three-Party Computation with an Honest Majority" (CCS 2016). The two-operand split is ours.
 //!
 //! Each file gives its equations and what each message reveals.
+pub mod client;
 mod exchange;
 mod local;
 
@@ -140,6 +141,15 @@ impl Runtime for Rep3 {
 
     fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message> {
         exchange::messages(what, ty, self.dealer)
+    }
+
+    fn has_clients(&self) -> bool {
+        // A dealer receives nothing, from a client neither.
+        self.dealer.is_none()
+    }
+
+    fn for_client(&mut self, pad: Pad, x: &Value, ty: Flat, out: &mut Vec<u8>) {
+        client::summand(self, pad, x, ty, out);
     }
 
     fn send(&mut self, pad: Pad, what: Exchange, x: &Value, ty: Flat, out: &mut [Vec<u8>]) -> Value {

@@ -59,7 +59,7 @@ pub fn input(bytes: &[u8]) -> bool {
 
 /// Addresses of the parties: refused with the file's name, or read.
 pub fn net(bytes: &[u8]) -> bool {
-    with_file(bytes, |path| match net::Net::load(Some(path), 3) {
+    with_file(bytes, |path| match net::Net::load(Some(path), 3, None) {
         Ok(_) => true,
         Err(e) => {
             assert!(e.code == 6 && e.message.contains(&path.display().to_string()), "{e}");

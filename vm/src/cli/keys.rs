@@ -2,10 +2,10 @@
 use super::{Failure, net, output};
 use ir::text::escape;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519};
-use runtime_protocols::link::{Certificate, Identity, TlsError, tls};
+use runtime_protocols::link::{Certificate, Fingerprint, Identity, TlsError, tls};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use zeroize::Zeroizing;
@@ -16,6 +16,8 @@ pub const KEY: &str = "party.key";
 pub const CERTIFICATE: &str = "party.crt";
 /// Bytes of a key or certificate that are read, at most.
 const MAX_FILE: u64 = 64 << 10;
+/// The same of a list of clients.
+const MAX_LIST: u64 = 16 << 20;
 const DAY: u64 = 24 * 3600;
 /// How long before its end a certificate is complained about.
 const WARNING_DAYS: i64 = 30;
@@ -87,10 +89,27 @@ pub fn read_certificate(path: &Path) -> Result<Certificate, Failure> {
 
 /// Reads key and certificate of this party, which must be the one that `net.toml` names; warns when they end soon.
 pub fn identity(net: &net::Net, me: usize) -> Result<Option<Identity>, Failure> {
-    let (true, Some(dir)) = (net.tls, &net.dir) else { return Ok(None) };
+    let (true, Some(dir)) = (net.tls, net.keys.as_ref().or(net.dir.as_ref())) else { return Ok(None) };
+    let identity = from_folder(dir)?;
+    let path = dir.join(CERTIFICATE);
+    let own = identity.certificate.fingerprint;
+    if net.stations[me].fingerprint != Some(own) {
+        let whose = net.stations.iter().position(|s| s.fingerprint == Some(own));
+        let whose = whose.map_or("no party".to_owned(), |p| format!("party {p} ({})", net.names[p]));
+        let what = format!("this is the certificate of {whose} in `net.toml`, not of party {me}: {own}");
+        return Err(config(&path, what));
+    }
+    Ok(Some(identity))
+}
+
+/// Reads key and certificate from a folder; warns when they end soon.
+pub fn from_folder(dir: &Path) -> Result<Identity, Failure> {
     let (key_path, path) = (dir.join(KEY), dir.join(CERTIFICATE));
-    let mode = fs::metadata(&key_path).map_err(|e| config(&key_path, e))?.permissions().mode();
-    if mode & 0o077 != 0 {
+    let about = fs::metadata(&key_path).map_err(|e| config(&key_path, e))?;
+    // What root gives to a service, as a secret of a pod or a credential of a unit, is read by its group.
+    let others = if about.uid() == 0 { 0o037 } else { 0o077 };
+    let mode = about.permissions().mode();
+    if mode & others != 0 {
         let what = format!("mode {:04o} lets others read the key; `chmod 600` it, or make a new one", mode & 0o7777);
         return Err(config(&key_path, what));
     }
@@ -100,13 +119,6 @@ pub fn identity(net: &net::Net, me: usize) -> Result<Option<Identity>, Failure> 
         TlsError::Key(_) => config(&key_path, e),
         e => config(&path, e),
     })?;
-    let own = identity.certificate.fingerprint;
-    if net.stations[me].fingerprint != Some(own) {
-        let whose = net.stations.iter().position(|s| s.fingerprint == Some(own));
-        let whose = whose.map_or("no party".to_owned(), |p| format!("party {p} ({})", net.names[p]));
-        let what = format!("this is the certificate of {whose} in `net.toml`, not of party {me}: {own}");
-        return Err(config(&path, what));
-    }
     let now = tls::now();
     identity.certificate.check_dates(now).map_err(|e| {
         Failure::new(Failure::AUTHENTICATION, format!("{}: {e}; make a new one with `qnnvm keygen`", path.display()))
@@ -115,5 +127,17 @@ pub fn identity(net: &net::Net, me: usize) -> Result<Option<Identity>, Failure> 
     if days < WARNING_DAYS {
         eprintln!("warning: own certificate expires in {days} days, on {}", escape(&identity.certificate.dates[1]));
     }
-    Ok(Some(identity))
+    Ok(identity)
+}
+
+/// Reads the clients that a server knows: a fingerprint a line, then what people call them; `#` begins a remark.
+pub fn clients(path: &Path) -> Result<Vec<Fingerprint>, Failure> {
+    let text = super::load::read(path, MAX_LIST, Failure::CONFIG)?;
+    let text = String::from_utf8(text).map_err(|e| config(path, e))?;
+    let line = |(i, line): (usize, &str)| {
+        let pin = line.split('#').next()?.split_whitespace().next()?;
+        Some(pin.parse().map_err(|e| config(path, format!("line {}: {e}", i + 1))))
+    };
+    let all: Vec<Fingerprint> = text.lines().enumerate().filter_map(line).collect::<Result<_, _>>()?;
+    if all.is_empty() { Err(config(path, "no fingerprint: nobody could connect")) } else { Ok(all) }
 }

@@ -3,6 +3,7 @@ use super::{Failure, RunArgs};
 use ir::weights::Weights;
 use ir::{Party, Program, bytecode, text, weights};
 use std::path::Path;
+use vm::client::ClientSide;
 use vm::exec::Machine;
 use vm::protocols::{self, Protocol};
 
@@ -66,13 +67,18 @@ impl Loaded {
                 return Err(Failure::new(Failure::USAGE, what));
             }
         }
+        self.check_memory(args.memory_limit, args.batch.into(), args.weights.is_some())
+    }
+
+    /// Refuses to need more memory than allowed.
+    pub fn check_memory(&self, limit: Option<u64>, batch: u64, has_weights: bool) -> Result<(), Failure> {
         let weights: u64 = self.program.interface.weights.iter().map(|w| 4 * elements(w)).sum();
-        let held = if args.weights.is_some() { weights } else { 0 };
+        let held = if has_weights { weights } else { 0 };
         let each = self.memory.saturating_add(self.ahead);
-        let need = [each.saturating_mul(args.batch.into()), 4 * self.file_bytes, held, BASE_MEMORY]
+        let need = [each.saturating_mul(batch), 4 * self.file_bytes, held, BASE_MEMORY]
             .into_iter()
             .fold(0u64, u64::saturating_add);
-        match args.memory_limit {
+        match limit {
             Some(limit) if limit < need => Err(Failure::new(
                 Failure::LIMIT,
                 format!("a party needs about {need} bytes of memory, `--memory-limit` allows {limit}"),
@@ -137,6 +143,11 @@ pub fn program(path: &Path) -> Result<Loaded, Failure> {
         memory,
         ahead,
     })
+}
+
+/// The program as its client sees it.
+pub fn client(loaded: &Loaded) -> Result<ClientSide, Failure> {
+    Ok(ClientSide::new(loaded.program.clone(), loaded.protocol)?)
 }
 
 /// Reads a weights file and checks that it belongs to the program.

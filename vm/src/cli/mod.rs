@@ -3,20 +3,24 @@
 mod output;
 mod bench;
 mod deal;
+mod deploy;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 mod io;
 mod keys;
 mod load;
 mod local;
+mod manifest;
 mod net;
 mod net_command;
 mod party;
 mod picture;
 mod private;
 mod protocols;
+mod query;
 mod report;
 mod result;
+mod serve;
 mod sessions;
 mod shaper;
 mod signals;
@@ -25,6 +29,7 @@ mod wire;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -92,6 +97,21 @@ enum Command {
     Bench(BenchArgs),
     /// Makes what the dealer of a program sends, in files for the two who compute
     Deal(DealArgs),
+    /// Runs one party as a server: weights are shared once, then it computes for clients
+    Serve(ServeArgs),
+    /// As a client: shares an input among the parties of a server, and joins their answers
+    Query(QueryArgs),
+    /// As a model owner that does not compute: shares the weights, in one file for each party
+    Deploy {
+        /// Program (.mpcb), compiled with `--model-owner client`
+        model: PathBuf,
+        /// Weights file (.mpcw)
+        #[arg(short, long)]
+        weights: PathBuf,
+        /// Directory for MODEL.0.mpcs, MODEL.1.mpcs, …: each for one party alone
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+    },
     /// Checks a program, and a weights file that belongs to it
     Verify {
         /// Program
@@ -284,7 +304,7 @@ impl WaitArgs {
 }
 
 /// One party.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct PartyArgs {
     /// Which party this is: 0 model owner, 1 data owner and receiver, others help
     #[arg(long, value_name = "I")]
@@ -300,6 +320,10 @@ pub struct PartyArgs {
     /// Preprocessing of this party (.mpcd, from `qnnvm deal`): the dealer need not be there
     #[arg(long, value_name = "FILE")]
     pub offline: Option<PathBuf>,
+    #[command(flatten)]
+    pub cell: CellArgs,
+    #[command(flatten)]
+    pub batch: BatchArgs,
     /// Started by the launcher: standard input is the listening socket, standard output its pipe
     #[arg(long, hide = true)]
     pub launched: bool,
@@ -322,6 +346,137 @@ pub struct LocalArgs {
     /// Deal first, into files, then run the two who compute without the dealer
     #[arg(long)]
     pub offline: bool,
+}
+
+/// One of several groups of parties.
+#[derive(Args, Clone)]
+pub struct CellArgs {
+    /// Number of this cell: replaces `{cell}` in addresses, and all parties of a session must name the same
+    #[arg(long, value_name = "N")]
+    pub cell: Option<u32>,
+    /// The number is that of the pod: JOB_COMPLETION_INDEX, or the end of the host name after the last `-`
+    #[arg(long, conflicts_with = "cell")]
+    pub cell_from_env: bool,
+}
+
+/// The samples of a batch that cells share out.
+#[derive(Args, Clone)]
+pub struct BatchArgs {
+    /// One JSON object a line: `id` and `bytes` of each sample; this cell takes its range. Inputs are DIR/ID.npy
+    #[arg(long, value_name = "FILE", requires = "cells")]
+    pub manifest: Option<PathBuf>,
+    /// Number of cells
+    #[arg(long, value_name = "N", requires = "manifest", value_parser = clap::value_parser!(u32).range(1..))]
+    pub cells: Option<u32>,
+    /// Inputs of the manifest, where this party owns them
+    #[arg(long, value_name = "DIR", requires = "manifest", conflicts_with = "input")]
+    pub input_dir: Option<PathBuf>,
+    /// Outputs of the manifest, where this party receives them
+    #[arg(long, value_name = "DIR", requires = "manifest", conflicts_with = "output")]
+    pub output_dir: Option<PathBuf>,
+}
+
+/// A server.
+#[derive(Args)]
+pub struct ServeArgs {
+    /// Program (.mpcb), compiled with `--input-owner NAME=client --receiver client`
+    pub model: PathBuf,
+    /// Which party this is
+    #[arg(long, value_name = "I")]
+    pub party: u8,
+    /// Who and where the parties are, with their certificates; without it 127.0.0.1, ports from 7700, not encrypted
+    #[arg(long, value_name = "FILE", env = "QNN_NET")]
+    pub net: Option<PathBuf>,
+    /// Folder of key and certificate of this party [default: that of the `net.toml`]
+    #[arg(long, value_name = "DIR")]
+    pub identity: Option<PathBuf>,
+    /// Folder for what is kept: the list of used sessions [default: that of the `net.toml`]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Fingerprints of the certificates of clients, one a line: others are not served
+    #[arg(long, value_name = "FILE", conflicts_with = "anonymous_clients")]
+    pub clients: Option<PathBuf>,
+    /// Serve clients without a certificate also beyond loopback
+    #[arg(long)]
+    pub anonymous_clients: bool,
+    /// Address for clients [default: `client` of this party in the `net.toml`]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen_client: Option<SocketAddr>,
+    /// Address for /healthz, /readyz, /status and /metrics
+    #[arg(long, value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
+    /// Weights file (.mpcw), where this party owns them
+    #[arg(short, long)]
+    pub weights: Option<PathBuf>,
+    /// This party's share of the weights (.mpcs, from `qnnvm deploy`), where a client owns them
+    #[arg(long, value_name = "FILE")]
+    pub weights_share: Option<PathBuf>,
+    /// Requests computed together, at most
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub max_batch: u16,
+    /// How long the first request of a batch waits for others
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub max_delay: u64,
+    /// Requests that may wait; more are refused at once
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub queue: u32,
+    /// How long a request waits for all parties to have it
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub patience: u64,
+    /// How old the id of a request may be; outcomes are remembered twice as long
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub remember: u64,
+    /// How long to wait in each round
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: Option<u64>,
+    /// Refuse a program that needs more memory
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<u64>,
+    #[command(flatten)]
+    pub cell: CellArgs,
+    /// Accept links that are not encrypted; on loopback they are accepted anyway
+    #[arg(long)]
+    pub insecure_plaintext: bool,
+}
+
+/// A client.
+#[derive(Args)]
+pub struct QueryArgs {
+    /// Program (.mpcb), the same as the servers'
+    pub model: PathBuf,
+    /// Who the parties are, with their certificates and a `client` address each
+    #[arg(long, value_name = "FILE", env = "QNN_NET")]
+    pub net: PathBuf,
+    /// Folder of key and certificate of this client, from `qnnvm keygen`, for servers that know their clients
+    #[arg(long, value_name = "DIR")]
+    pub identity: Option<PathBuf>,
+    /// Cell to ask
+    #[arg(long, value_name = "N")]
+    pub cell: Option<u32>,
+    /// Input (.npy or .png) in the order of the model's inputs, or NAME=FILE; may be repeated
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub input: Vec<String>,
+    /// Output (.npy) in the order of the model's outputs, or NAME=FILE; may be repeated
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub output: Vec<String>,
+    /// One class label a line
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Print the N most likely classes
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How often to ask again, each time under a fresh id, where a party is busy or was lost
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub retries: u32,
+    /// How long to wait for each answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Accept links that are not encrypted; on loopback they are accepted anyway
+    #[arg(long)]
+    pub insecure_plaintext: bool,
 }
 
 /// Preprocessing.
@@ -386,6 +541,9 @@ pub fn main() -> ExitCode {
         Some(Command::Local(args)) => local::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Deal(args)) => deal::run(&args),
+        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Query(args)) => query::run(&args),
+        Some(Command::Deploy { model, weights, output }) => deploy::run(&model, &weights, &output),
         Some(Command::Verify { model, weights }) => load::verify_files(&model, weights.as_deref()),
         Some(Command::Keygen { name, output, days }) => keys::keygen(&name, &output, days),
         Some(Command::Net { command }) => net_command::run(&command),

@@ -7,20 +7,23 @@
 //! [[party]]
 //! index = 0
 //! name = "bank"
-//! address = "a.example.org:7700"      # left out: this party only dials
+//! address = "a.example.org:7700"      # left out: this party only dials. `{cell}` stands for the number of a cell
 //! listen = "0.0.0.0:7700"             # where it binds, if not at its address
 //! dial = false                        # this party never dials
 //! cert_sha256 = "5f1c…"
+//! client = "a.example.org:7800"       # where it serves clients, if it does
 //! ```
 //!
 //! With fingerprints links are TLS and may go anywhere; without, they are plain and must stay on loopback.
 use super::Failure;
 use runtime_protocols::link::tcp::{Station, dialler};
-use runtime_protocols::link::{Fingerprint, Timeouts};
+use runtime_protocols::link::tls::Dial;
+use runtime_protocols::link::{Fingerprint, Identity, Timeouts};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use vm::query::Door;
 
 /// Port of party 0 when no file says otherwise.
 const FIRST_PORT: u16 = 7700;
@@ -76,6 +79,9 @@ pub struct Entry {
     /// Its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_sha256: Option<String>,
+    /// Where it serves clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
 }
 
 fn format_now() -> u32 {
@@ -125,24 +131,32 @@ pub struct Net {
     pub names: Vec<String>,
     /// Where this party binds, by party; only its own counts.
     listen: Vec<Option<SocketAddr>>,
+    /// Where parties serve clients, by party.
+    clients: Vec<Option<String>>,
     /// How long to wait.
     pub timeouts: Timeouts,
     /// Where the file is, with its key and its used sessions beside it; none on loopback without a file.
     pub dir: Option<PathBuf>,
+    /// Where the key is, if not beside the file.
+    pub keys: Option<PathBuf>,
     /// Links are encrypted.
     pub tls: bool,
 }
 
 impl Net {
-    /// Reads `file`, or takes loopback.
-    pub fn load(file: Option<&Path>, parties: u8) -> Result<Net, Failure> {
+    /// Reads `file`, or takes loopback. Where there are cells, the addresses are those of one of them.
+    pub fn load(file: Option<&Path>, parties: u8, cell: Option<u32>) -> Result<Net, Failure> {
         let Some(path) = file else {
+            if cell.is_some() {
+                return Err(Failure::new(Failure::USAGE, "cells need `--net` with addresses that hold `{cell}`"));
+            }
             let addresses: Vec<SocketAddr> =
                 (0..u16::from(parties)).map(|i| (Ipv4Addr::LOCALHOST, FIRST_PORT + i).into()).collect();
             let file: File = toml::from_str(&format(&addresses)).expect("written here");
             return file.check(parties).map_err(|e| Failure::new(Failure::BUG, e));
         };
-        let mut net = read(path)?.check(parties).map_err(|e| Failure::new(Failure::CONFIG, at(path, &e)))?;
+        let net = read(path)?.in_cell(cell).and_then(|file| file.check(parties));
+        let mut net = net.map_err(|e| Failure::new(Failure::CONFIG, at(path, &e)))?;
         net.dir = Some(dir_of(path));
         Ok(net)
     }
@@ -163,6 +177,21 @@ impl Net {
         let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         let port = port.ok_or_else(|| Failure::new(Failure::CONFIG, format!("party {me}: `{address}` has no port")))?;
         Ok((Ipv4Addr::UNSPECIFIED, port).into())
+    }
+
+    /// Where the parties serve clients, one address each.
+    pub fn clients(&self) -> Result<Vec<String>, Failure> {
+        let missing = |i| Failure::new(Failure::CONFIG, format!("party {i} has no `client` address in the `net.toml`"));
+        self.clients.iter().enumerate().map(|(i, a)| a.clone().ok_or_else(|| missing(i))).collect()
+    }
+
+    /// Where a client finds the parties and what they must show. It shows `identity`, or nothing.
+    pub fn doors(&self, identity: Option<&Identity>) -> Result<Vec<Door>, Failure> {
+        let door = |(address, station): (String, &Station)| {
+            let dial = |pin| Dial::new(identity, pin).map_err(|e| Failure::new(Failure::CONFIG, e));
+            Ok(Door { address, tls: station.fingerprint.map(dial).transpose()? })
+        };
+        self.clients()?.into_iter().zip(&self.stations).map(door).collect()
     }
 
     /// What all must have written down alike: the certificates.
@@ -207,6 +236,22 @@ impl File {
     /// An empty one.
     pub fn new() -> File {
         File { format: FORMAT, timeouts: Waits::default(), party: Vec::new() }
+    }
+
+    /// The same for one of several cells: its number stands in every address, or there are none.
+    fn in_cell(mut self, cell: Option<u32>) -> Result<File, String> {
+        for text in self.party.iter_mut().flat_map(|e| [&mut e.address, &mut e.client]).flatten() {
+            let shown = ir::text::escape(text);
+            match (text.contains("{cell}"), cell) {
+                (true, Some(cell)) => *text = text.replace("{cell}", &cell.to_string()),
+                (true, None) => return Err(format!("address {shown} is that of a cell: say which with `--cell N`")),
+                (false, Some(_)) => {
+                    return Err(format!("address {shown} is the same for all cells: put `{{cell}}` into it"));
+                }
+                (false, None) => {}
+            }
+        }
+        Ok(self)
     }
 
     /// Checks it for a program of so many parties.
@@ -258,7 +303,9 @@ impl File {
         let name = |(i, e): (usize, &&Entry)| e.name.clone().unwrap_or_else(|| format!("party {i}"));
         let names = entries.iter().enumerate().map(name).map(|n| ir::text::escape(&n)).collect();
         let listen = entries.iter().map(|e| e.listen).collect();
-        Ok(Net { stations, names, listen, timeouts, dir: None, tls })
+        let client = |(i, e): (usize, &&Entry)| e.client.as_deref().map(|a| address(i, a, tls)).transpose();
+        let clients = entries.iter().enumerate().map(client).collect::<Result<_, _>>()?;
+        Ok(Net { stations, names, listen, clients, timeouts, dir: None, keys: None, tls })
     }
 }
 
@@ -323,7 +370,10 @@ mod tests {
         assert!(!net.tls && !net.is_dialled(2) && net.is_dialled(0));
         let net = parse(&format_tls(&three(), &pins())).expect("good");
         assert!(net.tls && net.stations[1].fingerprint == Some(pins()[1]));
-        assert_eq!(Net::load(None, 3).map(|n| n.stations[2].address.clone()).ok(), Some(Some("127.0.0.1:7702".into())));
+        assert_eq!(
+            Net::load(None, 3, None).map(|n| n.stations[2].address.clone()).ok(),
+            Some(Some("127.0.0.1:7702".into()))
+        );
     }
 
     #[test]
@@ -339,6 +389,23 @@ mod tests {
         let listens = far.replace("index = 2\n", "index = 2\ndial = false\n");
         let net = parse(&listens).expect("party 2 never dials");
         assert_eq!(dialler(&net.stations, 2, 0), Some(0));
+    }
+
+    #[test]
+    fn cells_have_addresses_of_their_own() {
+        let entry = |i: u8| {
+            let (peer, client) = (format!("127.0.0.1:7{{cell}}0{i}"), format!("127.0.0.1:8{{cell}}0{i}"));
+            format!("[[party]]\nindex = {i}\naddress = \"{peer}\"\nclient = \"{client}\"\n")
+        };
+        let read =
+            |text: &str, cell| toml::from_str::<File>(text).expect("TOML").in_cell(cell).and_then(|file| file.check(3));
+        let text: String = (0..3).map(entry).collect();
+        let net = read(&text, Some(4)).expect("addresses");
+        assert_eq!(net.stations[2].address.as_deref(), Some("127.0.0.1:7402"));
+        assert_eq!(net.clients().ok().map(|c| c[1].clone()), Some("127.0.0.1:8401".to_owned()));
+        assert!(read(&text, None).is_err_and(|e| e.contains("--cell")));
+        assert!(read(&format(&three()), Some(1)).is_err_and(|e| e.contains("same for all cells")));
+        assert!(read(&format(&three()), None).expect("addresses").clients().is_err());
     }
 
     #[test]

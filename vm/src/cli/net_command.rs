@@ -42,6 +42,7 @@ fn init(args: &NetInit) -> Result<(), Failure> {
         listen: args.listen,
         dial: args.listen_only.then_some(false),
         cert_sha256: Some(certificate.fingerprint.to_string()),
+        client: None,
     };
     entry.check().map_err(usage)?;
     let mut file = File::new();
@@ -62,6 +63,7 @@ fn add(args: &NetAdd) -> Result<(), Failure> {
         listen: None,
         dial: args.listen_only.then_some(false),
         cert_sha256: Some(pin.clone()),
+        client: None,
     };
     new.check().map_err(usage)?;
     if let Some(other) = file.party.iter().find(|e| e.cert_sha256.as_ref() == Some(&pin) && e.index != args.party) {
@@ -132,7 +134,7 @@ fn check(args: &NetCheck) -> Result<(), Failure> {
     let path = args.dir.join(NET);
     let parties = net::read(&path)?.party.len();
     let parties = u8::try_from(parties).map_err(|_| Failure::new(Failure::CONFIG, "more than 255 parties"))?;
-    let net = net::Net::load(Some(&path), parties)?;
+    let net = net::Net::load(Some(&path), parties, None)?;
     let me = match args.party {
         Some(me) if me < parties => me,
         Some(me) => return Err(usage(format!("party {me} does not exist"))),

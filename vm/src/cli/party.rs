@@ -3,7 +3,7 @@ use super::report::{self, Ahead, LayerReport, PartyReport, SCHEMA, Seconds, Vers
 use super::result::{self, Show, Summary};
 use super::signals::Signals;
 use super::wire::Wire;
-use super::{Failure, PartyArgs, RunArgs, deal, io, load, net, output};
+use super::{Failure, PartyArgs, RunArgs, deal, io, load, manifest, net, output};
 use ir::weights::Weights;
 use ir::{Party, Port, bytecode, text};
 use runtime_protocols::link::{Hello, Link};
@@ -19,8 +19,8 @@ use zeroize::Zeroizing;
 /// Inferences whose times are kept for each layer.
 const LAYERS_KEPT: usize = 1000;
 /// Links, as the security line says it.
-const SECURE: &str = "links TLS 1.3, both sides pinned";
-const PLAIN: &str = "links plaintext on loopback";
+pub const SECURE: &str = "links TLS 1.3, both sides pinned";
+pub const PLAIN: &str = "links plaintext on loopback";
 
 /// What a party has of its own, read and checked.
 pub struct Own {
@@ -100,6 +100,30 @@ pub fn own(args: &RunArgs, party: Party, loaded: &load::Loaded) -> Result<Own, F
 
 /// The command `--party I`.
 pub fn run(args: &PartyArgs) -> Result<(), Failure> {
+    let cell = manifest::cell(&args.cell)?;
+    let (Some(path), Some(cells)) = (&args.batch.manifest, args.batch.cells) else {
+        return run_files(args, cell, None);
+    };
+    let Some(number) = cell else {
+        let what = "`--manifest` is shared out among cells: say which this is, with `--cell N` or `--cell-from-env`";
+        return Err(Failure::new(Failure::USAGE, what));
+    };
+    let part = manifest::read(path, number, cells)?;
+    if part.samples.is_empty() {
+        eprintln!("cell {number}: the manifest has no sample for it");
+        return Ok(());
+    }
+    // As if the files of the samples had been given one by one.
+    let input = match &args.batch.input_dir {
+        Some(dir) => part.inputs(dir)?.iter().map(|file| file.display().to_string()).collect(),
+        None => vec![],
+    };
+    let samples = Some(part.samples.len() as u32);
+    let args = PartyArgs { run: RunArgs { input, samples, ..args.run.clone() }, ..args.clone() };
+    run_files(&args, cell, Some(&part))
+}
+
+fn run_files(args: &PartyArgs, cell: Option<u32>, part: Option<&manifest::Part>) -> Result<(), Failure> {
     if args.launched {
         end_with_launcher();
     }
@@ -110,9 +134,13 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
         let last = parties - 1;
         return Err(Failure::new(Failure::USAGE, format!("{me} does not exist, the program has parties 0 to {last}")));
     }
+    if loaded.program.has_client() {
+        let what = "the program is for clients that do not compute: run it with `qnnvm serve`";
+        return Err(Failure::new(Failure::USAGE, what));
+    }
     loaded.check_run(&args.run, args.offline.is_some())?;
     let computing = if args.offline.is_some() { 2 } else { parties };
-    let net = net::Net::load(args.net.as_deref(), computing)?;
+    let net = net::Net::load(args.net.as_deref(), computing, cell)?;
     let own = own(&args.run, me, &loaded)?;
     own.notes.iter().for_each(|n| eprintln!("{n}"));
     let stock = args.offline.as_deref().map(|path| preprocessed(path, me, &loaded, &own, args)).transpose()?;
@@ -120,6 +148,12 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
     let wire = Wire::new(me, net, &args.run.waits, args.session.as_deref())?;
     let signals = Signals::listen()?;
     let mut hello = hello(&loaded, &args.run, own.samples.len());
+    if let Some(cell) = cell {
+        hello = hello.with("cell", cell.to_string());
+    }
+    if let Some(part) = part {
+        hello = hello.with("manifest", part.hash);
+    }
     if let Some(stock) = &stock {
         hello = hello.with("preprocessing", stock.header.id);
     }
@@ -147,11 +181,33 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
         let data = outputs[*index].as_ref().expect("only outputs of this party have files");
         output::write_atomic(path, &io::format_npy(port, data))?;
     }
+    if let (Some(dir), Some(part)) = (&args.batch.output_dir, part) {
+        write_samples(dir, part, &loaded.program.interface.outputs, &outputs)?;
+    }
     if args.run.json || args.launched {
         say!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
     } else {
         result::print(&report.outputs);
         eprintln!("{}", report.security);
+    }
+    Ok(())
+}
+
+/// Writes what this party has received, one file for each sample.
+fn write_samples(
+    dir: &Path,
+    part: &manifest::Part,
+    ports: &[Port],
+    outputs: &[Option<Vec<i64>>],
+) -> Result<(), Failure> {
+    let mut received = ports.iter().zip(outputs).filter_map(|(port, data)| Some((port, data.as_ref()?)));
+    let (Some((port, data)), None) = (received.next(), received.next()) else {
+        let what = "`--output-dir` is for the receiver of one output; name files with `--output`";
+        return Err(Failure::new(Failure::USAGE, what));
+    };
+    let each = (load::elements(&port.shape) as usize).max(1);
+    for (file, sample) in part.files(dir).iter().zip(data.chunks(each)) {
+        output::write_atomic(file, &io::format_npy(port, sample))?;
     }
     Ok(())
 }

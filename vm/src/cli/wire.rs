@@ -64,6 +64,11 @@ impl Wire {
         self.identity.is_some()
     }
 
+    /// The key of this party, where links are encrypted.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
     /// Names of the parties, for messages.
     pub fn names(&self) -> &[String] {
         &self.net.names
