@@ -1,6 +1,7 @@
 //! One party: loads a program, checks it, executes its side.
 pub mod ahead;
-mod bits;
 pub mod exec;
+mod lane;
 mod local;
 pub mod protocols;
+mod replace;

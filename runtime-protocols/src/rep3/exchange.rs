@@ -19,7 +19,9 @@
 //! parts, so P learns just the value.
 use super::{Rep3, outside};
 use crate::data::{Data, Value, Zip, plane_words};
+use crate::kernels::wide::wide;
 use crate::kernels::{pack, planes};
+use crate::prg::Segment;
 use crate::runtime::{Exchange, Flat, Message, Pad};
 use ir::{Domain, Form, Holders, Party};
 
@@ -98,29 +100,58 @@ fn write(domain: Domain, data: &Data, out: &mut Vec<u8>) {
 fn read(domain: Domain, len: usize, incoming: &mut &[u8]) -> Data {
     let (mine, rest) = incoming.split_at(wire_bytes(domain, len) as usize);
     *incoming = rest;
-    let mut data = Data::zeros(domain, Form::Shared, len);
-    match (domain, &mut data) {
-        (Domain::Ring(k), Data::W32(x)) => pack::unpack_u32(u32::from(k), mine, x),
-        (Domain::Ring(k), Data::W64(x)) => pack::unpack_u64(u32::from(k), mine, x),
-        (Domain::Bits(_), Data::Planes { words, .. }) => {
-            debug_assert_eq!(words.len() % plane_words(len), 0);
-            planes::bytes_to_planes(mine, len, words);
+    match domain {
+        Domain::Ring(k) if k <= 32 => Data::W32(pack::read_u32(k.into(), mine, len)),
+        Domain::Ring(k) => Data::W64(pack::read_u64(k.into(), mine, len)),
+        Domain::Bits(n) => {
+            let mut words = vec![0; usize::from(n) * plane_words(len)];
+            planes::bytes_to_planes(mine, len, &mut words);
+            Data::Planes { words, len }
         }
-        _ => unreachable!("zeros has the domain's data"),
     }
-    data
 }
 
-/// x − pad.
-fn padded(x: &Data, bits: u8, mut pad: Data) -> Data {
-    if let Data::Planes { .. } = x {
-        // On bits the sum is the difference, and needs no copy of x.
-        pad.zip_assign(x, Zip::Add);
-        return pad;
+/// Elements that are padded and packed at a time: whole bytes at any width, and they stay in the first-level cache.
+const BLOCK: usize = 1024;
+
+/// Appends x − pad, of which nothing else is kept.
+fn write_padded(domain: Domain, x: &Data, pad: &mut Segment, out: &mut Vec<u8>) {
+    match (domain, x) {
+        (Domain::Ring(k), Data::W32(x)) if k <= 32 => {
+            padded_blocks(x, out, u32::from(k), pad, |v| v);
+        }
+        (Domain::Ring(k), Data::W64(x)) if k <= 32 => {
+            padded_blocks(x, out, u32::from(k), pad, |v| v as u32);
+        }
+        (Domain::Ring(k), x) => {
+            let mut y = x.to_ring(k);
+            y.mix_pad(pad, Zip::Sub);
+            write(domain, &y, out);
+        }
+        (Domain::Bits(_), Data::Planes { words, len }) => {
+            let mut plane = Vec::with_capacity(plane_words(*len));
+            for words in words.chunks(plane_words(*len).max(1)) {
+                plane.clear();
+                plane.extend_from_slice(words);
+                pad.mix_u64(&mut plane, |x, y| x ^ y);
+                planes::planes_to_bytes(&plane, *len, out);
+            }
+        }
+        (Domain::Bits(_), _) => unreachable!("verified: domain and data agree"),
     }
-    let mut y = x.to_ring(bits);
-    y.zip_assign(&pad, Zip::Sub);
-    y
+}
+
+fn padded_blocks<T: Copy>(x: &[T], out: &mut Vec<u8>, k: u32, pad: &mut Segment, narrow: impl Fn(T) -> u32) {
+    let mut block = [0; BLOCK];
+    for x in x.chunks(BLOCK) {
+        let block = &mut block[..x.len()];
+        wide(
+            #[inline(always)]
+            || block.iter_mut().zip(x).for_each(|(y, x)| *y = narrow(*x)),
+        );
+        pad.mix_u32(block, u32::wrapping_sub);
+        pack::pack_u32(k, block, out);
+    }
 }
 
 pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out: &mut [Vec<u8>]) -> Value {
@@ -137,8 +168,8 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
                 3 => {
                     hides(0, next);
                     let mut y = x.parts[0].to_ring(bits);
-                    y.zip_assign(&fresh(1), Zip::Add);
-                    y.zip_assign(&fresh(0), Zip::Sub);
+                    y.mix_pad(&mut p.segment(1, pad, 0), Zip::Add);
+                    y.mix_pad(&mut p.segment(0, pad, 0), Zip::Sub);
                     write(domain, &y, &mut out[next]);
                     Value::one(y)
                 }
@@ -184,10 +215,10 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
                 x.clone()
             }
         },
-        Exchange::Deal { bits } => match p.role(summands(ty.form).0.trailing_zeros() as u8) {
+        Exchange::Deal { .. } => match p.role(summands(ty.form).0.trailing_zeros() as u8) {
             0 => {
                 hides(0, next);
-                write(domain, &padded(&x.parts[0], bits, fresh(0)), &mut out[next]);
+                write_padded(domain, &x.parts[0], &mut p.segment(0, pad, 0), &mut out[next]);
                 Value::none()
             }
             1 => Value::none(),
@@ -264,7 +295,9 @@ pub(super) fn receive(p: &Rep3, what: Exchange, kept: Value, ty: Flat, incoming:
 fn signed(x: Data, domain: Domain) -> Data {
     let Domain::Ring(k) = domain else { return x };
     let shift = 64 - u32::from(k);
-    let mut words = x.reduced(k).w64().to_vec();
-    words.iter_mut().for_each(|v| *v = ((*v << shift) as i64 >> shift) as u64);
-    Data::W64(words)
+    let mut x = x.reduced(k);
+    if let Data::W64(words) = &mut x {
+        words.iter_mut().for_each(|v| *v = ((*v << shift) as i64 >> shift) as u64);
+    }
+    x
 }
