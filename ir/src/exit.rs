@@ -33,12 +33,14 @@ pub const ENDINGS: &[Ending] = &[
     Ending {
         exit: 5,
         code: "Q2005",
-        text: "The run would need more memory than `--memory-limit` allows. Nobody was contacted.",
+        text: "The run would need more memory than `--memory-limit` allows, and nobody was contacted; or an output could not \
+               be written: no space left, a limit of file sizes, a folder that may not be changed. No half-written file is \
+               left behind.",
     },
     Ending {
         exit: 6,
         code: "Q2006",
-        text: "A setting cannot be used: an unreadable `net.toml`, an address in use, an output that cannot be written, \
+        text: "A setting cannot be used: an unreadable `net.toml`, an address in use, an output in a folder that does not exist, \
                or an address beyond loopback, which is refused while links are not encrypted.",
     },
     Ending {
@@ -73,6 +75,12 @@ pub const ENDINGS: &[Ending] = &[
                that cannot be decoded.",
     },
 ];
+
+/// The exit code of a file that could not be written: a place that is not there is a setting, all else a limit.
+pub fn of_write(e: &std::io::Error) -> u8 {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+    if matches!(e.kind(), NotFound | NotADirectory | IsADirectory) { 6 } else { 5 }
+}
 
 /// The error code of an exit code; that of a bug where there is none.
 pub fn code_of(exit: u8) -> &'static str {

@@ -9,7 +9,8 @@ use ir::weights::Weights;
 use ir::{Op, Party, Program};
 use rayon::prelude::*;
 use runtime_protocols::link::{Link, LinkError, Place};
-use runtime_protocols::runtime::{Exchange, Flat, Runtime};
+use runtime_protocols::runtime::{DIGEST, Exchange, Flat, Mismatch, Runtime};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -27,6 +28,9 @@ pub enum LoadError {
         /// In the runtime.
         runtime: u8,
     },
+    /// The program uses roles, the runtime has none.
+    #[error("the program is for a protocol with roles; compile it for this protocol")]
+    Roles,
     /// The values take more than the program says.
     #[error("the program declares {declared} bytes of memory, a party needs {needed}; compile the model again")]
     Memory {
@@ -111,6 +115,7 @@ pub type Inputs = [Option<Vec<i64>>];
 pub fn exchange_of(op: &Op<ir::Value>) -> Option<(ir::Value, Exchange)> {
     match op {
         Op::Reshare { x, bits } => Some((*x, Exchange::Reshare { bits: *bits })),
+        Op::Echo { x, from } => Some((*x, Exchange::Echo { from: from.iter().next().unwrap_or(ir::Party(0)) })),
         Op::Join { x } => Some((*x, Exchange::Join)),
         Op::Deal { x, bits } => Some((*x, Exchange::Deal { bits: *bits })),
         Op::Open { x, to } => Some((*x, Exchange::Open { to: *to })),
@@ -126,16 +131,22 @@ impl Machine {
         if n != runtime.parties() {
             return Err(LoadError::Parties { program: n, runtime: runtime.parties() });
         }
+        if program.scheme().roles && runtime.roles().is_none() {
+            return Err(LoadError::Roles);
+        }
         let mut at = 0usize;
         for (r, round) in program.rounds.iter().enumerate() {
             let mut sent = ir::Messages::none(n);
+            let mut vouched = BTreeSet::new();
             for inst in &program.insts[at..round.exchange_end as usize] {
                 if let Some((x, what)) = exchange_of(&inst.op) {
                     for m in runtime.messages(what, flat(&typed, x)) {
                         sent.add(n, m.from, m.to, m.bytes);
                     }
+                    vouched.extend(runtime.vouches(what, flat(&typed, x)));
                 }
             }
+            vouched.into_iter().for_each(|(from, to)| sent.add(n, from, to, DIGEST as u64));
             if sent != round.messages {
                 return Err(LoadError::Messages { round: r });
             }
@@ -286,11 +297,11 @@ impl Machine {
         if let Some(beside) = (count > 1).then_some(()).and(self.beside.get_mut(..count)) {
             let all = lanes.par_iter_mut().zip(beside).zip(given);
             all.for_each(|((lane, own), given)| {
-                lane.steps(&self.code, own.runtime.as_mut(), insts.clone(), *given);
+                lane.steps(&self.code, own.runtime.as_ref(), insts.clone(), *given);
             });
         } else {
             for (lane, given) in lanes.iter_mut().zip(given) {
-                lane.steps(&self.code, self.runtime.as_mut(), insts.clone(), *given);
+                lane.steps(&self.code, self.runtime.as_ref(), insts.clone(), *given);
             }
         }
     }
@@ -341,27 +352,36 @@ impl Machine {
         let name = code.program.layers.get(layer).map_or("", |l| l.name.as_str());
         let start = Instant::now();
         let what = format!("layer {layer} {}", ir::text::escape(name));
-        link.exchange(&Place { round: r as u32 + 1, what: &what }, out, &expect, incoming)?;
+        let place = Place { round: r as u32 + 1, what: &what };
+        link.exchange(&place, out, &expect, incoming)?;
         let share = start.elapsed().as_secs_f64() / seen.len().max(1) as f64;
         for l in seen {
             outcome.layers[l].rounds += 1;
             outcome.layers[l].wait_s += share;
         }
         let incoming = &*incoming;
-        let read = |at: usize, lane: &mut Lane, runtime: &mut dyn Runtime| {
+        let read = |at: usize, lane: &mut Lane, runtime: &mut dyn Runtime| -> Result<(), Mismatch> {
             let mut readers: Vec<&[u8]> =
                 receives.iter().zip(incoming).map(|(bytes, all)| &all[at * bytes..][..*bytes]).collect();
-            lane.receive(code, runtime, insts.clone(), &mut readers);
+            lane.receive(code, runtime, insts.clone(), &mut readers)?;
             debug_assert!(readers.iter().all(|r| r.is_empty()), "message lengths were compared at load");
+            Ok(())
         };
-        if let Some(beside) = beside {
+        let checked = if let Some(beside) = beside {
             let all = lanes.par_iter_mut().zip(beside).enumerate();
-            all.for_each(|(at, (lane, own))| read(at, lane, own.runtime.as_mut()));
+            all.map(|(at, (lane, own))| read(at, lane, own.runtime.as_mut())).collect()
         } else {
-            lanes.iter_mut().enumerate().for_each(|(at, lane)| read(at, lane, self.runtime.as_mut()));
-        }
-        Ok(())
+            lanes.iter_mut().enumerate().try_for_each(|(at, lane)| read(at, lane, self.runtime.as_mut()))
+        };
+        checked.map_err(|Mismatch { vouching }| refuse(link, vouching, &place))
     }
+}
+
+/// Ends a run in which what was received is not what `peer` vouches for.
+fn refuse(link: &mut dyn Link, peer: Party, at: &Place<'_>) -> LinkError {
+    let e = LinkError::Inconsistent { peer, round: at.round, what: at.what.to_owned() };
+    link.abort(e.exit_code(), &e.to_string());
+    e
 }
 
 pub(crate) fn flat(typed: &Typed, v: ir::Value) -> Flat {

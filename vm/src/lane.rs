@@ -7,7 +7,7 @@ use ir::verify::Typed;
 use ir::weights::Weights;
 use ir::{Op, Program};
 use runtime_protocols::data::{Data, Value};
-use runtime_protocols::runtime::{Exchange, Pad, Runtime};
+use runtime_protocols::runtime::{Exchange, Mismatch, Pad, Runtime};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Instant;
@@ -91,7 +91,7 @@ impl Lane {
     }
 
     /// Local instructions.
-    pub(crate) fn steps(&mut self, code: &Code, runtime: &mut dyn Runtime, insts: Range<usize>, given: Given<'_>) {
+    pub(crate) fn steps(&mut self, code: &Code, runtime: &dyn Runtime, insts: Range<usize>, given: Given<'_>) {
         for i in insts {
             let start = Instant::now();
             let results = self.step(code, runtime, i, given);
@@ -104,7 +104,9 @@ impl Lane {
     }
 
     /// The results of a local instruction.
-    fn step(&mut self, code: &Code, runtime: &mut dyn Runtime, i: usize, given: Given<'_>) -> Vec<Value> {
+    fn step(&mut self, code: &Code, runtime: &dyn Runtime, i: usize, given: Given<'_>) -> Vec<Value> {
+        // The verifier lets only programs use roles whose protocol has them.
+        let roles = || runtime.roles().expect("verified, and compared with the runtime at load");
         match &code.program.insts[i].op {
             Op::State { x, index } => {
                 let before = self.before.remove(index);
@@ -131,17 +133,17 @@ impl Lane {
                 vec![]
             }
             Op::Split { x, rot } => {
-                runtime.split(self.pad(i), self.value(code, *x), flat(&code.typed, *x), *rot).into()
+                roles().split(self.pad(i), self.value(code, *x), flat(&code.typed, *x), *rot).into()
             }
             Op::SplitShared { x, rot } => {
-                runtime.split_shared(self.value(code, *x), flat(&code.typed, *x), *rot).into()
+                roles().split_shared(self.value(code, *x), flat(&code.typed, *x), *rot).into()
             }
             Op::Beta { tag, rot, .. } => {
                 let ty = &code.typed.types[code.typed.results(i).start];
-                vec![runtime.beta(self.pad(*tag as usize), ty.domain, ty.len(), *rot)]
+                vec![roles().beta(self.pad(*tag as usize), ty.domain, ty.len(), *rot)]
             }
             Op::Mask { x, tag } => {
-                vec![runtime.mask(self.pad(*tag as usize), self.value(code, *x), flat(&code.typed, *x))]
+                vec![roles().mask(self.pad(*tag as usize), self.value(code, *x), flat(&code.typed, *x))]
             }
             op => vec![self.plain(code, runtime, i, op)],
         }
@@ -174,7 +176,7 @@ impl Lane {
     /// Appends what this lane sends in the exchanges `insts` of a round.
     pub(crate) fn send(&mut self, code: &Code, runtime: &mut dyn Runtime, insts: Range<usize>, out: &mut [Vec<u8>]) {
         self.sent.clear();
-        for i in insts {
+        for i in insts.clone() {
             let start = Instant::now();
             let before: usize = out.iter().map(Vec::len).sum();
             let (x, what) = exchange_of(&code.program.insts[i].op).expect("verified: exchanges stand here");
@@ -183,6 +185,9 @@ impl Lane {
                 self.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
             }
             self.sent.push(runtime.send(pad, what, &value, ty, out));
+            if i + 1 == insts.end {
+                runtime.seal(out);
+            }
             drop(value);
             self.drop_operands(code, i);
             if let Some(l) = self.layers.get_mut(code.program.insts[i].layer as usize) {
@@ -192,25 +197,30 @@ impl Lane {
         }
     }
 
-    /// Reads the replies from the front of `incoming`.
+    /// Reads the replies from the front of `incoming`. After a mismatch nothing that was received may be used.
     pub(crate) fn receive(
         &mut self,
         code: &Code,
         runtime: &mut dyn Runtime,
         insts: Range<usize>,
         incoming: &mut [&[u8]],
-    ) {
+    ) -> Result<(), Mismatch> {
         let sent = std::mem::take(&mut self.sent);
-        for (i, kept) in insts.zip(sent) {
+        for (i, kept) in insts.clone().zip(sent) {
             let start = Instant::now();
             let (x, what) = exchange_of(&code.program.insts[i].op).expect("verified: exchanges stand here");
             let result = runtime.receive(what, kept, flat(&code.typed, x), incoming);
+            if i + 1 == insts.end {
+                // Before anything that was received is used, and before this party sends anything else.
+                runtime.check(incoming)?;
+            }
             self.set(code, i, [result]);
             self.drop_dead(code, i);
             if let Some(l) = self.layers.get_mut(code.program.insts[i].layer as usize) {
                 l.compute_s += start.elapsed().as_secs_f64();
             }
         }
+        Ok(())
     }
 }
 
