@@ -41,7 +41,7 @@ pub const ENDINGS: &[Ending] = &[
         exit: 6,
         code: "Q2006",
         text: "A setting cannot be used: an unreadable `net.toml`, an address in use, an output in a folder that does not exist, \
-               or an address beyond loopback, which is refused while links are not encrypted.",
+               a key file that others can read, or an address beyond loopback without certificates.",
     },
     Ending {
         exit: 10,
@@ -58,7 +58,7 @@ pub const ENDINGS: &[Ending] = &[
         exit: 12,
         code: "Q2012",
         text: "A message did not arrive in time. The message names layer, round, peer and bytes. A slower machine or link \
-               needs a larger `--timeout`.",
+               needs a larger `--round-timeout`. A silent peer is stopped or cut off.",
     },
     Ending {
         exit: 13,
@@ -67,7 +67,11 @@ pub const ENDINGS: &[Ending] = &[
                program file, the same release and the same options.",
     },
     Ending { exit: 20, code: "Q2020", text: "A check against cheating failed. Nothing was opened. Do not retry." },
-    Ending { exit: 21, code: "Q2021", text: "A peer could not prove who it is." },
+    Ending {
+        exit: 21,
+        code: "Q2021",
+        text: "A certificate is not the one in `net.toml`, or not valid now. Compare fingerprints by phone.",
+    },
     Ending {
         exit: 30,
         code: "Q2030",

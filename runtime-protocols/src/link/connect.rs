@@ -8,7 +8,7 @@
 
 use super::dial::{AT, Answer, Call, prepare};
 use super::handshake::{self, NONCE, PREAMBLE, Preamble, Side};
-use super::peer::{Peer, Quiet, linger};
+use super::peer::{AT_A_TIME, Peer, Quiet, linger};
 use super::stream::{Refusal, Stream, refusal};
 use super::tcp::{Setup, Station, dialler};
 use super::{Fault, LinkError, Party, frame, party, poll};
@@ -225,7 +225,10 @@ impl Meeting<'_> {
         let mut gone = Vec::new();
         for (p, met) in self.met.iter_mut().enumerate() {
             let Some(Met { peer, agrees: true, .. }) = met else { continue };
-            while peer.quiet == Quiet::Open {
+            for _ in 0..AT_A_TIME {
+                if peer.quiet != Quiet::Open {
+                    break;
+                }
                 match peer.pull(&mut []) {
                     Ok(Some(0)) | Err(_) => {
                         gone.push(p);

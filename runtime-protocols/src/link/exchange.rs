@@ -5,7 +5,7 @@
 use super::frame::{self, HEADER, Header, Kind};
 use super::handshake::{self, NONCE};
 use super::meter::Meter;
-use super::peer::{Peer, Quiet, Transfer, linger};
+use super::peer::{AT_A_TIME, Peer, Quiet, Transfer, linger};
 use super::poll::{self, HANGUP};
 use super::watch::Watch;
 use super::{LinkError, Place, Timeouts, party};
@@ -64,6 +64,8 @@ impl Core {
         let level = self.meter.next_level();
         let begun = Instant::now();
         watch.enter(at.round, at.what, begun);
+        // An exchange that is over sooner than the clock is looked at would never look.
+        self.go_on(at, begun, watch)?;
         for p in 0..self.peers.len() {
             incoming[p].resize(expect[p], 0);
             let Some(peer) = &mut self.peers[p] else { continue };
@@ -108,17 +110,30 @@ impl Core {
 
     /// Reads what connections have already decrypted, which no waiting would show.
     fn held(&mut self, at: &Place<'_>, incoming: &mut [Vec<u8>]) -> Result<(), LinkError> {
-        for (p, incoming) in incoming.iter_mut().enumerate() {
+        for (p, payload) in incoming.iter_mut().enumerate() {
             let Some(peer) = &self.peers[p] else { continue };
             if !peer.stream.holds() {
                 continue;
             }
             if peer.incoming.pending() {
-                self.receive(at, p, incoming)?;
+                self.receive(at, p, payload)?;
             } else if peer.quiet == Quiet::Open {
                 self.look(at, p)?;
             }
         }
+        Ok(())
+    }
+
+    /// Whether the session may go on; sends beats that are due.
+    fn go_on(&mut self, at: &Place<'_>, now: Instant, watch: &Watch) -> Result<(), LinkError> {
+        if let Some((code, reason)) = watch.stopped() {
+            return Err(LinkError::GaveUp { code, reason });
+        }
+        if now >= self.ends {
+            let (limit, what) = (self.timeouts.session, at.what.to_owned());
+            return Err(LinkError::Session { round: at.round, what, limit });
+        }
+        self.beat(now);
         Ok(())
     }
 
@@ -129,14 +144,7 @@ impl Core {
             return Ok(());
         }
         clock.next = now + self.tick();
-        if let Some((code, reason)) = watch.stopped() {
-            return Err(LinkError::GaveUp { code, reason });
-        }
-        self.beat(now);
-        if now >= self.ends {
-            let (limit, what) = (self.timeouts.session, at.what.to_owned());
-            return Err(LinkError::Session { round: at.round, what, limit });
-        }
+        self.go_on(at, now, watch)?;
         let (silence, begun) = (self.timeouts.silence, clock.begun);
         let silent = |peer: &Peer| {
             // Behind a message that is not due yet, signs of life cannot be seen.
@@ -242,7 +250,7 @@ impl Core {
 
     /// Reads what has come of the message from `p` that is due.
     fn receive(&mut self, at: &Place<'_>, p: usize, payload: &mut [u8]) -> Result<(), LinkError> {
-        loop {
+        for _ in 0..AT_A_TIME {
             let peer = self.peers[p].as_mut().expect("only peers send");
             let before = peer.incoming.done;
             let lost = |peer: &Peer, reason: &dyn ToString| {
@@ -270,6 +278,7 @@ impl Core {
                 return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Judges the header of the message from `p` that is due, once it has come.
@@ -299,7 +308,7 @@ impl Core {
             Quiet::Ahead => return lost(&io::Error::from(ErrorKind::ConnectionReset)),
             Quiet::Open => {}
         }
-        loop {
+        for _ in 0..AT_A_TIME {
             match peer.pull(&mut []) {
                 Ok(Some(0)) => return lost(&CLOSED),
                 Ok(Some(_)) => {}
@@ -323,6 +332,7 @@ impl Core {
                 }
             }
         }
+        Ok(())
     }
 
     /// Makes sure that all parties have met the same parties over the same channels; the session.
@@ -414,6 +424,7 @@ impl Core {
         // A peer that has ended already needs no goodbye, so failures are none.
         let deadline = Instant::now() + self.timeouts.handshake;
         for peer in self.peers.iter_mut().flatten() {
+            let _ = peer.finish_beat(deadline);
             let bye = Header { length: 0, level: 0, sequence: peer.sent, kind: Kind::Bye };
             let _ = peer.stream.write_full(&bye.encode(), deadline);
             peer.stream.end();

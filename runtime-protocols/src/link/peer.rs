@@ -9,6 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Reads from one peer before the others have their turn and the clock is looked at, whatever it sends.
+pub(super) const AT_A_TIME: usize = 64;
+
 pub(super) struct Peer {
     pub(super) stream: Stream,
     /// Messages sent and received in whole.
@@ -155,7 +158,13 @@ impl Peer {
         Ok(())
     }
 
-    /// Whether a whole frame that says `bytes` can be written now.
+    /// Writes what is left of a beat, so that another frame may follow.
+    pub(super) fn finish_beat(&mut self, deadline: Instant) -> io::Result<()> {
+        let rest = std::mem::take(&mut self.beat);
+        self.stream.write_full(&frame::beat()[HEADER - rest..], deadline)
+    }
+
+    /// Whether another frame can begin now.
     pub(super) fn between_frames(&self) -> bool {
         self.beat == 0 && (self.outgoing.done == 0 || !self.outgoing.pending())
     }
@@ -214,13 +223,14 @@ impl Peer {
     /// Reads and forgets what comes, until nothing does; `false` when nothing more can come.
     pub(super) fn drain(&mut self) -> bool {
         let mut scrap = [0; 4096];
-        loop {
+        for _ in 0..AT_A_TIME {
             match self.stream.read(&mut [IoSliceMut::new(&mut scrap)]) {
                 Ok(0) => return false,
                 Ok(_) => {}
                 Err(e) => return poll::later(&e),
             }
         }
+        true
     }
 }
 
