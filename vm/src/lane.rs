@@ -3,6 +3,7 @@
 //! Lanes share nothing that changes, so those of a batch can go side by side.
 use crate::exec::{Inputs, LayerStats, exchange_of, flat};
 use crate::{local, replace};
+use ir::memory;
 use ir::verify::Typed;
 use ir::weights::Weights;
 use ir::{Op, Program};
@@ -153,7 +154,7 @@ impl Lane {
     fn plain(&mut self, code: &Code, runtime: &dyn Runtime, i: usize, op: &Op<ir::Value>) -> Value {
         let types = &code.typed.types;
         let dies = |v: ir::Value| code.dead_after[i].contains(&(v.index() as u32)) && self.values[v.index()].is_some();
-        let Some(own) = replace::operand(op, dies, |v| &types[v.index()]) else {
+        let Some(own) = memory::in_place(op, dies, |v| &types[v.index()]) else {
             let typed = op.map(|v| (self.value(code, v), &types[v.index()]));
             return local::run(&typed, &types[code.typed.results(i).start], &code.program, runtime);
         };

@@ -1,7 +1,7 @@
 //! Local instructions whose result takes the memory of an operand that dies: no allocation and no copy.
 use ir::eval::align;
 use ir::shape::{Broadcast, zip_broadcast_assign};
-use ir::{Domain, Op, Type};
+use ir::{Op, Type};
 use runtime_protocols::bits;
 use runtime_protocols::data::{Data, Value, Zip};
 use runtime_protocols::kernels::wide::wide;
@@ -10,26 +10,7 @@ use std::sync::Arc;
 
 type Arg<'a> = (&'a Value, &'a Type);
 
-/// The operand whose memory the result of `op` takes: one that `dies` here, as long as the result.
-pub fn operand<'a>(
-    op: &Op<ir::Value>,
-    dies: impl Fn(ir::Value) -> bool,
-    ty: impl Fn(ir::Value) -> &'a Type,
-) -> Option<ir::Value> {
-    let ring = |v: &ir::Value| matches!(ty(*v).domain, Domain::Ring(_));
-    let x = match op {
-        Op::Add { a, b } | Op::Sub { a, b } | Op::MulHh { a, b } if a != b && ty(*a).shape == ty(*b).shape => {
-            if dies(*a) { a } else { b }
-        }
-        Op::AddP { x, .. } | Op::SubP { x, .. } | Op::MulP { x, .. } if ring(x) => x,
-        Op::Not { x } | Op::SextH { x, .. } | Op::AlignHp { x, .. } | Op::SarHp { x, .. } => x,
-        Op::KeepH { x, bit } if x != bit => x,
-        _ => return None,
-    };
-    dies(*x).then_some(*x)
-}
-
-/// Runs `op` on `x`, the value that [`operand`] named; it is the `second` operand or the first. `op` has the others. A piece
+/// Runs `op` on `x`, the value that [`ir::memory::in_place`] named; it is the `second` operand or the first. `op` has the others. A piece
 /// that goes by another name as well is copied first.
 pub fn run(op: &Op<Arg<'_>>, mut x: Value, second: bool, rt: &dyn Runtime) -> Value {
     let pieces = x.parts.iter_mut().map(Arc::make_mut);
@@ -76,7 +57,7 @@ pub fn run(op: &Op<Arg<'_>>, mut x: Value, second: bool, rt: &dyn Runtime) -> Va
             pieces.for_each(|x| held_public(x, own.1, *p, |v, s| ((v as i64) >> s.min(63)) as u64));
         }
         Op::KeepH { bit, .. } => pieces.zip(&bit.0.parts).for_each(|(x, bit)| bits::keep(x, bit)),
-        _ => unreachable!("`operand` names no operand of other ops"),
+        _ => unreachable!("`in_place` names no operand of other ops"),
     }
     x
 }

@@ -25,8 +25,8 @@ impl Limits {
             Isa::Avx512 => unsafe { [rate(16, || x86::products_avx512_u32()), rate(8, || x86::products_avx512_u64())] },
             // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { [rate(8, || x86::products_avx2_u32()), rate(1, products_u64)] },
-            Isa::Portable => [rate(1, products_u32), rate(1, products_u64)],
+            Isa::Avx2 => unsafe { [rate(8, || x86::products_avx2_u32()), rate(4, || x86::products_avx2_u64())] },
+            Isa::Portable => [rate(4, products::<u32, 4>), rate(2, products::<u64, 2>)],
         };
         let (from, mut to) = (vec![1u8; 4 << 20], vec![0u8; 4 << 20]);
         let copy = (4 << 20) as f64 / fastest(|| to.copy_from_slice(black_box(&from))) / 1e9;
@@ -41,20 +41,39 @@ fn rate(lanes: usize, f: impl FnMut()) -> f64 {
     (STEPS * SUMS * lanes) as f64 / fastest(f) / 1e9
 }
 
-macro_rules! products {
-    ($name:ident, $word:ty) => {
-        fn $name() {
-            let mut sums = [0 as $word; SUMS];
-            for _ in 0..STEPS {
-                let (x, w) = (black_box(3 as $word), black_box(5 as $word));
-                sums.iter_mut().for_each(|s| *s = s.wrapping_add(x.wrapping_mul(w ^ *s)));
-            }
-            black_box(sums);
+/// The same without instructions by name: the compiler takes vectors of what it may use. `LANES` elements fill one.
+#[inline(always)]
+fn products<T: Word, const LANES: usize>() {
+    let (x, mut sums) = (black_box([T::THREE; LANES]), black_box([[T::THREE; LANES]; SUMS]));
+    for _ in 0..STEPS {
+        for sum in &mut sums {
+            sum.iter_mut().zip(&x).for_each(|(s, x)| *s = x.multiply_add(*s));
         }
-    };
+    }
+    black_box(sums);
 }
-products!(products_u32, u32);
-products!(products_u64, u64);
+
+trait Word: Copy {
+    const THREE: Self;
+    /// self + self·s.
+    fn multiply_add(self, s: Self) -> Self;
+}
+
+impl Word for u32 {
+    const THREE: Self = 3;
+    #[inline(always)]
+    fn multiply_add(self, s: Self) -> Self {
+        self.wrapping_add(self.wrapping_mul(s))
+    }
+}
+
+impl Word for u64 {
+    const THREE: Self = 3;
+    #[inline(always)]
+    fn multiply_add(self, s: Self) -> Self {
+        self.wrapping_add(self.wrapping_mul(s))
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 fn aes() -> f64 {
@@ -95,6 +114,12 @@ mod x86 {
     products!(products_avx512_u32, #[target_feature(enable = "avx512f")], _mm512_set1_epi32(3), _mm512_mullo_epi32, _mm512_add_epi32);
     products!(products_avx512_u64, #[target_feature(enable = "avx512f,avx512dq")], _mm512_set1_epi64(3), _mm512_mullo_epi64, _mm512_add_epi64);
     products!(products_avx2_u32, #[target_feature(enable = "avx2")], _mm256_set1_epi32(3), _mm256_mullo_epi32, _mm256_add_epi32);
+
+    /// There is no instruction for it: products of halves.
+    #[target_feature(enable = "avx2")]
+    pub fn products_avx2_u64() {
+        super::products::<u64, 4>();
+    }
 
     #[target_feature(enable = "vaes,avx512f")]
     pub fn aes_wide() {

@@ -35,6 +35,17 @@ fn rate(name: &str, count: usize, unit: &str, limit: f64, f: impl FnMut()) {
     println!("{name:40} {rate:8.2} {unit:16} {:5.0} %", 100.0 * rate / limit);
 }
 
+/// What moves elements, by bytes that are read and bytes that are written elsewhere. Memory that is written is fetched before,
+/// so a copied byte is three: read, fetched, written. That many bytes in all at the rate of a copy are the limit.
+fn moved(name: &str, read: usize, written: usize, limits: &Limits, f: impl FnMut()) {
+    rate(name, (read + 2 * written) / 3, "GB/s as a copy", limits.copy, f);
+}
+
+/// The same in place: what is written is among what was read.
+fn changed(name: &str, read: usize, written: usize, limits: &Limits, f: impl FnMut()) {
+    rate(name, (read + written) / 3, "GB/s as a copy", limits.copy, f);
+}
+
 /// A `same` convolution over a square.
 fn square(size: usize, in_c: usize, out_c: usize, kernel: usize, stride: usize, groups: usize) -> Conv {
     let out = size.div_ceil(stride);
@@ -99,59 +110,59 @@ fn main() {
     let long = values(n);
     let short: Vec<u32> = long.iter().map(|&v| (v >> 32) as u32).collect();
     let (mut bytes, mut back, mut back_long) = (Vec::new(), vec![0u32; n], vec![0u64; n]);
+    let packed = |bits: u32| n / 8 * bits as usize;
     for k in [8, 21, 32] {
-        rate(&format!("pack u32 to {k} bits"), 4 * n, "GB/s of values", limits.copy, || {
+        moved(&format!("pack u32 to {k} bits"), 4 * n, packed(k), &limits, || {
             bytes.clear();
             pack::pack_u32(k, &short, black_box(&mut bytes));
         });
-        rate(&format!("unpack u32 from {k} bits"), 4 * n, "GB/s of values", limits.copy, || {
+        moved(&format!("unpack u32 from {k} bits"), packed(k), 4 * n, &limits, || {
             pack::unpack_u32(k, black_box(&bytes), &mut back);
         });
     }
     for k in [13, 45] {
-        rate(&format!("pack u64 to {k} bits"), 8 * n, "GB/s of values", limits.copy, || {
+        moved(&format!("pack u64 to {k} bits"), 8 * n, packed(k), &limits, || {
             bytes.clear();
             pack::pack_u64(k, &long, black_box(&mut bytes));
         });
-        rate(&format!("unpack u64 from {k} bits"), 8 * n, "GB/s of values", limits.copy, || {
+        moved(&format!("unpack u64 from {k} bits"), packed(k), 8 * n, &limits, || {
             pack::unpack_u64(k, black_box(&bytes), &mut back_long);
         });
     }
     for width in [1, 4, 8, 16, 31] {
         let mut bits = vec![0; width as usize * planes::plane_words(n)];
-        rate(&format!("u32 to {width} planes"), 4 * n, "GB/s of values", limits.copy, || {
+        moved(&format!("u32 to {width} planes"), 4 * n, packed(width), &limits, || {
             planes::to_planes_u32(black_box(&short), width, 1, &mut bits);
         });
-        rate(&format!("u32 from {width} planes"), 4 * n, "GB/s of values", limits.copy, || {
+        moved(&format!("u32 from {width} planes"), packed(width), 4 * n, &limits, || {
             planes::from_planes_u32(black_box(&bits), width, &mut back);
         });
     }
     for width in [8, 64] {
         let mut bits = vec![0; width as usize * planes::plane_words(n)];
-        rate(&format!("u64 to {width} planes"), 8 * n, "GB/s of values", limits.copy, || {
+        moved(&format!("u64 to {width} planes"), 8 * n, packed(width), &limits, || {
             planes::to_planes_u64(black_box(&long), width, 0, &mut bits);
         });
-        rate(&format!("u64 from {width} planes"), 8 * n, "GB/s of values", limits.copy, || {
+        moved(&format!("u64 from {width} planes"), packed(width), 8 * n, &limits, || {
             planes::from_planes_u64(black_box(&bits), width, &mut back_long);
         });
     }
 
     let bit: Vec<u64> = values(planes::plane_words(n));
     let mut kept = short.clone();
-    rate("u32 kept by bits", 4 * n, "GB/s of values", limits.copy, || choose::keep_u32(black_box(&mut kept), &bit));
+    changed("u32 kept by bits", 4 * n + n / 8, 4 * n, &limits, || choose::keep_u32(black_box(&mut kept), &bit));
     let sum = Data::W32(short.clone());
     let mut total = sum.clone();
-    rate("u32 added", 4 * n, "GB/s of values", limits.copy, || total.zip_assign(black_box(&sum), Zip::Add));
+    changed("u32 added", 8 * n, 4 * n, &limits, || total.zip_assign(black_box(&sum), Zip::Add));
     let wide_bits = |width: usize| Data::Planes { words: values(width * planes::plane_words(n)), len: n };
     let (x, v) = (wide_bits(16), wide_bits(16));
     let mut y = x.clone();
-    rate("16 planes AND 16 planes", n * 2, "GB/s of bits", limits.copy, || y.zip_assign(black_box(&v), Zip::Mul));
+    changed("16 planes AND 16 planes", 2 * packed(16), packed(16), &limits, || y.zip_assign(black_box(&v), Zip::Mul));
     let hot = bits::onehot(&x, 16, 4);
-    // Counted are the bits that are read and written, as half of them are in a copy.
-    rate("16 planes to one-hot chunks of 4", n * (16 + 60) / 16, "GB/s of bits", limits.copy, || {
+    moved("16 planes to one-hot chunks of 4", packed(16), packed(60), &limits, || {
         black_box(bits::onehot(black_box(&x), 16, 4));
     });
-    rate("leaves of 4 chunks of 4", n * (16 + 60 + 8) / 16, "GB/s of bits", limits.copy, || {
+    moved("leaves of 4 chunks of 4", packed(16 + 60), packed(8), &limits, || {
         black_box(bits::leaves(black_box(&hot), &v, 16, 4, true));
     });
 
