@@ -1,7 +1,7 @@
 //! How much memory a party needs to run a program: values alive at once, and the messages of a round.
 use crate::ops::Op;
 use crate::program::{Inst, Messages, Program, Value};
-use crate::types::{Domain, Form, Party};
+use crate::types::{Domain, Form, Party, Type};
 use crate::verify::{Typed, last_uses};
 
 /// Values that nothing uses after each instruction.
@@ -19,28 +19,45 @@ pub fn dead_after(p: &Program, typed: &Typed) -> Vec<Vec<u32>> {
 const ENTRY: u64 = 24;
 /// Elements of the tile that a convolution works on.
 const TILE: u64 = 48 * 1024;
+/// Output pixels up to which weights are not put into panels.
+const FEW_ROWS: usize = 3;
 
 /// Bytes that an instruction takes while it runs. A product of sharings: the sum of both pieces of its second operand, and
-/// where that is multiplied in panels, both of these once more; and a tile of the first. A deal: at the dealer, what is
-/// sent, and its pad in a ring. Another factor or pad: as much as the result.
+/// where that is multiplied in panels, both of these once more; and a tile of the first. A product with what is held, and a
+/// split where one party learns it: numbers of a ring in the words of the other side.
 fn scratch(p: &Program, i: usize, typed: &Typed, pieces: &impl Fn(Form) -> u64) -> u64 {
-    let size = |v: &Value| typed.types[v.index()].memory_bytes();
-    let mine = |v: usize| pieces(typed.types[v].form) * typed.types[v].memory_bytes();
+    let ty = |v: &Value| &typed.types[v.index()];
+    let size = |v: &Value| ty(v).memory_bytes();
+    let ring = |v: &Value| matches!(ty(v).domain, Domain::Ring(_));
+    let mine = |t: &Type| pieces(t.form) * t.memory_bytes();
     match &p.insts[i].op {
-        Op::Deal { x, .. } => {
-            let (x, result) = (&typed.types[x.index()], typed.results(i).start);
-            let copies = if matches!(x.domain, Domain::Bits(_)) { 1 } else { 2 };
-            copies * pieces(x.form) * typed.types[result].memory_bytes()
-        }
         Op::Conv2dSs { w, .. } => {
-            let element = size(w) / typed.types[w.index()].len().max(1) as u64;
-            3 * size(w) + TILE * element
+            let element = size(w) / ty(w).len().max(1) as u64;
+            let out = &typed.types[typed.results(i).start];
+            let rows = out.len() / out.shape.last().map_or(1, |c| *c as usize).max(1);
+            if rows <= FEW_ROWS { size(w) } else { 3 * size(w) + TILE * element }
         }
         Op::DepthwiseSs { w, .. } | Op::DepthwiseSh { w, .. } => size(w),
         Op::MulSs { b, .. } => size(b),
-        Op::MulSh { .. } | Op::Beta { .. } | Op::Split { .. } => typed.results(i).map(mine).sum(),
+        Op::MulSh { a, .. } if ring(a) => mine(&typed.types[typed.results(i).start]),
+        Op::Split { x, .. } if ring(x) => pieces(typed.types[typed.results(i).start].form) * size(x),
         _ => 0,
     }
+}
+
+/// The operand whose memory the result of `op` takes: one that `dies` here, as long as the result.
+pub fn in_place<'a>(op: &Op<Value>, dies: impl Fn(Value) -> bool, ty: impl Fn(Value) -> &'a Type) -> Option<Value> {
+    let ring = |v: &Value| matches!(ty(*v).domain, Domain::Ring(_));
+    let x = match op {
+        Op::Add { a, b } | Op::Sub { a, b } | Op::MulHh { a, b } if a != b && ty(*a).shape == ty(*b).shape => {
+            if dies(*a) { a } else { b }
+        }
+        Op::AddP { x, .. } | Op::SubP { x, .. } | Op::MulP { x, .. } if ring(x) => x,
+        Op::Not { x } | Op::SextH { x, .. } | Op::AlignHp { x, .. } | Op::SarHp { x, .. } => x,
+        Op::KeepH { x, bit } if x != bit => x,
+        _ => return None,
+    };
+    dies(*x).then_some(*x)
 }
 
 /// Bytes that party `me` needs at once, who has `pieces` pieces of a value: values, what a product takes besides, and
@@ -59,7 +76,9 @@ pub fn peak(p: &Program, typed: &Typed, me: Party, pieces: impl Fn(Form) -> u64)
     let mut most = now;
     for (i, dead) in dead_after(p, typed).iter().enumerate() {
         now = typed.results(i).map(size).fold(now, u64::saturating_add);
-        most = most.max(now.saturating_add(scratch(p, i, typed, &pieces)));
+        let own = in_place(&p.insts[i].op, |v| dead.contains(&(v.index() as u32)), |v| &typed.types[v.index()]);
+        let once = own.map_or(0, |v| size(v.index()));
+        most = most.max(now.saturating_add(scratch(p, i, typed, &pieces)).saturating_sub(once));
         now = dead.iter().map(|v| size(*v as usize)).fold(now, u64::saturating_sub);
     }
     most.saturating_add(buffers).saturating_add(ENTRY * typed.types.len() as u64)

@@ -56,6 +56,7 @@ impl Broadcast {
     }
 
     /// Calls `f(start in big, start in small, run, stride in small)` for each innermost run, in order.
+    #[inline(always)]
     pub fn runs(&self, mut f: impl FnMut(usize, usize, usize, usize)) {
         let Some((&run, outer)) = self.dims.split_last() else {
             f(0, 0, self.len, 0);
@@ -80,7 +81,29 @@ impl Broadcast {
     }
 }
 
+/// `big[i] = f(big[i], small[i broadcast])`.
+#[inline(always)]
+pub fn zip_broadcast_assign<A: Copy, B: Copy>(
+    big: &mut [A],
+    small: &[B],
+    how: &Broadcast,
+    mut f: impl FnMut(A, B) -> A,
+) {
+    how.runs(|b, s, run, stride| {
+        let part = &mut big[b..b + run];
+        match stride {
+            0 => {
+                let y = small[s];
+                part.iter_mut().for_each(|x| *x = f(*x, y));
+            }
+            1 => part.iter_mut().zip(&small[s..s + run]).for_each(|(x, y)| *x = f(*x, *y)),
+            _ => part.iter_mut().enumerate().for_each(|(i, x)| *x = f(*x, small[s + i * stride])),
+        }
+    });
+}
+
 /// `out[i] = f(big[i], small[i broadcast])`.
+#[inline(always)]
 pub fn zip_broadcast<A: Copy, B: Copy, C>(
     big: &[A],
     small: &[B],

@@ -1,4 +1,5 @@
 //! Protocol runtimes, ring kernels and links.
+pub mod bits;
 pub mod data;
 pub mod kernels;
 pub mod link;

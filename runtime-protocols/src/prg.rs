@@ -16,6 +16,8 @@ use cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::kernels::wide::wide;
+
 /// Names one segment of a key stream.
 ///
 /// `purpose` tells apart the uses within one instruction (role rotation, mask or dealt word, …); its numbering is the
@@ -123,12 +125,55 @@ impl Segment {
 
     /// The next `out.len()` words of 4 bytes, little-endian.
     pub fn fill_u32(&mut self, out: &mut [u32]) {
-        self.fill_parts(out, 4, |cipher, part| fill_words(cipher, part, u32::from_le_bytes));
+        self.mix_u32(out, |_, word| word);
     }
 
     /// The next `out.len()` words of 8 bytes, little-endian.
     pub fn fill_u64(&mut self, out: &mut [u64]) {
-        self.fill_parts(out, 8, |cipher, part| fill_words(cipher, part, u64::from_le_bytes));
+        self.mix_u64(out, |_, word| word);
+    }
+
+    /// The next `len` words of 4 bytes, little-endian, in new memory.
+    pub fn words_u32(&mut self, len: usize) -> Vec<u32> {
+        self.words(len, u32::from_le_bytes, Segment::fill_u32)
+    }
+
+    /// The next `len` words of 8 bytes, little-endian, in new memory.
+    pub fn words_u64(&mut self, len: usize) -> Vec<u64> {
+        self.words(len, u64::from_le_bytes, Segment::fill_u64)
+    }
+
+    /// A buffer at a time, so that the memory is not written twice; a long one in parallel.
+    fn words<T: Copy + Default, const B: usize>(
+        &mut self,
+        len: usize,
+        word: impl Fn([u8; B]) -> T,
+        fill: impl Fn(&mut Self, &mut [T]),
+    ) -> Vec<T> {
+        if len * B > PARALLEL {
+            let mut words = vec![T::default(); len];
+            fill(self, &mut words);
+            return words;
+        }
+        let mut words = Vec::with_capacity(len);
+        let mut buffer = Zeroizing::new([0; BUFFER]);
+        while words.len() < len {
+            let bytes = &mut buffer[..BUFFER.min((len - words.len()) * B)];
+            self.cipher.write_keystream(bytes);
+            words.extend(bytes.as_chunks::<B>().0.iter().map(|bytes| word(*bytes)));
+        }
+        words
+    }
+
+    /// Replaces each of `values` by `f` of it and the next word of 4 bytes: what [`Segment::fill_u32`] and a second pass
+    /// would do, without storing the stream.
+    pub fn mix_u32(&mut self, values: &mut [u32], f: impl Fn(u32, u32) -> u32 + Sync) {
+        self.fill_parts(values, 4, |cipher, part| mix_words(cipher, part, |v, word| f(v, u32::from_le_bytes(word))));
+    }
+
+    /// The same with words of 8 bytes.
+    pub fn mix_u64(&mut self, values: &mut [u64], f: impl Fn(u64, u64) -> u64 + Sync) {
+        self.fill_parts(values, 8, |cipher, part| mix_words(cipher, part, |v, word| f(v, u64::from_le_bytes(word))));
     }
 
     fn fill_parts<T: Send>(
@@ -152,14 +197,15 @@ impl Segment {
     }
 }
 
-fn fill_words<T, const B: usize>(cipher: &mut ctr::Ctr64LE<Aes128>, out: &mut [T], word: impl Fn([u8; B]) -> T) {
+fn mix_words<T: Copy, const B: usize>(cipher: &mut ctr::Ctr64LE<Aes128>, out: &mut [T], f: impl Fn(T, [u8; B]) -> T) {
     let mut buffer = [0; BUFFER];
     for part in out.chunks_mut(BUFFER / B) {
         let bytes = &mut buffer[..part.len() * B];
         cipher.write_keystream(bytes);
-        for (v, &bytes) in part.iter_mut().zip(bytes.as_chunks::<B>().0) {
-            *v = word(bytes);
-        }
+        wide(
+            #[inline(always)]
+            || part.iter_mut().zip(bytes.as_chunks::<B>().0).for_each(|(v, &bytes)| *v = f(*v, bytes)),
+        );
     }
     let used = BUFFER.min(out.len() * B);
     buffer[..used].fill(0);
@@ -230,6 +276,12 @@ mod tests {
             assert!(words.iter().zip(first.as_chunks().0).all(|(&w, &b)| w == u32::from_le_bytes(b)));
             assert!(longs.iter().zip(rest.as_chunks().0).all(|(&w, &b)| w == u64::from_le_bytes(b)));
         }
+        let mut words = vec![7u32; PARALLEL / 2 + 5];
+        stream().segment(&HERE).mix_u32(&mut words, |v, word| v.wrapping_sub(word));
+        assert!(words.iter().zip(all.as_chunks().0).all(|(&w, &b)| w == 7u32.wrapping_sub(u32::from_le_bytes(b))));
+        let mut longs = vec![9u64; PARALLEL / 4 + 5];
+        stream().segment(&HERE).mix_u64(&mut longs, |v, word| v ^ word);
+        assert!(longs.iter().zip(all.as_chunks().0).all(|(&w, &b)| w == 9 ^ u64::from_le_bytes(b)));
         let mut segment = stream().segment(&HERE);
         let mut part = [0; 50];
         segment.seek(1234);

@@ -90,6 +90,12 @@ pub trait Runtime: Send {
     /// Number of parties of the protocol.
     fn parties(&self) -> u8;
 
+    /// The same party for other samples of a batch, to be used beside this one in another thread: pads are named by sample and
+    /// instruction, so nothing else is shared. `None` where instructions must follow each other.
+    fn fork(&self) -> Option<Box<dyn Runtime>> {
+        None
+    }
+
     /// Number of pieces this party has of a value.
     fn pieces(&self, form: Form) -> usize;
 

@@ -1,9 +1,11 @@
 //! Values as bytes: ring elements packed to their width, bit planes one after the other. One value has one form, so that two
 //! parties who know it write the same bytes.
 use crate::data::{Data, Zip, plane_words};
+use crate::kernels::wide::wide;
 use crate::kernels::{pack, planes};
+use crate::prg::Segment;
 use crate::runtime::{Exchange, Flat};
-use ir::{Domain, Form};
+use ir::Domain;
 
 /// Bytes of a message that carries `len` elements once.
 pub fn wire_bytes(domain: Domain, len: usize) -> u64 {
@@ -33,17 +35,15 @@ pub fn write(domain: Domain, data: &Data, out: &mut Vec<u8>) {
 
 /// Reads a value from exactly its bytes.
 pub fn parse(domain: Domain, len: usize, bytes: &[u8]) -> Data {
-    let mut data = Data::zeros(domain, Form::Shared, len);
-    match (domain, &mut data) {
-        (Domain::Ring(k), Data::W32(x)) => pack::unpack_u32(u32::from(k), bytes, x),
-        (Domain::Ring(k), Data::W64(x)) => pack::unpack_u64(u32::from(k), bytes, x),
-        (Domain::Bits(_), Data::Planes { words, .. }) => {
-            debug_assert_eq!(words.len() % plane_words(len), 0);
-            planes::bytes_to_planes(bytes, len, words);
+    match domain {
+        Domain::Ring(k) if k <= 32 => Data::W32(pack::read_u32(k.into(), bytes, len)),
+        Domain::Ring(k) => Data::W64(pack::read_u64(k.into(), bytes, len)),
+        Domain::Bits(n) => {
+            let mut words = vec![0; usize::from(n) * plane_words(len)];
+            planes::bytes_to_planes(bytes, len, &mut words);
+            Data::Planes { words, len }
         }
-        _ => unreachable!("zeros has the domain's data"),
     }
-    data
 }
 
 /// Takes bytes from the front. Lengths were compared at load, and the link keeps to them.
@@ -60,22 +60,62 @@ pub fn read(domain: Domain, len: usize, incoming: &mut &[u8]) -> Data {
 }
 
 /// x − pad.
-pub fn padded(x: &Data, bits: u8, mut pad: Data) -> Data {
-    if let Data::Planes { .. } = x {
-        // On bits the sum is the difference, and needs no copy of x.
-        pad.zip_assign(x, Zip::Add);
-        return pad;
-    }
+pub fn padded(x: &Data, bits: u8, pad: &Data) -> Data {
     let mut y = x.to_ring(bits);
-    y.zip_assign(&pad, Zip::Sub);
+    y.zip_assign(pad, Zip::Sub);
     y
+}
+
+/// Elements that are padded and packed at a time: whole bytes at any width, and they stay in the first-level cache.
+const BLOCK: usize = 1024;
+
+/// Appends x − pad, of which nothing else is kept.
+pub fn write_padded(domain: Domain, x: &Data, pad: &mut Segment, out: &mut Vec<u8>) {
+    match (domain, x) {
+        (Domain::Ring(k), Data::W32(x)) if k <= 32 => {
+            padded_blocks(x, out, u32::from(k), pad, |v| v);
+        }
+        (Domain::Ring(k), Data::W64(x)) if k <= 32 => {
+            padded_blocks(x, out, u32::from(k), pad, |v| v as u32);
+        }
+        (Domain::Ring(k), x) => {
+            let mut y = x.to_ring(k);
+            y.mix_pad(pad, Zip::Sub);
+            write(domain, &y, out);
+        }
+        (Domain::Bits(_), Data::Planes { words, len }) => {
+            let mut plane = Vec::with_capacity(plane_words(*len));
+            for words in words.chunks(plane_words(*len).max(1)) {
+                plane.clear();
+                plane.extend_from_slice(words);
+                pad.mix_u64(&mut plane, |x, y| x ^ y);
+                planes::planes_to_bytes(&plane, *len, out);
+            }
+        }
+        (Domain::Bits(_), _) => unreachable!("verified: domain and data agree"),
+    }
+}
+
+fn padded_blocks<T: Copy>(x: &[T], out: &mut Vec<u8>, k: u32, pad: &mut Segment, narrow: impl Fn(T) -> u32) {
+    let mut block = [0; BLOCK];
+    for x in x.chunks(BLOCK) {
+        let block = &mut block[..x.len()];
+        wide(
+            #[inline(always)]
+            || block.iter_mut().zip(x).for_each(|(y, x)| *y = narrow(*x)),
+        );
+        pad.mix_u32(block, u32::wrapping_sub);
+        pack::pack_u32(k, block, out);
+    }
 }
 
 /// An opened ring value is a signed number.
 pub fn signed(x: Data, domain: Domain) -> Data {
     let Domain::Ring(k) = domain else { return x };
     let shift = 64 - u32::from(k);
-    let mut words = x.reduced(k).w64().to_vec();
-    words.iter_mut().for_each(|v| *v = ((*v << shift) as i64 >> shift) as u64);
-    Data::W64(words)
+    let mut x = x.reduced(k);
+    if let Data::W64(words) = &mut x {
+        words.iter_mut().for_each(|v| *v = ((*v << shift) as i64 >> shift) as u64);
+    }
+    x
 }

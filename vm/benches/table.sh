@@ -3,6 +3,9 @@
 # program compiled for it), a batch of eight, and two parties with preprocessing in files.
 #
 #     cargo build --release && bash vm/benches/table.sh MODEL.tflite …
+#
+# With MP_SPDZ=FOLDER, a built MP-SPDZ (`make replicated-ring-party.x`, `Scripts/setup-ssl.sh 3`), it runs beside ours on the models
+# that its `benchmark_mobilenet` knows: MobileNet V1, exact rounding, on random numbers.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/../.." && pwd)
 bin=$here/target/release
@@ -23,6 +26,36 @@ measure() {
     "$bin/qnnvm" bench "$program" -w "$work/program.mpcw" --net "$net" "$@"
 }
 
+# mp_spdz NAME: the same network in MP-SPDZ, exact rounding (mode 2), a ring of 72 bits, a large budget. It has its own rounding, not
+# TFLite's; its time is of its own timer, without sharing inputs, and its channels are TLS.
+mp_spdz() {
+    local net
+    case $1 in
+    mobilenet_v1_*) net=v1_$(sed -E 's/mobilenet_v1_([0-9.]+_[0-9]+).*/\1/' <<<"$1") ;;
+    *) return 0 ;;
+    esac
+    echo "$1, MP-SPDZ replicated-ring, exact with its own rounding"
+    if [ ! -x "${MP_SPDZ:-}/replicated-ring-party.x" ]; then
+        echo "not installed (set MP_SPDZ to its folder); the figures in README.md are of its snapshot 3a0a7b1 of June 2026"
+        return 0
+    fi
+    local program=benchmark_mobilenet-$net-2-1-conv2ds-cisc-split pids=() party port=$((20000 + RANDOM % 20000))
+    (cd "$MP_SPDZ" && ./compile.py -D -R 72 -b 100000 benchmark_mobilenet "$net" 2 1 conv2ds cisc split) >"$work/compile" 2>&1 || {
+        echo "its compiler failed:"
+        tail -n 3 "$work/compile"
+        return 0
+    }
+    for party in 0 1 2; do
+        (cd "$MP_SPDZ" && exec ./replicated-ring-party.x "$party" "$program" -pn "$port" -h localhost -v -R 72) \
+            >"$work/spdz$party" 2>&1 &
+        pids+=($!)
+    done
+    for party in 0 1 2; do
+        wait "${pids[$party]}" || echo "party $party failed: $(tail -n 1 "$work/spdz$party")"
+    done
+    grep -E "^(Time|Time[0-9]+|Data sent|Global data sent)" "$work/spdz0" || true
+}
+
 for model in "$@"; do
     name=$(basename "$model" .tflite)
     for way in "--reveal=logits" "--reveal=logits --route=boolean" "--reveal=output"; do
@@ -39,4 +72,5 @@ for model in "$@"; do
     for net in loopback lan wan; do
         measure "$model" "$net" --reveal=logits --protocol dealer2 -- --runs 5 --offline | tail -n 1
     done
+    mp_spdz "$name"
 done

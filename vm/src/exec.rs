@@ -4,16 +4,17 @@
 //! and no index here depends on a secret.
 mod offline;
 
-use crate::client::{self, Beside};
-use crate::local;
+use crate::lane::{Code, Given, Lane, States};
 use ir::memory;
 use ir::verify::{Typed, Violation, verify};
 use ir::weights::Weights;
 use ir::{Op, Party, Program};
-use runtime_protocols::data::{Data, Value};
+use rayon::prelude::*;
+use runtime_protocols::data::Value;
 use runtime_protocols::link::{Link, LinkError, Place};
-use runtime_protocols::runtime::{DIGEST, Exchange, Flat, Mismatch, Pad, Roles, Runtime};
+use runtime_protocols::runtime::{DIGEST, Exchange, Flat, Mismatch, Runtime};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Instant;
 
 /// Why a program cannot run here.
@@ -62,7 +63,7 @@ pub struct LayerStats {
     pub rounds: u32,
     /// Payload bytes that this party sends for it.
     pub payload_bytes: u64,
-    /// Seconds of local work.
+    /// Seconds of local work, summed over samples that go side by side.
     pub compute_s: f64,
     /// Seconds of waiting, shared among the layers of a round by their instructions.
     pub wait_s: f64,
@@ -112,28 +113,24 @@ impl std::fmt::Debug for Outcome {
 
 /// One party with a program.
 pub struct Machine {
-    program: Program,
-    typed: Typed,
-    /// Values whose last use is each instruction.
-    dead_after: Vec<Vec<u32>>,
+    code: Code,
     runtime: Box<dyn Runtime>,
-    /// Made in set-up, for every inference.
-    kept: Vec<Option<Value>>,
-    /// One list per sample of the batch.
-    lanes: Vec<Vec<Option<Value>>>,
     /// What the last call stored, per sample of the batch.
     states: Vec<States>,
-    /// What this call stores.
-    stored: Vec<States>,
     /// Inferences so far, those of the present batch not counted. Set-up is 0, so the first has number 1.
     inferences: u64,
     /// Messages to and from each party.
     buffers: [Vec<Vec<u8>>; 2],
+    /// For the samples of a batch, where the protocol lets them go side by side: a runtime and messages each.
+    beside: Vec<Beside>,
     needed: u64,
 }
 
-/// Sharings that outlive a call, by index.
-type States = BTreeMap<u32, Value>;
+/// What a lane needs to go beside the others.
+struct Beside {
+    runtime: Box<dyn Runtime>,
+    out: Vec<Vec<u8>>,
+}
 
 /// Stored integers of each input of the program that this party owns.
 pub type Inputs = [Option<Vec<i64>>];
@@ -146,14 +143,6 @@ impl std::fmt::Debug for Pieces {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Pieces({})", self.0.len())
     }
-}
-
-/// What set-up or a batch brings along.
-struct Given<'a> {
-    samples: &'a [&'a Inputs],
-    weights: Option<&'a Weights>,
-    /// Per sample, or one for set-up; none where there is no client.
-    pieces: &'a [&'a Pieces],
 }
 
 /// The exchange that an op is, with its operand.
@@ -174,7 +163,7 @@ pub fn exchange_of(op: &Op<ir::Value>) -> Option<(ir::Value, Exchange)> {
 }
 
 /// The second operand of an exchange.
-fn other_of(op: &Op<ir::Value>) -> Option<ir::Value> {
+pub(crate) fn other_of(op: &Op<ir::Value>) -> Option<ir::Value> {
     match op {
         Op::Mul { b, .. } => Some(*b),
         Op::Conv2dSh { w, .. } | Op::DepthwiseSh { w, .. } => Some(*w),
@@ -228,13 +217,14 @@ impl Machine {
         }
         let dead_after = memory::dead_after(&program, &typed);
         let kept = vec![None; typed.types.len()];
-        let (lanes, states, stored, buffers) = (Vec::new(), Vec::new(), Vec::new(), Default::default());
-        Ok(Machine { program, typed, dead_after, runtime, kept, lanes, states, stored, inferences: 0, buffers, needed })
+        let code = Code { program, typed, dead_after, kept };
+        let (states, buffers, beside) = (Vec::new(), Default::default(), Vec::new());
+        Ok(Machine { code, runtime, states, inferences: 0, buffers, beside, needed })
     }
 
     /// The program.
     pub fn program(&self) -> &Program {
-        &self.program
+        &self.code.program
     }
 
     /// Bytes of values and messages alive at once in this party, at most.
@@ -257,14 +247,15 @@ impl Machine {
         pieces: Option<&Pieces>,
         link: &mut dyn Link,
     ) -> Result<(), LinkError> {
-        let by_client = self.program.interface.weight_owner == Party::CLIENT;
+        let by_client = self.code.program.interface.weight_owner == Party::CLIENT;
         assert_eq!(by_client, pieces.is_some(), "pieces of the weights come from a client that owns them");
         link.begin();
-        let mut outcome = self.fresh_outcome();
-        let rounds = self.program.setup_rounds as usize;
-        self.lanes = vec![vec![None; self.typed.types.len()]];
-        self.run(&Given { samples: &[], weights, pieces: pieces.as_slice() }, link, 0..rounds, &mut outcome)?;
-        self.kept = self.lanes.pop().expect("one lane was made");
+        let rounds = self.code.program.setup_rounds as usize;
+        let mut lanes = [Lane::new(&self.code, States::new(), 0)];
+        let given = [Given { inputs: &[], weights, pieces }];
+        self.run(&mut lanes, &given, link, 0..rounds, &mut self.fresh_outcome())?;
+        let [lane] = lanes;
+        self.code.kept = lane.values;
         self.start_offline(weights, link)
     }
 
@@ -295,32 +286,48 @@ impl Machine {
         pieces: &[&Pieces],
         link: &mut dyn Link,
     ) -> Result<Outcome, LinkError> {
-        let by_client = self.program.interface.inputs.iter().any(|port| port.party == Party::CLIENT);
+        let by_client = self.code.program.interface.inputs.iter().any(|port| port.party == Party::CLIENT);
         assert!(!by_client || pieces.len() == samples.len(), "a client shares its inputs of every sample");
         let offline = self.make_offline(self.inferences + 1, samples.len(), link)?;
         link.begin();
         let start = Instant::now();
         let mut outcome = Outcome { offline, samples: samples.len() as u64, ..self.fresh_outcome() };
-        let rounds = self.program.setup_rounds as usize..self.program.rounds.len();
-        self.lanes = vec![vec![None; self.typed.types.len()]; samples.len()];
+        let rounds = self.code.program.setup_rounds as usize..self.code.program.rounds.len();
         self.states.resize_with(samples.len().max(self.states.len()), States::new);
-        self.stored = vec![States::new(); samples.len()];
-        self.inferences += 1;
-        outcome.for_client = vec![Vec::new(); samples.len()];
-        let given = Given { samples, weights: None, pieces };
-        let result = self.run(&given, link, rounds, &mut outcome).map(|at| {
+        let first = self.inferences + 1;
+        // Pads of a batch that fails are not used again.
+        self.inferences += samples.len().max(1) as u64;
+        let mut lanes: Vec<Lane> = self
+            .states
+            .iter_mut()
+            .zip(first..)
+            .take(samples.len())
+            .map(|(before, number)| Lane::new(&self.code, std::mem::take(before), number))
+            .collect();
+        let of = |(at, inputs)| Given { inputs, weights: None, pieces: pieces.get(at).copied() };
+        let given: Vec<Given<'_>> = samples.iter().copied().enumerate().map(of).collect();
+        let result = self.run(&mut lanes, &given, link, rounds, &mut outcome).map(|at| {
             // What follows the last round.
-            self.steps(at..self.program.insts.len(), &given, &mut outcome);
+            self.steps(&mut lanes, at..self.code.program.insts.len(), &given);
         });
-        // Pads of a batch that failed are not used again.
-        self.inferences += (samples.len() as u64).saturating_sub(1);
-        self.lanes.clear();
-        let stored = std::mem::take(&mut self.stored);
         if result.is_err() {
             self.states.clear();
         }
         result?;
-        self.states.iter_mut().zip(stored).for_each(|(before, now)| *before = now);
+        for (lane, state) in lanes.into_iter().zip(&mut self.states) {
+            *state = lane.stored;
+            outcome.opened_bits += lane.opened_bits;
+            outcome.for_client.push(lane.for_client);
+            for (all, own) in outcome.outputs.iter_mut().zip(lane.outputs) {
+                if let Some(own) = own {
+                    all.get_or_insert_default().extend(own);
+                }
+            }
+            for (all, own) in outcome.layers.iter_mut().zip(lane.layers) {
+                all.payload_bytes += own.payload_bytes;
+                all.compute_s += own.compute_s;
+            }
+        }
         let stats = link.stats();
         outcome.rounds = stats.level;
         outcome.payload_sent = stats.payload_sent.iter().sum();
@@ -331,8 +338,8 @@ impl Machine {
 
     fn fresh_outcome(&self) -> Outcome {
         Outcome {
-            outputs: vec![None; self.program.interface.outputs.len()],
-            layers: vec![LayerStats::default(); self.program.layers.len()],
+            outputs: vec![None; self.code.program.interface.outputs.len()],
+            layers: vec![LayerStats::default(); self.code.program.layers.len()],
             ..Outcome::default()
         }
     }
@@ -340,250 +347,125 @@ impl Machine {
     /// Returns the first instruction after the rounds.
     fn run(
         &mut self,
-        given: &Given<'_>,
+        lanes: &mut [Lane],
+        given: &[Given<'_>],
         link: &mut dyn Link,
-        rounds: std::ops::Range<usize>,
+        rounds: Range<usize>,
         outcome: &mut Outcome,
     ) -> Result<usize, LinkError> {
-        let parties = usize::from(self.program.parties);
+        let parties = usize::from(self.code.program.parties);
+        // One sample, or a protocol whose instructions must follow each other, uses the machine's own runtime.
+        while lanes.len() > 1 && self.beside.len() < lanes.len() {
+            let Some(runtime) = self.runtime.fork() else { break };
+            self.beside.push(Beside { runtime, out: vec![Vec::new(); parties] });
+        }
         // Kept from round to round and from inference to inference.
         let mut buffers = std::mem::take(&mut self.buffers);
-        buffers.iter_mut().for_each(|side| side.resize(parties, Vec::new()));
+        let [out, incoming] = &mut buffers;
+        [&mut *out, &mut *incoming].into_iter().for_each(|side| side.resize(parties, Vec::new()));
         let mut at = match rounds.start {
             0 => 0,
-            r => self.program.rounds[r - 1].exchange_end as usize,
+            r => self.code.program.rounds[r - 1].exchange_end as usize,
         };
         for r in rounds {
-            let (local, end) =
-                (self.program.rounds[r].local_end as usize, self.program.rounds[r].exchange_end as usize);
-            self.steps(at..local, given, outcome);
-            self.exchange(r, local..end, given, link, &mut buffers, outcome)?;
+            let round = &self.code.program.rounds[r];
+            let (local, end) = (round.local_end as usize, round.exchange_end as usize);
+            self.steps(lanes, at..local, given);
+            self.exchange(lanes, given, (r, local..end), link, [&mut *out, &mut *incoming], outcome)?;
             at = end;
         }
         self.buffers = buffers;
         Ok(at)
     }
 
-    /// The steps of roles, which the verifier lets only programs use whose protocol has them.
-    fn roles(&self) -> &dyn Roles {
-        self.runtime.roles().expect("verified, and compared with the runtime at load")
-    }
-
-    fn value(&self, lane: usize, v: ir::Value) -> &Value {
-        let here = self.lanes[lane][v.index()].as_ref().or(self.kept[v.index()].as_ref());
-        here.expect("verified: defined before use, alive until its last use")
-    }
-
-    fn set(&mut self, lane: usize, i: usize, results: impl IntoIterator<Item = Value>) {
-        for (v, x) in self.typed.results(i).zip(results) {
-            self.lanes[lane][v] = Some(x);
+    /// Local instructions of all samples.
+    fn steps(&mut self, lanes: &mut [Lane], insts: Range<usize>, given: &[Given<'_>]) {
+        if insts.is_empty() {
+            return;
+        }
+        let count = lanes.len();
+        if let Some(beside) = (count > 1).then_some(()).and(self.beside.get_mut(..count)) {
+            let all = lanes.par_iter_mut().zip(beside).zip(given);
+            all.for_each(|((lane, own), given)| {
+                lane.steps(&self.code, own.runtime.as_ref(), insts.clone(), *given);
+            });
+        } else {
+            for (lane, given) in lanes.iter_mut().zip(given) {
+                lane.steps(&self.code, self.runtime.as_ref(), insts.clone(), *given);
+            }
         }
     }
 
-    fn drop_dead(&mut self, lane: usize, i: usize) {
-        for v in &self.dead_after[i] {
-            self.lanes[lane][*v as usize] = None;
-        }
-    }
-
-    /// The same before the results are there.
-    fn drop_operands(&mut self, lane: usize, i: usize) {
-        let results = self.typed.results(i);
-        for v in self.dead_after[i].iter().filter(|v| !results.contains(&(**v as usize))) {
-            self.lanes[lane][*v as usize] = None;
-        }
-    }
-
-    /// Local instructions, sample after sample.
-    fn steps(&mut self, insts: std::ops::Range<usize>, given: &Given<'_>, outcome: &mut Outcome) {
-        for lane in 0..self.lanes.len() {
-            insts.clone().for_each(|i| self.step(lane, i, given, outcome));
-        }
-    }
-
-    /// A local instruction.
-    fn step(&mut self, lane: usize, i: usize, given: &Given<'_>, outcome: &mut Outcome) {
-        let start = Instant::now();
-        let inst = &self.program.insts[i];
-        let layer = inst.layer as usize;
-        let results: Vec<Value> = match &inst.op {
-            Op::State { x, index } => {
-                let before = self.states.get_mut(lane).and_then(|s| s.remove(index));
-                vec![before.unwrap_or_else(|| self.value(lane, *x).clone())]
-            }
-            Op::Store { x, index } => {
-                let x = self.value(lane, *x).clone();
-                self.stored[lane].insert(*index, x);
-                vec![]
-            }
-            Op::Input { index } => {
-                let input = given.samples.get(lane).and_then(|s| s.get(*index as usize)?.as_ref());
-                vec![self.owned(i, input, |x| *x)]
-            }
-            Op::Weight { index } => {
-                let tensor = given.weights.and_then(|w| w.tensors.get(*index as usize));
-                vec![self.owned(i, tensor, |x| i64::from(*x))]
-            }
-            Op::Output { x, index } => {
-                if let Some(part) = self.value(lane, *x).parts.first() {
-                    let output = outcome.outputs[*index as usize].get_or_insert_default();
-                    output.extend(part.w64().iter().map(|v| *v as i64));
-                }
-                vec![]
-            }
-            Op::Split { x, rot } => {
-                let (x, ty, rot) = (self.value(lane, *x).clone(), flat(&self.typed, *x), *rot);
-                let pad = self.pad(lane, i);
-                self.roles().split(pad, &x, ty, rot).into()
-            }
-            Op::SplitShared { x, rot } => {
-                self.roles().split_shared(self.value(lane, *x), flat(&self.typed, *x), *rot).into()
-            }
-            Op::Beta { tag, rot, .. } => {
-                let ty = &self.typed.types[self.typed.results(i).start];
-                let (pad, domain, len) = (self.pad(lane, *tag as usize), ty.domain, ty.len());
-                vec![self.roles().beta(pad, domain, len, *rot)]
-            }
-            Op::Mask { x, tag } => {
-                let (x, ty) = (self.value(lane, *x).clone(), flat(&self.typed, *x));
-                let pad = self.pad(lane, *tag as usize);
-                vec![self.roles().mask(pad, &x, ty)]
-            }
-            op => {
-                let typed = op.map(|v| (self.value(lane, v), &self.typed.types[v.index()]));
-                let ty = &self.typed.types[self.typed.results(i).start];
-                vec![local::run(&typed, ty, &self.program, self.runtime.as_ref())]
-            }
-        };
-        self.set(lane, i, results);
-        self.drop_dead(lane, i);
-        if let Some(l) = outcome.layers.get_mut(layer) {
-            l.compute_s += start.elapsed().as_secs_f64();
-        }
-    }
-
-    /// A value that only its owner has.
-    fn owned<T>(&self, i: usize, data: Option<&Vec<T>>, number: impl Fn(&T) -> i64) -> Value {
-        let ty = &self.typed.types[self.typed.results(i).start];
-        if self.runtime.pieces(ty.form) == 0 {
-            return Value::none();
-        }
-        let mut words = vec![0u64; ty.len()];
-        // An owner whose file has the wrong length was refused at load.
-        if let Some(data) = data {
-            words.iter_mut().zip(data).for_each(|(w, x)| *w = number(x) as u64);
-        }
-        Value::one(Data::W64(words))
-    }
-
-    /// The pad of an instruction, or of a tag.
-    fn pad(&self, lane: usize, i: usize) -> Pad {
-        Pad { inference: self.inferences + lane as u64, instruction: i as u32 }
-    }
-
-    /// The exchanges of one round: all messages to a party travel together.
+    /// The exchanges of one round: all messages to a party travel together, one sample after the other.
     fn exchange(
         &mut self,
-        r: usize,
-        insts: std::ops::Range<usize>,
-        given: &Given<'_>,
+        lanes: &mut [Lane],
+        given: &[Given<'_>],
+        (r, insts): (usize, Range<usize>),
         link: &mut dyn Link,
-        [out, incoming]: &mut [Vec<Vec<u8>>; 2],
+        [out, incoming]: [&mut [Vec<u8>]; 2],
         outcome: &mut Outcome,
     ) -> Result<(), LinkError> {
-        let me = self.runtime.me();
-        let n = self.program.parties;
-        let lanes = self.lanes.len();
+        let (me, code, count) = (self.runtime.me(), &self.code, lanes.len());
+        let (n, messages) = (code.program.parties, &code.program.rounds[r].messages);
+        let sends = |p: usize| messages.get(n, me, Party(p as u8)) as usize;
+        let receives: Vec<usize> = (0..n).map(|p| messages.get(n, Party(p), me) as usize).collect();
         for (p, buffer) in out.iter_mut().enumerate() {
             buffer.clear();
-            buffer.reserve_exact(lanes * self.program.rounds[r].messages.get(n, me, Party(p as u8)) as usize);
+            buffer.reserve_exact(count * sends(p));
         }
-        let order = || (0..lanes).flat_map(|lane| insts.clone().map(move |i| (lane, i)));
-        let mut kept = Vec::with_capacity(lanes * insts.len());
-        let mut seen = Vec::new();
-        for (lane, i) in order() {
-            let start = Instant::now();
-            let before: usize = out.iter().map(Vec::len).sum();
-            let layer = self.program.insts[i].layer as usize;
-            let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
-            let (mut value, ty, pad) = (self.value(lane, x).clone(), flat(&self.typed, x), self.pad(lane, i));
-            let other = other_of(&self.program.insts[i].op).map(|v| self.value(lane, v).clone());
-            let other = match (what, other) {
-                (Exchange::Mul, Some(factor)) => {
-                    value.parts.extend(factor.parts);
-                    Value::none()
-                }
-                (_, other) => other.unwrap_or_default(),
-            };
-            if let Exchange::Open { .. } = what {
-                outcome.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
+        let mut beside = (count > 1).then_some(()).and(self.beside.get_mut(..count));
+        if let Some(beside) = &mut beside {
+            lanes.par_iter_mut().zip(beside.par_iter_mut()).zip(given).for_each(|((lane, own), given)| {
+                own.out.iter_mut().enumerate().for_each(|(p, buffer)| {
+                    buffer.clear();
+                    buffer.reserve_exact(sends(p));
+                });
+                lane.send(code, own.runtime.as_mut(), insts.clone(), *given, &mut own.out);
+            });
+            for own in beside.iter() {
+                out.iter_mut().zip(&own.out).for_each(|(all, own)| all.extend_from_slice(own));
             }
-            let kept_here = match client::beside(what, ty.form) {
-                Some(Beside::Comes) => given.pieces[lane].0[&(i as u32)].clone(),
-                Some(Beside::Goes) => {
-                    self.runtime.for_client(pad, &value, ty, &mut outcome.for_client[lane]);
-                    Value::none()
-                }
-                None => self.runtime.send(pad, what, &value, ty, out),
-            };
-            kept.push((kept_here, other));
-            if i + 1 == insts.end {
-                self.runtime.seal(out);
-            }
-            drop(value);
-            self.drop_operands(lane, i);
-            if let Some(l) = outcome.layers.get_mut(layer) {
-                l.payload_bytes += (out.iter().map(Vec::len).sum::<usize>() - before) as u64;
-                l.compute_s += start.elapsed().as_secs_f64();
-                if !seen.contains(&layer) {
-                    seen.push(layer);
-                    l.rounds += 1;
-                }
+        } else {
+            for (lane, given) in lanes.iter_mut().zip(given) {
+                lane.send(code, self.runtime.as_mut(), insts.clone(), *given, out);
             }
         }
-        let expect: Vec<usize> =
-            (0..n).map(|p| lanes * self.program.rounds[r].messages.get(n, Party(p), me) as usize).collect();
+        let mut seen: Vec<usize> = insts.clone().map(|i| code.program.insts[i].layer as usize).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        seen.retain(|layer| *layer < outcome.layers.len());
+        let expect: Vec<usize> = receives.iter().map(|bytes| count * bytes).collect();
+        // What is in them is written over, so that they need not be cleared first.
         for (buffer, bytes) in incoming.iter_mut().zip(&expect) {
-            buffer.clear();
-            buffer.reserve_exact(*bytes);
+            buffer.reserve_exact(bytes.saturating_sub(buffer.len()));
         }
-        let layer = self.program.insts[insts.start].layer as usize;
-        let name = self.program.layers.get(layer).map_or("", |l| l.name.as_str());
+        let layer = code.program.insts[insts.start].layer as usize;
+        let name = code.program.layers.get(layer).map_or("", |l| l.name.as_str());
         let start = Instant::now();
         let what = format!("layer {layer} {}", ir::text::escape(name));
         let place = Place { round: r as u32 + 1, what: &what };
         link.exchange(&place, out, &expect, incoming)?;
         let share = start.elapsed().as_secs_f64() / seen.len().max(1) as f64;
         for l in seen {
+            outcome.layers[l].rounds += 1;
             outcome.layers[l].wait_s += share;
         }
-        let mut readers: Vec<&[u8]> = incoming.iter().map(Vec::as_slice).collect();
-        for ((lane, i), (kept, other)) in order().zip(kept) {
-            let start = Instant::now();
-            let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
-            let ty = flat(&self.typed, x);
-            let mut result = match client::beside(what, ty.form) {
-                Some(_) => kept,
-                None => self.runtime.receive(what, kept, ty, &mut readers),
-            };
-            if let Exchange::Linear { .. } = what {
-                let out = &self.typed.types[self.typed.results(i).start];
-                result =
-                    local::with_weights(&self.program.insts[i].op, &self.typed.types[x.index()], out, result, &other);
-            }
-            if i + 1 == insts.end {
-                // Before anything that was received is used, and before this party sends anything else.
-                self.runtime.check(&mut readers).map_err(|Mismatch { vouching }| refuse(link, vouching, &place))?;
-            }
-            self.set(lane, i, [result]);
-            self.drop_dead(lane, i);
-            let layer = self.program.insts[i].layer as usize;
-            if let Some(l) = outcome.layers.get_mut(layer) {
-                l.compute_s += start.elapsed().as_secs_f64();
-            }
-        }
-        debug_assert!(readers.iter().all(|r| r.is_empty()), "message lengths were compared at load");
-        Ok(())
+        let incoming = &*incoming;
+        let read = |at: usize, lane: &mut Lane, runtime: &mut dyn Runtime| -> Result<(), Mismatch> {
+            let mut readers: Vec<&[u8]> =
+                receives.iter().zip(incoming).map(|(bytes, all)| &all[at * bytes..][..*bytes]).collect();
+            lane.receive(code, runtime, insts.clone(), &mut readers)?;
+            debug_assert!(readers.iter().all(|r| r.is_empty()), "message lengths were compared at load");
+            Ok(())
+        };
+        let checked = if let Some(beside) = beside {
+            let all = lanes.par_iter_mut().zip(beside).enumerate();
+            all.map(|(at, (lane, own))| read(at, lane, own.runtime.as_mut())).collect()
+        } else {
+            lanes.iter_mut().enumerate().try_for_each(|(at, lane)| read(at, lane, self.runtime.as_mut()))
+        };
+        checked.map_err(|Mismatch { vouching }| refuse(link, vouching, &place))
     }
 }
 

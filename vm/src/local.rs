@@ -1,11 +1,12 @@
 //! Local instructions on this party's pieces.
-use crate::bits;
 use ir::eval::{align, threshold};
 use ir::moves;
 use ir::shape::{self, Broadcast, zip_broadcast};
 use ir::{Domain, Form, Op, Program, Type, Window};
+use runtime_protocols::bits;
 use runtime_protocols::data::{Data, Value, Zip, plane_words};
 use runtime_protocols::kernels::linear::{Conv, conv2d_u32, conv2d_u64, depthwise2d_u32, depthwise2d_u64};
+use runtime_protocols::kernels::wide::wide;
 use runtime_protocols::runtime::{Flat, Runtime};
 use std::sync::Arc;
 
@@ -64,7 +65,13 @@ fn raise(x: &Data, bits: u8, by: u8) -> Data {
 /// Held 64-bit integers with a public tensor.
 fn held_public(x: Arg<'_>, p: Arg<'_>, f: impl Fn(u64, u64) -> u64) -> Value {
     let along = Broadcast::new(&p.1.shape, &x.1.shape);
-    x.0.map(|d| Data::W64(zip_broadcast(d.w64(), p.0.parts[0].w64(), &along, &f)))
+    let one = |d: &Data| {
+        wide(
+            #[inline(always)]
+            || zip_broadcast(d.w64(), p.0.parts[0].w64(), &along, &f),
+        )
+    };
+    x.0.map(|d| Data::W64(one(d)))
 }
 
 fn elements(x: &Value, f: impl Fn(&[u32]) -> Vec<u32>, g: impl Fn(&[u64]) -> Vec<u64>) -> Value {
@@ -208,7 +215,7 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
             flipped.invert();
             flipped
         }),
-        Op::Cast { x, bits } => x.0.map(|d| d.to_ring(*bits)),
+        Op::Cast { x, bits } => Value { parts: (0..x.0.parts.len()).map(|i| x.0.fit(i, *bits)).collect() },
         Op::SextH { x, bits } => {
             let shift = 64 - u32::from(*bits);
             let signed = |v: &[u64]| v.iter().map(|v| ((*v << shift) as i64 >> shift) as u64).collect();
@@ -220,7 +227,11 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         Op::NumberH { x } => x.0.map(|d| d.to_numbers(x.1.domain.width())),
         Op::OnehotH { x, chunk } => x.0.map(|d| bits::onehot(d, x.1.domain.width(), *chunk)),
         Op::ProductsH { x, of } => x.0.map(|d| bits::products(d, of)),
-        Op::KeepH { x, bit } => Value::of(x.0.parts.iter().zip(&bit.0.parts).map(|(x, b)| bits::keep(x, b))),
+        Op::KeepH { x, bit } => Value::of(x.0.parts.iter().zip(&bit.0.parts).map(|(x, bit)| {
+            let mut y = Data::clone(x);
+            bits::keep(&mut y, bit);
+            y
+        })),
         Op::LeavesSh { hot, v, chunk } => {
             let first = rt.constant_piece(hot.1.form) == Some(0);
             let pieces = hot.0.parts.iter().zip(&v.0.parts);
@@ -240,16 +251,17 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
             })
         }
         Op::Pick { x, planes } => x.0.map(|d| {
-            let (words, len) = (plane_words(d.len()), d.len());
-            let chosen = planes.0.iter().flat_map(|p| &d.planes()[*p as usize * words..(*p as usize + 1) * words]);
-            Data::Planes { words: chosen.copied().collect(), len }
+            let (per, len) = (plane_words(d.len()), d.len());
+            let mut words = Vec::with_capacity(planes.0.len() * per);
+            for p in &planes.0 {
+                words.extend_from_slice(&d.planes()[*p as usize * per..][..per]);
+            }
+            Data::Planes { words, len }
         }),
         Op::Stack { parts } => {
             let pieces = parts[0].0.parts.len();
-            Value::of((0..pieces).map(|i| Data::Planes {
-                words: parts.iter().flat_map(|p| p.0.parts[i].planes()).copied().collect(),
-                len: out.len(),
-            }))
+            let stacked = |i: usize| parts.iter().map(|p| p.0.parts[i].planes()).collect::<Vec<_>>().concat();
+            Value::of((0..pieces).map(|i| Data::Planes { words: stacked(i), len: out.len() }))
         }
         Op::MixP { x, table, width } => {
             let (table, piece) = (table.0.parts[0].w64(), rt.constant_piece(x.1.form));

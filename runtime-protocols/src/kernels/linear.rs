@@ -11,7 +11,8 @@
 
 use rayon::prelude::*;
 
-use super::micro::{Block, Isa, Lane, Line, Loops};
+use super::micro::{Block, Lane, Line, Loops};
+use super::wide::Isa;
 use super::words::Wiped;
 
 /// The geometry of a convolution.

@@ -6,39 +6,8 @@
 //! AVX-512 has 32 registers: 12 rows of two vectors are summed in place while two more hold weights. AVX2 has 16: 4
 //! rows of two vectors.
 
+use super::wide::Isa;
 use super::words::Word;
-
-/// Instruction sets with their own copy of the loops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Isa {
-    Portable,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-}
-
-impl Isa {
-    /// What this machine can run, slowest first.
-    pub(super) fn available() -> impl DoubleEndedIterator<Item = Isa> {
-        [
-            Some(Isa::Portable),
-            #[cfg(target_arch = "x86_64")]
-            is_x86_feature_detected!("avx2").then_some(Isa::Avx2),
-            #[cfg(target_arch = "x86_64")]
-            (is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl"))
-            .then_some(Isa::Avx512),
-        ]
-        .into_iter()
-        .flatten()
-    }
-
-    pub(super) fn best() -> Isa {
-        Isa::available().next_back().expect("the portable loops run everywhere")
-    }
-}
 
 /// A block of rows times a panel of weights.
 pub(super) struct Block<'a, T> {

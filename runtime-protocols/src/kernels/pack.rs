@@ -15,22 +15,34 @@ pub fn packed_len(k: u32, n: usize) -> usize {
 
 /// Appends `values` to `out`, `k` bits each, 1 ≤ k ≤ 32.
 pub fn pack_u32(k: u32, values: &[u32], out: &mut Vec<u8>) {
-    match k {
-        32 => append_words(values, out, u32::to_le_bytes),
-        16 => append_words(values, out, |v| (v as u16).to_le_bytes()),
-        8 => append_words(values, out, |v| [v as u8]),
-        _ => pack(k, values, out),
-    }
+    append(k, values, out, |values, bytes| write_u32(k, values, bytes));
 }
 
 /// Appends `values` to `out`, `k` bits each, 1 ≤ k ≤ 64.
 pub fn pack_u64(k: u32, values: &[u64], out: &mut Vec<u8>) {
+    append(k, values, out, |values, bytes| write_u64(k, values, bytes));
+}
+
+/// Writes `values` into exactly [`packed_len`] bytes, `k` bits each, 1 ≤ k ≤ 32.
+pub fn write_u32(k: u32, values: &[u32], bytes: &mut [u8]) {
+    check_length(k, bytes, values.len());
     match k {
-        64 => append_words(values, out, u64::to_le_bytes),
-        32 => append_words(values, out, |v| (v as u32).to_le_bytes()),
-        16 => append_words(values, out, |v| (v as u16).to_le_bytes()),
-        8 => append_words(values, out, |v| [v as u8]),
-        _ => pack(k, values, out),
+        32 => write_words(values, bytes, u32::to_le_bytes),
+        16 => write_words(values, bytes, |v| (v as u16).to_le_bytes()),
+        8 => write_words(values, bytes, |v| [v as u8]),
+        _ => pack(k, values, bytes),
+    }
+}
+
+/// Writes `values` into exactly [`packed_len`] bytes, `k` bits each, 1 ≤ k ≤ 64.
+pub fn write_u64(k: u32, values: &[u64], bytes: &mut [u8]) {
+    check_length(k, bytes, values.len());
+    match k {
+        64 => write_words(values, bytes, u64::to_le_bytes),
+        32 => write_words(values, bytes, |v| (v as u32).to_le_bytes()),
+        16 => write_words(values, bytes, |v| (v as u16).to_le_bytes()),
+        8 => write_words(values, bytes, |v| [v as u8]),
+        _ => pack(k, values, bytes),
     }
 }
 
@@ -61,11 +73,46 @@ fn check_length(k: u32, bytes: &[u8], n: usize) {
     assert_eq!(bytes.len(), packed_len(k, n), "packed bytes of {n} elements of {k} bits");
 }
 
-fn append_words<T: Word, const B: usize>(values: &[T], out: &mut Vec<u8>, bytes: impl Fn(T) -> [u8; B]) {
-    let start = out.len();
-    out.resize(start + values.len() * B, 0);
-    for (chunk, &v) in out[start..].as_chunks_mut::<B>().0.iter_mut().zip(values) {
-        *chunk = bytes(v);
+/// Elements that are packed at a time before they are appended: whole bytes at any width.
+const BLOCK: usize = 512;
+
+/// Block by block, so that no memory is written twice.
+pub(crate) fn append<T>(k: u32, values: &[T], out: &mut Vec<u8>, write: impl Fn(&[T], &mut [u8])) {
+    out.reserve(packed_len(k, values.len()));
+    let mut bytes = [0; 8 * BLOCK];
+    for block in values.chunks(BLOCK) {
+        let bytes = &mut bytes[..packed_len(k, block.len())];
+        write(block, bytes);
+        out.extend_from_slice(bytes);
+    }
+}
+
+/// `n` elements of `k` bits; `bytes` has exactly [`packed_len`] bytes. 1 ≤ k ≤ 32.
+pub fn read_u32(k: u32, bytes: &[u8], n: usize) -> Vec<u32> {
+    collect(k, bytes, n, unpack_u32)
+}
+
+/// `n` elements of `k` bits; `bytes` has exactly [`packed_len`] bytes. 1 ≤ k ≤ 64.
+pub fn read_u64(k: u32, bytes: &[u8], n: usize) -> Vec<u64> {
+    collect(k, bytes, n, unpack_u64)
+}
+
+/// Block by block, as in [`append`].
+fn collect<T: Word>(k: u32, bytes: &[u8], n: usize, read: impl Fn(u32, &[u8], &mut [T])) -> Vec<T> {
+    check_length(k, bytes, n);
+    let mut values = Vec::with_capacity(n);
+    let mut block = [T::default(); BLOCK];
+    for bytes in bytes.chunks(BLOCK / 8 * k as usize) {
+        let block = &mut block[..BLOCK.min(n - values.len())];
+        read(k, bytes, block);
+        values.extend_from_slice(block);
+    }
+    values
+}
+
+fn write_words<T: Word, const B: usize>(values: &[T], bytes: &mut [u8], word: impl Fn(T) -> [u8; B]) {
+    for (chunk, &v) in bytes.as_chunks_mut::<B>().0.iter_mut().zip(values) {
+        *chunk = word(v);
     }
 }
 
@@ -76,12 +123,10 @@ fn read_words<T: Word, const B: usize>(bytes: &[u8], values: &mut [T], word: imp
 }
 
 /// Any `k`. 64 elements are exactly `k` words of 64 bits, so blocks of 64 start on a byte and need no state.
-pub(crate) fn pack<T: Word>(k: u32, values: &[T], out: &mut Vec<u8>) {
+pub(crate) fn pack<T: Word>(k: u32, values: &[T], out: &mut [u8]) {
     assert!((1..=T::BITS).contains(&k), "elements of {k} bits in words of {}", T::BITS);
-    let start = out.len();
-    out.resize(start + packed_len(k, values.len()), 0);
     let (blocks, rest) = values.as_chunks::<64>();
-    let (whole, tail) = out[start..].split_at_mut(blocks.len() * k as usize * 8);
+    let (whole, tail) = out.split_at_mut(blocks.len() * k as usize * 8);
     for (block, bytes) in blocks.iter().zip(whole.chunks_exact_mut(k as usize * 8)) {
         pack_words(k, block, bytes);
     }
@@ -183,6 +228,7 @@ mod tests {
         let mut back = vec![u64::MAX; n];
         unpack_u64(k, &noisy, &mut back);
         assert_eq!(back, masked, "unpack k={k} n={n}");
+        assert_eq!(read_u64(k, &noisy, n), masked, "read k={k} n={n}");
 
         if k <= 32 {
             let short: Vec<u32> = values.iter().map(|&v| v as u32).collect();
@@ -192,13 +238,14 @@ mod tests {
             let mut back = vec![u32::MAX; n];
             unpack_u32(k, &noisy, &mut back);
             assert!(back.iter().zip(&masked).all(|(&a, &b)| u64::from(a) == b), "unpack_u32 k={k} n={n}");
+            assert_eq!(read_u32(k, &noisy, n), back, "read_u32 k={k} n={n}");
         }
     }
 
     #[test]
     fn every_width_round_trips() {
         for k in 1..=64 {
-            for n in [0, 1, 2, 7, 8, 63, 64, 65, 128, 200] {
+            for n in [0, 1, 2, 7, 8, 63, 64, 65, 128, 200, 512, 1100] {
                 check(k, n);
             }
         }

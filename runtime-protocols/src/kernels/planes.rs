@@ -6,6 +6,7 @@
 //! Conversion transposes 64 elements at a time. Narrow words share a row, so 8 planes of 64 elements cost an 8-row
 //! transpose (3 steps), not a 64-row one (6 steps on 8 times as many words).
 
+use super::wide::Isa;
 use super::words::{Word, low_mask};
 
 /// Words in one plane of `len` elements.
@@ -91,6 +92,15 @@ pub fn bytes_to_planes(bytes: &[u8], len: usize, planes: &mut [u64]) {
 fn to_planes<T: Word>(values: &[T], width: u32, shift: u32, planes: &mut [u64]) {
     assert!(shift + width <= T::BITS, "bits {shift}..{} of words of {}", shift + width, T::BITS);
     assert_eq!(planes.len(), width as usize * plane_words(values.len()), "{width} planes of {}", values.len());
+    match Isa::best() {
+        // SAFETY: `Isa::best` asked the processor for the features.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => return unsafe { x86::to_planes_avx512(values, width, shift, planes) },
+        // SAFETY: the same.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => return unsafe { x86::to_planes_avx2(values, width, shift, planes) },
+        Isa::Portable => {}
+    }
     match width {
         0 => {}
         1..=8 => to_planes_rows::<T, 8>(values, width, shift, planes),
@@ -145,6 +155,59 @@ fn from_planes_rows<T: Word, const ROWS: usize>(planes: &[u64], width: u32, valu
             }
         }
     }
+}
+
+/// Planes by instructions that collect the top bits of bytes: 8 bits of 64 elements are 64 bytes, and doubling a byte brings
+/// its next bit to the top.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Word, plane_words};
+    use std::arch::x86_64::*;
+
+    macro_rules! to_planes {
+        ($name:ident, #[$feature:meta], |$bytes:ident, $each:ident| $body:block) => {
+            #[$feature]
+            pub(super) fn $name<T: Word>(values: &[T], width: u32, shift: u32, planes: &mut [u64]) {
+                let words = plane_words(values.len());
+                let (blocks, rest) = values.as_chunks::<64>();
+                let mut last = [T::default(); 64];
+                last[..rest.len()].copy_from_slice(rest);
+                for (at, block) in blocks.iter().chain((!rest.is_empty()).then_some(&last)).enumerate() {
+                    for low in (0..width).step_by(8) {
+                        let mut $bytes = [0u8; 64];
+                        for (byte, v) in $bytes.iter_mut().zip(block) {
+                            *byte = (v.widen() >> (shift + low)) as u8;
+                        }
+                        let mut $each = |bit: u32, plane: u64| {
+                            if low + bit < width {
+                                planes[(low + bit) as usize * words + at] = plane;
+                            }
+                        };
+                        $body
+                    }
+                }
+            }
+        };
+    }
+
+    to_planes!(to_planes_avx512, #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")], |bytes, each| {
+        // SAFETY: the array is as long as the vector, and the load takes any alignment.
+        let mut v = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+        for bit in (0..8).rev() {
+            each(bit, _mm512_movepi8_mask(v));
+            v = _mm512_add_epi8(v, v);
+        }
+    });
+
+    to_planes!(to_planes_avx2, #[target_feature(enable = "avx2")], |bytes, each| {
+        // SAFETY: each half of the array is as long as the vector, and the load takes any alignment.
+        let [mut a, mut b] = [0, 32].map(|half| unsafe { _mm256_loadu_si256(bytes[half..].as_ptr().cast()) });
+        for bit in (0..8).rev() {
+            let [low, high] = [a, b].map(|v| u64::from(_mm256_movemask_epi8(v) as u32));
+            each(bit, low | high << 32);
+            (a, b) = (_mm256_add_epi8(a, a), _mm256_add_epi8(b, b));
+        }
+    });
 }
 
 /// Transposes `64 / ROWS` bit matrices of `ROWS` by `ROWS` that lie side by side (Hacker's Delight, section 7-3).
@@ -247,6 +310,12 @@ mod tests {
 
     #[test]
     fn every_width_agrees_with_the_definition() {
+        #[cfg(debug_assertions)]
+        Isa::available().for_each(|isa| isa.at_most(every_width));
+        every_width();
+    }
+
+    fn every_width() {
         for width in 0..=64 {
             for len in [0, 1, 9, 57, 63, 64, 65, 130] {
                 for shift in [0, 1, 7, 31, 64 - width] {

@@ -69,7 +69,7 @@ impl Run {
             *d = T::narrow(zero.widen().wrapping_sub(d.widen()).wrapping_add(x.widen()));
             *zero = T::narrow(zero.widen().wrapping_neg());
         }
-        pack::pack(self.width, &d, out);
+        pack::append(self.width, &d, out, |block, bytes| pack::pack(self.width, block, bytes));
         zero
     }
 

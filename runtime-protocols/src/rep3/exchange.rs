@@ -20,7 +20,7 @@
 use super::{Rep3, outside};
 use crate::data::{Data, Value, Zip};
 use crate::runtime::{Exchange, Flat, Message, Pad};
-use crate::wire::{padded, read, signed, wire_bytes, wire_domain, write};
+use crate::wire::{read, signed, wire_bytes, wire_domain, write, write_padded};
 use ir::{Form, Holders, Party};
 
 fn summands(form: Form) -> Holders {
@@ -92,8 +92,8 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
                 3 => {
                     hides(0, next);
                     let mut y = x.parts[0].to_ring(bits);
-                    y.zip_assign(&fresh(1), Zip::Add);
-                    y.zip_assign(&fresh(0), Zip::Sub);
+                    y.mix_pad(&mut p.segment(1, pad, 0), Zip::Add);
+                    y.mix_pad(&mut p.segment(0, pad, 0), Zip::Sub);
                     write(domain, &y, &mut out[next]);
                     Value::one(y)
                 }
@@ -139,10 +139,10 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
                 x.clone()
             }
         },
-        Exchange::Deal { bits } => match p.role(summands(ty.form).0.trailing_zeros() as u8) {
+        Exchange::Deal { .. } => match p.role(summands(ty.form).0.trailing_zeros() as u8) {
             0 => {
                 hides(0, next);
-                write(domain, &padded(&x.parts[0], bits, fresh(0)), &mut out[next]);
+                write_padded(domain, &x.parts[0], &mut p.segment(0, pad, 0), &mut out[next]);
                 Value::none()
             }
             1 => Value::none(),

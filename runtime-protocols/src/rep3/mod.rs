@@ -34,10 +34,11 @@ pub mod client;
 mod exchange;
 mod local;
 
-use crate::data::{Data, Value};
-use crate::prg::{Address, KeyStream};
+use crate::data::{Data, Value, plane_words};
+use crate::prg::{Address, KeyStream, Segment};
 use crate::runtime::{Bilinear, Exchange, Flat, Message, Pad, Roles, Runtime};
 use ir::{Domain, Form, Holders, Party};
+use std::sync::Arc;
 
 /// Purpose of a segment whose `instruction` is the tag of a mask.
 const MASKS: u32 = 1;
@@ -46,7 +47,7 @@ const MASKS: u32 = 1;
 pub struct Rep3 {
     me: u8,
     /// Keys i+1 and i+2.
-    keys: [KeyStream; 2],
+    keys: [Arc<KeyStream>; 2],
     /// The party that receives nothing, if there is one.
     dealer: Option<u8>,
 }
@@ -57,7 +58,7 @@ pub const DEALER: Party = Party(2);
 impl Rep3 {
     /// `seeds[p]` is the seed agreed with party p (own entry unused); `session` never repeats.
     pub fn new(me: Party, seeds: &[[u8; 32]], session: &[u8; 16]) -> Self {
-        let seed_with = |p: u8| KeyStream::new(&seeds[usize::from(p % 3)], session);
+        let seed_with = |p: u8| Arc::new(KeyStream::new(&seeds[usize::from(p % 3)], session));
         // Key i+1 is lacked by i+1, so it is the one shared with i+2, and the other way round.
         Rep3 { me: me.0, keys: [seed_with(me.0 + 2), seed_with(me.0 + 1)], dealer: None }
     }
@@ -75,15 +76,18 @@ impl Rep3 {
     /// A fresh segment of key `which` (0: lacked by the next party, 1: by the one after). Purpose 0: pads of instructions;
     /// [`MASKS`]: of tags.
     fn pad(&self, which: usize, pad: Pad, purpose: u32, domain: Domain, len: usize) -> Data {
-        let address = Address { inference: pad.inference, instruction: pad.instruction, purpose };
-        let mut segment = self.keys[which].segment(&address);
-        let mut data = Data::zeros(domain, Form::Shared, len);
-        match &mut data {
-            Data::W32(x) => segment.fill_u32(x),
-            Data::W64(x) => segment.fill_u64(x),
-            Data::Planes { words, .. } => segment.fill_u64(words),
+        let mut segment = self.segment(which, pad, purpose);
+        match domain {
+            Domain::Ring(k) if k <= 32 => Data::W32(segment.words_u32(len)),
+            Domain::Ring(_) => Data::W64(segment.words_u64(len)),
+            Domain::Bits(n) => Data::Planes { words: segment.words_u64(usize::from(n) * plane_words(len)), len },
         }
-        data
+    }
+
+    /// The same, to be mixed into a value.
+    fn segment(&self, which: usize, pad: Pad, purpose: u32) -> Segment {
+        let address = Address { inference: pad.inference, instruction: pad.instruction, purpose };
+        self.keys[which].segment(&address)
     }
 }
 
@@ -99,6 +103,10 @@ impl Runtime for Rep3 {
 
     fn parties(&self) -> u8 {
         3
+    }
+
+    fn fork(&self) -> Option<Box<dyn Runtime>> {
+        Some(Box::new(Rep3 { me: self.me, keys: self.keys.clone(), dealer: self.dealer }))
     }
 
     fn pieces(&self, form: Form) -> usize {

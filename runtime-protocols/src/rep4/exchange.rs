@@ -168,7 +168,7 @@ pub(super) fn send(p: &mut Rep4, pad: Pad, what: Exchange, x: &Value, ty: Flat, 
                 if me != other {
                     let peer = if me == pair[0] { pair[1] } else { pair[0] };
                     let place = if matches!(ty.form, Form::Held(_)) { 0 } else { p.place(peer) };
-                    let rest = padded(&x.parts[place], bits, own.clone());
+                    let rest = padded(&x.parts[place], bits, &own);
                     give(p, pair, to, &bytes_of(domain, &rest), out);
                     add(p.place(other), rest);
                 }

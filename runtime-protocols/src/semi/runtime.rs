@@ -159,7 +159,7 @@ impl Runtime for Semi {
         if index != self.me {
             return Value::none();
         }
-        x.map(|d| d.reduced(ty.domain.width()))
+        x.map(|d| d.clone().reduced(ty.domain.width()))
     }
 
     fn offline(&mut self) -> Option<&mut dyn Offline> {

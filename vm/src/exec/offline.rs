@@ -20,7 +20,7 @@ fn slices(incoming: &[Vec<u8>]) -> Vec<&[u8]> {
 impl Machine {
     /// The weight tensor that a value is, whatever its shape.
     fn tensor(&self, v: Value) -> Option<u32> {
-        match &self.program.insts[self.typed.origin[v.index()] as usize].op {
+        match &self.code.program.insts[self.code.typed.origin[v.index()] as usize].op {
             Op::Weight { index } => Some(*index),
             Op::Reshape { x, .. } => self.tensor(*x),
             _ => None,
@@ -29,21 +29,21 @@ impl Machine {
 
     /// Weights of each need, at their owner.
     fn held_weights(&self, weights: Option<&Weights>) -> Vec<Option<Vec<i32>>> {
-        let of = |i: usize| match &self.program.insts[i].op {
+        let of = |i: usize| match &self.code.program.insts[i].op {
             Op::Conv2dSh { w, at, .. } | Op::DepthwiseSh { w, at, .. } if at.contains(self.runtime.me()) => {
                 let tensors = weights.map(|w| &w.tensors);
                 let data = tensors.zip(self.tensor(*w)).and_then(|(t, index)| t.get(index as usize)).cloned();
-                Some(data.unwrap_or_else(|| vec![0; self.typed.types[w.index()].len()]))
+                Some(data.unwrap_or_else(|| vec![0; self.code.typed.types[w.index()].len()]))
             }
             _ => None,
         };
-        ir::offline::needs(&self.program, &self.typed).into_iter().map(|(i, _)| of(i)).collect()
+        ir::offline::needs(&self.code.program, &self.code.typed).into_iter().map(|(i, _)| of(i)).collect()
     }
 
     /// Once per session.
     pub(super) fn start_offline(&mut self, weights: Option<&Weights>, link: &mut dyn Link) -> Result<(), LinkError> {
         let weights = self.held_weights(weights);
-        let parties = usize::from(self.program.parties);
+        let parties = usize::from(self.code.program.parties);
         let Some(offline) = self.runtime.offline() else { return Ok(()) };
         for step in 0..offline.session_steps() {
             let mut out = vec![Vec::new(); parties];
@@ -63,7 +63,7 @@ impl Machine {
         lanes: usize,
         link: &mut dyn Link,
     ) -> Result<OfflineStats, LinkError> {
-        let parties = usize::from(self.program.parties);
+        let parties = usize::from(self.code.program.parties);
         let Some(offline) = self.runtime.offline().filter(|o| o.steps() > 0) else {
             return Ok(OfflineStats::default());
         };
@@ -87,8 +87,9 @@ impl Machine {
 
     /// Bytes that what is made ahead of one inference takes, about: the messages of the largest exchange, and what they are made of.
     pub fn memory_ahead(&self) -> u64 {
-        let needs: Vec<_> = ir::offline::needs(&self.program, &self.typed).into_iter().map(|(_, n)| n).collect();
-        let parties = usize::from(self.program.parties);
+        let needs: Vec<_> =
+            ir::offline::needs(&self.code.program, &self.code.typed).into_iter().map(|(_, n)| n).collect();
+        let parties = usize::from(self.code.program.parties);
         let steps = ir::offline::messages(&needs, parties);
         let both = |s: &Vec<Vec<u64>>, p: usize| s[p].iter().sum::<u64>() + s.iter().map(|from| from[p]).sum::<u64>();
         let most = steps.iter().flat_map(|s| (0..parties).map(move |p| both(s, p))).max().unwrap_or(0);
@@ -97,9 +98,10 @@ impl Machine {
 
     /// Rounds of what is made ahead for a batch of `lanes` inferences, and the bytes that party `from` sends, as the program says.
     pub fn predicted_offline(&self, from: Party, lanes: usize) -> (u32, u64) {
-        let needs: Vec<_> = ir::offline::needs(&self.program, &self.typed).into_iter().map(|(_, n)| n).collect();
+        let needs: Vec<_> =
+            ir::offline::needs(&self.code.program, &self.code.typed).into_iter().map(|(_, n)| n).collect();
         let all: Vec<_> = (0..lanes).flat_map(|_| needs.iter().cloned()).collect();
-        let steps = ir::offline::messages(&all, usize::from(self.program.parties));
+        let steps = ir::offline::messages(&all, usize::from(self.code.program.parties));
         (steps.len() as u32, steps.iter().map(|s| s[from.index()].iter().sum::<u64>()).sum())
     }
 }
