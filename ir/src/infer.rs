@@ -485,7 +485,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             need(!scheme.additive, || "an additive sharing needs no message".into())?;
             let h = match x.form {
                 Form::Sum(h) => h,
-                Form::Held(h) if h.count() == 1 || scheme.operands.contains(&h) => h,
+                Form::Held(h) if h.count() == 1 || !scheme.roles && scheme.operands.contains(&h) => h,
                 _ => return Err(format!("{x} has no summands to reshare")),
             };
             known(h)?;
