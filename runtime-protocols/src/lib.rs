@@ -1,4 +1,5 @@
 //! Protocol runtimes, ring kernels and links.
+pub mod check;
 pub mod data;
 pub mod kernels;
 pub mod link;
