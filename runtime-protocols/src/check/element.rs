@@ -21,8 +21,6 @@ pub trait Element: Copy + PartialEq + Send + Sync + 'static {
     const BYTES: usize;
     /// Zero.
     const ZERO: Self;
-    /// Most variables that one level joins: 3^`WIDEST` messages of `BYTES`.
-    const WIDEST: u32;
     /// Most variables of a level after the first.
     const LATER: u32;
 

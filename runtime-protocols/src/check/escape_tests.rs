@@ -4,7 +4,7 @@
 //! each challenge that gives coefficients, quadratic in each that folds. So it takes a product of polynomials in one variable,
 //! each with as many roots among the 256 challenges as its degree, and starts anew with what is left after each exchange.
 use super::element::tests::Words;
-use super::tests::{Claim, records, run};
+use super::tests::{Claim, records, run, sizes};
 use super::*;
 use ir::Domain;
 
@@ -41,15 +41,16 @@ fn escapes(domain: Domain, claims: &[Claim], session: u64) -> bool {
     let strength = 255;
     let r1 = Gf(2);
     let mut claims = claims.to_vec();
-    let honest = records(&claims);
-    let plan = Plan::of(honest[0].sizes());
+    let plan = Plan::of(&sizes(&claims));
     let kind = if domain == Domain::Bits(1) { 0 } else { 1 };
     let levels = plan.levels[kind].clone();
     // Errors of the products: Π_v (ρ_v + r1) over the bits of the block's index, the lanes being the field's coefficients.
     let bits = element::index_bits(levels[0].block);
     for b in 0..1usize << bits {
         let error = (0..bits).filter(|v| b >> v & 1 == 0).fold(Gf(1), |e, _| e.times(&r1));
-        (0..64).filter(|j| error.0 >> j & 1 == 1).for_each(|j| claims[0].spoil(1, 64 * b + j, top(domain)));
+        // The first place in group b.
+        let element = b << levels[0].t;
+        (0..64).filter(|j| error.0 >> j & 1 == 1).for_each(|j| claims[0].spoil(1, 64 * element + j, top(domain)));
     }
     let mut error = Gf(1);
     // Party 2 cheats: part 1 is the one that it sends.
@@ -106,7 +107,7 @@ fn top(domain: Domain) -> u8 {
 fn measure(domain: Domain, len: usize, trials: u64) {
     let mut rng = Words(len as u64);
     let claims = [Claim::each(&mut rng, domain, len)];
-    let plan = Plan::of(records(&claims)[0].sizes());
+    let plan = Plan::of(&sizes(&claims));
     let levels = plan.levels.iter().find(|l| !l.is_empty()).expect("one kind");
     let caught = levels.iter().fold(1.0, |p, l| p * (1.0 - if l.last { 3.0 } else { 2.0 } / 256.0f64).powi(l.t as i32));
     let caught = caught * (1.0 - 1.0 / 256.0f64).powi(element::index_bits(levels[0].block) as i32);

@@ -187,7 +187,6 @@ impl<W: Base> Gr<W> {
 impl<W: Base> Element for Gr<W> {
     const BYTES: usize = DEGREE * W::BITS as usize / 8;
     const ZERO: Self = Gr(W::ZEROS);
-    const WIDEST: u32 = 6;
     const LATER: u32 = 4;
 
     fn challenge(word: u64) -> Self {

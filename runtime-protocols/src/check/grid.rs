@@ -1,7 +1,7 @@
 //! One level of the compression: a long sum of products becomes one that is 2^t times shorter.
 //!
 //! A vector is cut into 2^t blocks, block k being the value at the corner k of {0,1}^t of a polynomial that is linear in
-//! each of t variables. The product of two such polynomials has degree 2 in each variable, so it is known from its values
+//! each of t variables. Blocks are interleaved: element i of block k is element i·2^t + k of the vector. The product of two such polynomials has degree 2 in each variable, so it is known from its values
 //! on {0, 1, ∞}^t, ∞ standing for the coefficient of the square. All of these are sums and differences of blocks, so a
 //! vector over Z_2^k stays one; only the folding at a challenge leaves it.
 use super::element::{Element, Shares};
@@ -46,14 +46,11 @@ pub fn point_weights<E: Element>(zeta: &[E]) -> Vec<E> {
 const TILE_BYTES: usize = 1 << 19;
 
 /// The values of one vector on all points, `width` elements each, from elements `at..` of its blocks.
-fn expand<E: Element>(t: u32, vector: &[E], block: usize, at: usize, width: usize, out: &mut Vec<E>) {
+fn expand<E: Element>(t: u32, vector: &[E], at: usize, width: usize, out: &mut Vec<E>) {
     let mut next = Vec::with_capacity(points(t) * width);
     out.clear();
     for k in 0..1usize << t {
-        let start = (k * block + at).min(vector.len());
-        let end = (k * block + at + width).min(vector.len());
-        out.extend_from_slice(&vector[start..end]);
-        out.resize((k + 1) * width, E::ZERO);
+        out.extend((at..at + width).map(|i| vector.get(i << t | k).copied().unwrap_or(E::ZERO)));
     }
     for v in 0..t {
         // Variable v, from two values to three; lower variables have three already.
@@ -82,7 +79,7 @@ pub fn products<E: Element>(
     let tile = |at: usize, sums: &mut Vec<E>, buffers: &mut [Vec<E>; 4]| {
         let width = width.min(block - at);
         for (vector, buffer) in [x[0], x[1], y[0], y[1]].into_iter().zip(buffers.iter_mut()) {
-            expand(t, vector, block, at, width, buffer);
+            expand(t, vector, at, width, buffer);
         }
         let [x1, x2, y1, y2] = buffers;
         for (sum, point) in sums.iter_mut().zip(wanted) {
@@ -112,20 +109,18 @@ pub fn products<E: Element>(
 }
 
 /// Element i of the result is Σ_k weights_k · element i of block k.
-pub fn fold<E: Element>(vector: &[E], block: usize, weights: &[E]) -> Vec<E> {
-    let column = |i: usize| -> Vec<E> { vector.iter().skip(i).step_by(block).copied().collect() };
-    (0..block).into_par_iter().map(|i| E::dot(weights, &column(i))).collect()
+pub fn fold<E: Element>(vector: &[E], weights: &[E]) -> Vec<E> {
+    vector.par_chunks(weights.len()).map(|column| E::dot(&weights[..column.len()], column)).collect()
 }
 
 /// The lanes of a folded vector of blocks of 64 numbers, one element per lane.
-pub fn fold_lanes<E: Element>(vector: &[E], block: usize, weights: &[E]) -> Vec<E> {
-    let mut out = vec![E::ZERO; block * super::element::DEGREE];
+pub fn fold_lanes<E: Element>(vector: &[E], weights: &[E]) -> Vec<E> {
+    let mut out = vec![E::ZERO; vector.len().div_ceil(weights.len()) * super::element::DEGREE];
     let lanes = out.as_chunks_mut().0;
-    lanes.par_iter_mut().enumerate().for_each_init(Vec::new, |column, (i, out)| {
-        column.clear();
-        column.extend(vector.iter().skip(i).step_by(block));
-        E::spread(weights, column, out);
-    });
+    lanes
+        .par_iter_mut()
+        .zip(vector.par_chunks(weights.len()))
+        .for_each(|(out, column)| E::spread(weights, column, out));
     out
 }
 
@@ -153,7 +148,7 @@ mod tests {
             let zeta: Vec<E> = (0..t).map(|_| E::challenge(rng.next())).collect();
             let [x, y] = [(&x1, &x2), (&y1, &y2)].map(|(a, b)| {
                 let sum: Vec<E> = a.iter().zip(b).map(|(a, b)| a.plus(b)).collect();
-                (fold(&sum, block, &corner_weights(&zeta)), sum)
+                (fold(&sum, &corner_weights(&zeta)), sum)
             });
             assert!(E::dot(&point_weights(&zeta), &z) == E::dot(&x.0, &y.0), "{t} {len}");
             let corners = (0..1 << t).fold(E::ZERO, |s, k| s.plus(&z[point_of(k, t)]));

@@ -142,7 +142,8 @@ fn hash(purpose: &str, parts: [&[u8]; 2]) -> [u8; HASH] {
 impl Check {
     /// A check by party `me` of all that is recorded.
     pub fn new(me: ir::Party, record: Record) -> Check {
-        let plan = Plan::of(record.sizes());
+        assert!(record.complete(), "every product that was planned is recorded");
+        let plan = Plan::of(&record.planned);
         let [bits, narrow, wide] = plan.levels.clone();
         Check {
             me: me.index(),

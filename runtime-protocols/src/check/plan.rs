@@ -24,11 +24,10 @@ pub struct Level {
 
 /// The compressions of one kind.
 pub fn levels<E: Element>(size: &Size) -> Vec<Level> {
-    if size.blocks + size.depth == 0 {
+    let (t, block) = (size.first(), size.groups().terms);
+    if block + size.depth == 0 {
         return vec![];
     }
-    let t = (size.blocks.max(1).ilog2() / 2).min(E::WIDEST);
-    let block = size.blocks.div_ceil(1 << t);
     let sent = (0..points(t)).filter(|p| corner(*p, t).is_none()).collect();
     let mut out = vec![Level { t, block, sent, first: true, last: false }];
     let mut len = DEGREE * block + size.depth;
@@ -91,7 +90,7 @@ impl Plan {
         let [bits, narrow, wide] = &sizes.kinds;
         let levels = [levels::<Gf>(bits), levels::<Gr<u32>>(narrow), levels::<Gr<u64>>(wide)];
         let deepest = levels.iter().map(Vec::len).max().unwrap_or(0);
-        let mut plan = Plan { levels, steps: vec![], sizes: *sizes };
+        let mut plan = Plan { levels, steps: vec![], sizes: sizes.clone() };
         if deepest == 0 {
             return plan;
         }
@@ -121,7 +120,7 @@ impl Plan {
 
     /// Challenges of the first coins.
     fn indices(&self) -> usize {
-        let each = self.levels.iter().filter_map(|l| l.first()).map(|l| index_bits(l.block)).max().unwrap_or(0);
+        let each = self.sizes.kinds.iter().map(|size| index_bits(size.groups().claims)).max().unwrap_or(0);
         (self.linear_indices().iter().sum::<u32>()).max(each) as usize
     }
 
@@ -156,8 +155,8 @@ mod tests {
 
     fn sizes(bits: usize, narrow: usize) -> Sizes {
         let mut s = Sizes::default();
-        s.each(Domain::Bits(1), bits);
-        s.each(Domain::Ring(24), narrow);
+        s.sum(Domain::Bits(1), bits, 1);
+        s.sum(Domain::Ring(24), narrow, 1);
         s
     }
 

@@ -57,14 +57,23 @@ impl<E: Element> Prover<E> {
     /// The first coins give every product its coefficient.
     pub(super) fn begin(&mut self, coins: &[u64], inner: Vec<Inner<E>>) {
         let Some(level) = self.levels.first() else { return };
-        let (t, block) = (level.t, level.block);
-        self.weights = tensor(&challenges(&coins[..index_bits(block) as usize]), block);
+        let blocks = 1usize << level.t;
+        let groups = self.triples.c[0].len() / blocks;
+        let coefficients = tensor(&challenges(&coins[..index_bits(groups) as usize]), groups);
+        // Σ over groups, for each place in a group.
         let claim = |c: &[E], k: usize| {
-            let part = &c[(k * block).min(c.len())..((k + 1) * block).min(c.len())];
-            E::dot(&self.weights, part)
+            let block: Vec<E> = c.iter().skip(k).step_by(blocks).copied().collect();
+            E::dot(&coefficients, &block)
         };
-        self.known = (0..1 << t).map(|k| [claim(&self.triples.c[0], k), claim(&self.triples.c[1], k)]).collect();
+        self.known = (0..blocks).map(|k| [claim(&self.triples.c[0], k), claim(&self.triples.c[1], k)]).collect();
         self.triples.c = Default::default();
+        // Each term of a claim has the coefficient of the claim.
+        let mut at = 0;
+        for (terms, groups) in self.triples.claims.drain(..) {
+            let of_claim = &coefficients[at..at + groups];
+            (0..terms).for_each(|_| self.weights.extend_from_slice(of_claim));
+            at += groups;
+        }
         self.inner = inner;
     }
 
@@ -103,7 +112,7 @@ impl<E: Element> Prover<E> {
 
     /// Folds at the challenges.
     pub(super) fn fold(&mut self, level: usize, coins: &[u64]) {
-        let Some(Level { t, block, sent, first, last }) = self.level(level).cloned() else { return };
+        let Some(Level { t, sent, first, last, .. }) = self.level(level).cloned() else { return };
         let values = std::mem::take(&mut self.values);
         let mut all = vec![[E::ZERO; 2]; points(t)];
         sent.iter().zip(&values).for_each(|(p, v)| all[*p] = *v);
@@ -121,14 +130,13 @@ impl<E: Element> Prover<E> {
         self.z = [0, 1].map(|i| E::dot(&weights, &all.iter().map(|v| v[i]).collect::<Vec<E>>()));
         if !first {
             for v in self.f.iter_mut().chain(&mut self.g) {
-                *v = grid::fold(v, block, &corners);
+                *v = grid::fold(v, &corners);
             }
             return;
         }
-        let triples = std::mem::take(&mut self.triples);
-        let lanes = |v: Vec<E>| grid::fold_lanes(&v, block, &corners);
-        self.f = triples.a.map(lanes);
-        self.g = triples.b.map(lanes);
+        let lanes = |v: &mut Vec<E>| grid::fold_lanes(&std::mem::take(v), &corners);
+        self.f = self.triples.a.each_mut().map(lanes);
+        self.g = self.triples.b.each_mut().map(lanes);
         self.weigh();
         let kappa = E::challenge(*coins.last().expect("the coins of the first level have one for convolutions"));
         for inner in std::mem::take(&mut self.inner) {

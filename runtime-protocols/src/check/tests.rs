@@ -44,20 +44,30 @@ fn random(rng: &mut Words, domain: Domain, len: usize) -> Data {
 /// Claims before they are recorded, so that a test can spoil one.
 #[derive(Clone)]
 pub(super) enum Claim {
-    Each(Domain, [Parts; 3]),
+    /// Terms, the result being the last of the list.
+    Each(Domain, Vec<Parts>),
     Linear(Layout, Conv, u8, [Parts; 3]),
 }
 
 impl Claim {
     pub(super) fn each(rng: &mut Words, domain: Domain, len: usize) -> Claim {
+        Claim::sum(rng, domain, len, 1)
+    }
+
+    fn sum(rng: &mut Words, domain: Domain, len: usize, terms: usize) -> Claim {
         use crate::data::Zip;
-        let [a, b] = [0, 1].map(|_| {
-            let x = random(rng, domain, len);
-            share(rng, &x)
-        });
-        let c = whole(&a).zip(&whole(&b), Zip::Mul);
-        let c = share(rng, &c);
-        Claim::Each(domain, [a, b, c])
+        let mut parts: Vec<Parts> = vec![];
+        let mut c = Data::zeros(domain, ir::Form::Shared, len);
+        for _ in 0..terms {
+            let [a, b] = [0, 1].map(|_| {
+                let x = random(rng, domain, len);
+                share(rng, &x)
+            });
+            c.zip_assign(&whole(&a).zip(&whole(&b), Zip::Mul), Zip::Add);
+            parts.extend([a, b]);
+        }
+        parts.push(share(rng, &c));
+        Claim::Each(domain, parts)
     }
 
     fn linear(rng: &mut Words, layout: Layout, g: Conv, bits: u8) -> Claim {
@@ -91,8 +101,9 @@ impl Claim {
 
     fn result(&mut self) -> (u8, &mut Parts) {
         match self {
-            Claim::Each(Domain::Ring(k), p) | Claim::Linear(_, _, k, p) => (*k, &mut p[2]),
-            Claim::Each(Domain::Bits(_), p) => (1, &mut p[2]),
+            Claim::Each(Domain::Ring(k), p) => (*k, p.last_mut().expect("a result")),
+            Claim::Each(Domain::Bits(_), p) => (1, p.last_mut().expect("a result")),
+            Claim::Linear(_, _, k, p) => (*k, &mut p[2]),
         }
     }
 
@@ -106,12 +117,29 @@ impl Claim {
     }
 }
 
+/// What is planned for them.
+pub(super) fn sizes(claims: &[Claim]) -> Sizes {
+    let mut sizes = Sizes::default();
+    for claim in claims {
+        match claim {
+            Claim::Each(domain, p) => sizes.sum(*domain, p[0][0].len(), p.len() / 2),
+            Claim::Linear(_, g, bits, _) => sizes.linear(g, *bits),
+        }
+    }
+    sizes
+}
+
 pub(super) fn records(claims: &[Claim]) -> [Record; 3] {
+    let sizes = sizes(claims);
     [0, 1, 2].map(|me| {
-        let mut r = Record::default();
+        let mut r = Record::new(&sizes);
         for claim in claims {
             match claim {
-                Claim::Each(domain, p) => r.each(*domain, &held(&p[0], me), &held(&p[1], me), &held(&p[2], me)),
+                Claim::Each(domain, p) => {
+                    let all: Vec<Value> = p.iter().map(|p| held(p, me)).collect();
+                    let terms: Vec<_> = all.as_chunks::<2>().0.iter().map(|[a, b]| (a, b)).collect();
+                    r.sum(*domain, &terms, &all[all.len() - 1]);
+                }
                 Claim::Linear(layout, g, bits, p) => r.linear(Linear {
                     layout: *layout,
                     geometry: g.clone(),
@@ -213,6 +241,8 @@ fn conv(in_hw: usize, in_c: usize, out_c: usize, kernel: usize, stride: usize, g
 fn mixture(rng: &mut Words) -> Vec<Claim> {
     vec![
         Claim::each(rng, Domain::Bits(3), 130),
+        Claim::sum(rng, Domain::Bits(2), 70, 5),
+        Claim::sum(rng, Domain::Ring(17), 10, 3),
         Claim::each(rng, Domain::Bits(1), 64),
         Claim::each(rng, Domain::Ring(32), 70),
         Claim::each(rng, Domain::Ring(9), 200),
@@ -242,7 +272,7 @@ fn messages_are_those_of_the_plan() {
     let mut rng = Words(2);
     let claims = mixture(&mut rng);
     let run = honest(&claims, 3);
-    let plan = Plan::of(records(&claims)[0].sizes());
+    let plan = Plan::of(&sizes(&claims));
     let want = plan.steps.iter().enumerate().flat_map(|(i, step)| {
         plan.messages(*step).into_iter().map(move |m| (i, m.from.index(), m.to.index(), m.bytes as usize))
     });
@@ -275,9 +305,9 @@ fn every_wrong_product_is_found() {
 fn what_is_no_value_is_not_checked() {
     let mut rng = Words(5);
     let mut claims = mixture(&mut rng);
-    claims[3].spoil(1, 7, 9);
-    claims[4].spoil(1, 7, 50);
-    claims[5].spoil(2, 0, 25);
+    claims[5].spoil(1, 7, 9);
+    claims[6].spoil(1, 7, 50);
+    claims[7].spoil(2, 0, 25);
     claims[0].spoil(0, 191, 0);
     assert_eq!(honest(&claims, 6).result, Ok(()));
 }
@@ -288,7 +318,7 @@ fn every_message_is_held_to() {
     let mut rng = Words(6);
     let claims = mixture(&mut rng);
     let wire = honest(&claims, 7).wire;
-    let steps = Plan::of(records(&claims)[0].sizes()).steps;
+    let steps = Plan::of(&sizes(&claims)).steps;
     for (step, from, to, message) in &wire {
         for (byte, bit) in [(0, 0), (message.len() - 1, 7), (rng.next() as usize % message.len(), 3)] {
             let tamper = |s: usize, f: usize, t: usize, m: &mut Vec<u8>| {
@@ -331,7 +361,7 @@ fn transcripts_do_not_repeat() {
 fn what_is_opened_is_random() {
     let mut rng = Words(9);
     let claims = [Claim::each(&mut rng, Domain::Bits(1), 64), Claim::each(&mut rng, Domain::Ring(8), 3)];
-    let steps = Plan::of(records(&claims)[0].sizes()).steps;
+    let steps = Plan::of(&sizes(&claims)).steps;
     let open = steps.iter().position(|s| *s == Step::Open).expect("something is opened");
     let runs = 256;
     let opened = |masked: bool| -> u32 {
