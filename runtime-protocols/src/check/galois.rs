@@ -42,22 +42,24 @@ pub enum Sums<'a, W: Word> {
     SharedLanes(&'a [Gr<W>], Shares<'a, Gr<W>>, Shares<'a, Gr<W>>),
 }
 
-/// Rows of coefficients taken at once: as many sums as fit the registers.
-const ROWS: usize = 8;
+/// Coefficients of a product that are summed in registers.
+const BLOCK: usize = 32;
 
-/// out += x·y. Each coefficient of x times all of y is added at its place.
+/// out += x·y, a block of coefficients at a time: coefficient m gets x_i·y_(m−i), y being zero outside.
 #[inline(always)]
 fn product<W: Word>(out: &mut Wide<W>, x: &[W; DEGREE], y: &[W; DEGREE]) {
-    for at in (0..DEGREE).step_by(ROWS) {
-        let mut row = [W::default(); DEGREE + ROWS];
-        row[..].copy_from_slice(&out[at..at + DEGREE + ROWS]);
-        for i in 0..ROWS {
-            let factor = x[at + i];
-            for (sum, y) in row[i..i + DEGREE].iter_mut().zip(y) {
-                *sum = sum.mul_add(factor, *y);
+    let mut padded = [W::default(); DEGREE + 2 * BLOCK];
+    padded[BLOCK..BLOCK + DEGREE].copy_from_slice(y);
+    for (at, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+        let first = at * BLOCK;
+        let mut sums = *out;
+        for i in first.saturating_sub(DEGREE - 1)..DEGREE.min(first + BLOCK) {
+            let from = &padded[first + BLOCK - i..][..BLOCK];
+            for (sum, y) in sums.iter_mut().zip(from) {
+                *sum = sum.mul_add(x[i], *y);
             }
         }
-        out[at..at + DEGREE + ROWS].copy_from_slice(&row);
+        *out = sums;
     }
 }
 

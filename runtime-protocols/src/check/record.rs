@@ -145,12 +145,13 @@ impl Sizes {
         self.columns = self.columns.max(geometry.out_c);
     }
 
-    /// Bytes that a record of this size takes at a party, operands of convolutions apart.
+    /// Bytes that a check of this size takes at a party at most: the record, operands of convolutions apart, and what its
+    /// first level leaves of it.
     pub fn memory_bytes(&self) -> u64 {
         let bytes = [Gf::BYTES, Gr::<u32>::BYTES, Gr::<u64>::BYTES];
         let of_kind = |(size, bytes): (&Size, usize)| {
             let Groups { terms, claims } = size.groups();
-            (((4 * terms + 2 * claims) << size.first()) * bytes) as u64
+            (((4 * terms + 2 * claims) << size.first()) * bytes + 4 * (DEGREE * terms + size.depth) * bytes) as u64
         };
         self.kinds.iter().zip(bytes).map(of_kind).sum()
     }
