@@ -54,21 +54,29 @@ macro_rules! sums {
 
             $(#[$feature])?
             pub fn dot(x: &[Gf], y: &[Gf]) -> u128 {
-                x.iter().zip(y).fold(0, |s, (x, y)| s ^ $product(x.0, y.0))
+                let mut sum = 0;
+                for (x, y) in x.iter().zip(y) {
+                    sum ^= $product(x.0, y.0);
+                }
+                sum
             }
 
             $(#[$feature])?
-            pub fn shared_dot(x: Shares<'_, Gf>, y: Shares<'_, Gf>) -> u128 {
-                let (x, y) = (x[0].iter().zip(x[1]), y[0].iter().zip(y[1]));
-                x.zip(y).fold(0, |s, ((x1, x2), (y1, y2))| s ^ $product(x1.0, y1.0 ^ y2.0) ^ $product(x2.0, y1.0))
+            pub fn shared_dot([x1, x2]: Shares<'_, Gf>, [y1, y2]: Shares<'_, Gf>) -> u128 {
+                let mut sum = 0;
+                for i in 0..x1.len() {
+                    sum ^= $product(x1[i].0, y1[i].0 ^ y2[i].0) ^ $product(x2[i].0, y1[i].0);
+                }
+                sum
             }
 
             $(#[$feature])?
-            pub fn shared_lanes(weights: &[Gf], x: Shares<'_, Gf>, y: Shares<'_, Gf>) -> u128 {
-                let (x, y) = (x[0].iter().zip(x[1]), y[0].iter().zip(y[1]));
-                x.zip(y).zip(weights).fold(0, |s, (((x1, x2), (y1, y2)), w)| {
-                    s ^ $product(w.0, x1.0 & (y1.0 ^ y2.0) ^ x2.0 & y1.0)
-                })
+            pub fn shared_lanes(weights: &[Gf], [x1, x2]: Shares<'_, Gf>, [y1, y2]: Shares<'_, Gf>) -> u128 {
+                let mut sum = 0;
+                for i in 0..x1.len() {
+                    sum ^= $product(weights[i].0, x1[i].0 & (y1[i].0 ^ y2[i].0) ^ x2[i].0 & y1[i].0);
+                }
+                sum
             }
         }
     };

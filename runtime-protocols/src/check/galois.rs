@@ -63,25 +63,33 @@ fn product<W: Word>(out: &mut Wide<W>, x: &[W; DEGREE], y: &[W; DEGREE]) {
     }
 }
 
+// Plain loops: what an iterator's own method runs may be compiled apart, without the instruction set.
 #[inline(always)]
 fn sums<W: Word>(out: &mut Wide<W>, what: Sums<'_, W>) {
-    let add = |a: &[W; DEGREE], b: &[W; DEGREE]| std::array::from_fn::<W, DEGREE, _>(|i| a[i].plus(b[i]));
     match what {
-        Sums::Dot(x, y) => x.iter().zip(y).for_each(|(x, y)| product(out, &x.0, &y.0)),
-        Sums::SharedDot(x, y) => {
-            let (x, y) = (x[0].iter().zip(x[1]), y[0].iter().zip(y[1]));
-            for ((x1, x2), (y1, y2)) in x.zip(y) {
-                product(out, &x1.0, &add(&y1.0, &y2.0));
-                product(out, &x2.0, &y1.0);
+        Sums::Dot(x, y) => {
+            for i in 0..x.len().min(y.len()) {
+                product(out, &x[i].0, &y[i].0);
             }
         }
-        Sums::SharedLanes(weights, x, y) => {
-            let (x, y) = (x[0].iter().zip(x[1]), y[0].iter().zip(y[1]));
-            for (((x1, x2), (y1, y2)), w) in x.zip(y).zip(weights) {
-                let lanes = std::array::from_fn(|i| {
-                    W::default().mul_add(x1.0[i], y1.0[i].plus(y2.0[i])).mul_add(x2.0[i], y1.0[i])
-                });
-                product(out, &w.0, &lanes);
+        Sums::SharedDot([x1, x2], [y1, y2]) => {
+            for i in 0..x1.len() {
+                let mut both = y1[i].0;
+                for (sum, y) in both.iter_mut().zip(&y2[i].0) {
+                    *sum = sum.plus(*y);
+                }
+                product(out, &x1[i].0, &both);
+                product(out, &x2[i].0, &y1[i].0);
+            }
+        }
+        Sums::SharedLanes(weights, [x1, x2], [y1, y2]) => {
+            for i in 0..x1.len() {
+                let mut lanes = [W::default(); DEGREE];
+                for (j, lane) in lanes.iter_mut().enumerate() {
+                    let both = y1[i].0[j].plus(y2[i].0[j]);
+                    *lane = lane.mul_add(x1[i].0[j], both).mul_add(x2[i].0[j], y1[i].0[j]);
+                }
+                product(out, &weights[i].0, &lanes);
             }
         }
     }

@@ -46,12 +46,13 @@ fn weights<W: Words>(claim: &Linear, w: &[W], beta: &[Gr<W>]) -> Vec<Gr<W>> {
     let taps = out.len() / g.in_c;
     out.par_chunks_mut(g.in_c).enumerate().for_each(|(tap, out)| {
         out.par_chunks_mut(group_in).enumerate().for_each(|(group, out)| {
-            for o in group * group_out..(group + 1) * group_out {
+            let of_group = group * group_out..(group + 1) * group_out;
+            for (o, beta) in of_group.clone().zip(&beta[of_group]) {
                 let at = match claim.layout {
                     Layout::Convolution => (o * taps + tap) * group_in,
                     Layout::Depthwise => tap * g.out_c + o,
                 };
-                W::multiples(out, &w[at..at + group_in], &beta[o]);
+                W::multiples(out, &w[at..at + group_in], beta);
             }
         });
     });

@@ -46,7 +46,7 @@ fn random(rng: &mut Words, domain: Domain, len: usize) -> Data {
 pub(super) enum Claim {
     /// Terms, the result being the last of the list.
     Each(Domain, Vec<Parts>),
-    Linear(Layout, Conv, u8, [Parts; 3]),
+    Linear(Layout, Conv, u8, Vec<Parts>),
 }
 
 impl Claim {
@@ -96,7 +96,7 @@ impl Claim {
             _ => unreachable!("both are of the ring"),
         };
         let c = share(rng, &c);
-        Claim::Linear(layout, g, bits, [x, w, c])
+        Claim::Linear(layout, g, bits, vec![x, w, c])
     }
 
     fn result(&mut self) -> (u8, &mut Parts) {
@@ -322,26 +322,25 @@ fn every_message_is_held_to() {
     for (step, from, to, message) in &wire {
         // Somewhere in the first half of the messages, at the very end in the others.
         let at = if (from + to) % 2 == 0 { rng.next() as usize % message.len() } else { message.len() - 1 };
-        for (byte, bit) in [(at, step % 8)] {
-            let tamper = |s: usize, f: usize, t: usize, m: &mut Vec<u8>| {
-                if (s, f, t) == (*step, *from, *to) {
-                    m[byte] ^= 1 << bit;
-                }
-            };
-            let got = run(records(&claims), 7, u64::MAX, &mut |_, _| (), &tamper);
-            let found = got.result.expect_err("somebody stops");
-            // Coins that differ would show a relation of secrets: nothing is opened under them.
-            let opened = got.wire.iter().any(|(s, ..)| steps[*s] == Step::Open);
-            assert!(!opened || found != Cheating::Coins);
-            let want: &[Cheating] = match steps[*step] {
-                Step::Coins { .. } | Step::Compare => &[Cheating::Coins],
-                // Who sees the opening before the two parts that differ sees a wrong product.
-                Step::Products { .. } => &[Cheating::Parts, Cheating::Product],
-                Step::Open => &[Cheating::Parts],
-                Step::Agree => &[Cheating::Opened],
-            };
-            assert!(want.contains(&found), "{:?} from {from} to {to}: {found}", steps[*step]);
-        }
+        let (byte, bit) = (at, step % 8);
+        let tamper = |s: usize, f: usize, t: usize, m: &mut Vec<u8>| {
+            if (s, f, t) == (*step, *from, *to) {
+                m[byte] ^= 1 << bit;
+            }
+        };
+        let got = run(records(&claims), 7, u64::MAX, &mut |_, _| (), &tamper);
+        let found = got.result.expect_err("somebody stops");
+        // Coins that differ would show a relation of secrets: nothing is opened under them.
+        let opened = got.wire.iter().any(|(s, ..)| steps[*s] == Step::Open);
+        assert!(!opened || found != Cheating::Coins);
+        let want: &[Cheating] = match steps[*step] {
+            Step::Coins { .. } | Step::Compare => &[Cheating::Coins],
+            // Who sees the opening before the two parts that differ sees a wrong product.
+            Step::Products { .. } => &[Cheating::Parts, Cheating::Product],
+            Step::Open => &[Cheating::Parts],
+            Step::Agree => &[Cheating::Opened],
+        };
+        assert!(want.contains(&found), "{:?} from {from} to {to}: {found}", steps[*step]);
         let cut = |s: usize, f: usize, t: usize, m: &mut Vec<u8>| {
             if (s, f, t) == (*step, *from, *to) {
                 m.pop();
@@ -412,7 +411,7 @@ fn case(claims: &[Claim], session: u64) -> String {
             let (lanes, c) = (p[0][0].len(), parts(&p[p.len() - 1]));
             format!(r#"{{"bits": {bits}, "lanes": {lanes}, "terms": [{terms}], "c": {c}}}"#)
         }
-        Claim::Linear(layout, g, bits, [x, w, c]) => {
+        Claim::Linear(layout, g, bits, p) => {
             let conv = format!(
                 r#"{{"batch": {}, "in_h": {}, "in_w": {}, "in_c": {}, "out_h": {}, "out_w": {}, "out_c": {}, "kernel": {:?},
                 "stride": {:?}, "pad": {:?}, "groups": {}, "depthwise": {}}}"#,
@@ -429,7 +428,7 @@ fn case(claims: &[Claim], session: u64) -> String {
                 g.groups,
                 *layout == Layout::Depthwise
             );
-            let (x, w, c) = (parts(x), parts(w), parts(c));
+            let (x, w, c) = (parts(&p[0]), parts(&p[1]), parts(&p[2]));
             format!(r#"{{"bits": {bits}, "conv": {conv}, "x": {x}, "w": {w}, "c": {c}}}"#)
         }
     });
