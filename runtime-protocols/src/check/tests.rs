@@ -300,6 +300,35 @@ fn every_wrong_product_is_found() {
     }
 }
 
+/// Errors that add up to zero are errors: in neighbouring claims, in far ones, in products and a convolution.
+#[test]
+fn errors_do_not_cancel() {
+    let mut rng = Words(12);
+    let claims = [
+        Claim::each(&mut rng, Domain::Ring(32), 1024),
+        Claim::linear(&mut rng, Layout::Convolution, conv(3, 2, 2, 1, 1, 1), 32),
+    ];
+    // Elements of 64 lie in groups of 2^t; the highest bit twice is zero.
+    let t = Plan::of(&sizes(&claims)).levels[1][0].t;
+    assert_eq!(t, 2);
+    let spoilt = |places: &[(usize, usize)]| {
+        let mut claims = claims.clone();
+        places.iter().for_each(|(claim, at)| claims[*claim].spoil(0, *at, 31));
+        honest(&claims, 13).result
+    };
+    let corners = [(0, 0), (0, 64), (0, 128), (0, 192)];
+    assert_eq!(spoilt(&[(0, 0), (0, 1)]), Err(Cheating::Product), "two lanes");
+    assert_eq!(spoilt(&corners[..2]), Err(Cheating::Product), "two corners");
+    assert_eq!(spoilt(&[(0, 0), (0, 256)]), Err(Cheating::Product), "two groups");
+    assert_eq!(spoilt(&[(1, 0), (1, 1)]), Err(Cheating::Product), "two channels");
+    assert_eq!(spoilt(&[(1, 0), (1, 2)]), Err(Cheating::Product), "two pixels");
+    // The same error at all corners is a constant, which is what the convolution's error is.
+    let both: Vec<(usize, usize)> = corners.into_iter().chain([(1, 0)]).collect();
+    assert_eq!(spoilt(&both), Err(Cheating::Product), "a convolution and all corners");
+    let both = [(0, 0), (0, 0), (1, 2), (1, 2)];
+    assert_eq!(spoilt(&both), Ok(()), "twice the highest bit is nothing");
+}
+
 /// Bits above the ring, and bits of the last word beyond the length, are nobody's claim.
 #[test]
 fn what_is_no_value_is_not_checked() {
