@@ -130,7 +130,7 @@ pub struct Costs {
 
 /// The profile that a program was compiled for, if this release knows it.
 pub fn profile_of(p: &Program) -> Option<&'static Profile> {
-    let profile = Protocol::from_name(&p.protocol)?.profile();
+    let profile = crate::profile::of(Protocol::from_name(&p.protocol)?);
     (p.parties == profile.parties).then_some(profile)
 }
 
@@ -147,6 +147,10 @@ pub fn analyse(p: &Program, typed: &Typed, profile: &Profile) -> Costs {
     let ends = p.rounds.iter().map(|r| r.exchange_end as usize).chain([p.insts.len()]);
     for (r, end) in ends.enumerate() {
         let setup = r < setup_rounds;
+        let talking = (at..end).filter(|i| p.insts[*i].op.class() == Class::Round);
+        let operand = |i: usize| &typed.types[p.insts[i].op.operands()[0].index()];
+        let here: Vec<_> = talking.map(|i| (&p.insts[i].op, operand(i))).collect();
+        let mut messages = profile.round(&here).into_iter();
         let round = if setup { r + 1 } else { r + 1 - setup_rounds } as u32;
         for i in at..end {
             let inst = &p.insts[i];
@@ -170,7 +174,7 @@ pub fn analyse(p: &Program, typed: &Typed, profile: &Profile) -> Costs {
                 latest: if setup { round } else { latest[i] },
                 waits_for: waits[i],
                 cause: Cause::of(p, typed, i),
-                messages: profile.messages(&inst.op, &typed.types[operands[0].index()]),
+                messages: messages.next().expect("one list for each exchange"),
             });
         }
         at = end;

@@ -3,11 +3,11 @@ use crate::lower::plan::Plan;
 pub use crate::lower::{Aim, Options, Owners, Reveal, Route};
 use crate::lower::{LowerError, Lowered, lower, plan};
 use crate::passes::{Function, Observed, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
-pub use crate::profile::Protocol;
-use crate::profile::{Profile, REP3};
+use crate::profile::{self, Profile, REP3};
 use crate::qgraph::{Graph, TensorId};
 use crate::schedule::{KERNELS, measure, peak_memory, schedule};
 use crate::tflite::{ImportReport, import};
+pub use ir::Protocol;
 use ir::weights::Weights;
 use ir::{Party, Program};
 use std::ops::ControlFlow;
@@ -42,7 +42,7 @@ pub const PASSES: &[Pass] = &[
             // Operators that nothing needs have no layer, inputs and outputs have one of their own.
             let made = graph(u).ops.iter().zip(&plans.ops).filter(|(_, plan)| !matches!(plan, Plan::Dead));
             let made: Vec<TensorId> = made.map(|(op, _)| op.output).collect();
-            u.function = Some(assemble(lowered, &made, u.options.protocol.profile()));
+            u.function = Some(assemble(lowered, &made, profile::of(u.options.protocol)));
             Ok(())
         },
     },
@@ -74,7 +74,7 @@ pub const PASSES: &[Pass] = &[
         name: "schedule",
         about: "puts exchanges into the fewest rounds and local work between them",
         run: |u| {
-            let profile = u.options.protocol.profile();
+            let profile = profile::of(u.options.protocol);
             schedule(u.function(), profile);
             Ok(())
         },
@@ -83,7 +83,7 @@ pub const PASSES: &[Pass] = &[
         name: "messages",
         about: "writes down the exact length of every message and the bits that are opened",
         run: |u| {
-            let profile = u.options.protocol.profile();
+            let profile = profile::of(u.options.protocol);
             let program = &mut u.function().program;
             measure(program, profile);
             undisturbed(program, profile)
@@ -93,8 +93,9 @@ pub const PASSES: &[Pass] = &[
         name: "memory",
         about: "finds the most bytes that values and messages take at once",
         run: |u| {
+            let profile = profile::of(u.options.protocol);
             let p = &mut u.function().program;
-            p.peak_memory = peak_memory(p);
+            p.peak_memory = peak_memory(p, profile);
             Ok(())
         },
     },
@@ -151,10 +152,15 @@ fn undisturbed(p: &Program, profile: &Profile) -> Result<(), CompileError> {
 
 /// Schedules instructions that no model has led to, such as those of a single gadget.
 pub fn program_of(lowered: Lowered) -> Program {
-    let mut function = assemble(lowered, &[], &REP3);
-    schedule(&mut function, &REP3);
-    measure(&mut function.program, &REP3);
-    function.program.peak_memory = peak_memory(&function.program);
+    program_for(lowered, &REP3)
+}
+
+/// The same for another protocol.
+pub fn program_for(lowered: Lowered, profile: &Profile) -> Program {
+    let mut function = assemble(lowered, &[], profile);
+    schedule(&mut function, profile);
+    measure(&mut function.program, profile);
+    function.program.peak_memory = peak_memory(&function.program, profile);
     function.program
 }
 

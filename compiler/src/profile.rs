@@ -1,8 +1,37 @@
-//! What a protocol offers and what its exchanges cost: data, no protocol code.
-use ir::{Domain, Form, Holders, Op, Party, Type};
+//! What a protocol offers and what its exchanges cost: data, no protocol code. The list of protocols is [`ir::Protocol`].
+pub use ir::Protocol;
+use ir::{Domain, Form, Holders, Op, Party, Scheme, Type};
 
 /// Messages of one exchange as (sender, receiver) roles; role r is party base + r.
 type Routes = &'static [(u8, u8)];
+
+/// Bytes of a hash that vouches for messages.
+const DIGEST: u64 = 32;
+
+/// Who sends what to whom.
+enum Exchanges {
+    /// One party knows what it sends.
+    Alone {
+        /// Reshare of one summand (base: its holder), of two (base: the party outside), of three (base: party 0).
+        reshare: [Routes; 3],
+        /// Join of two summands; base: the party outside.
+        join: Routes,
+        /// Deal of what one party holds; base: that party.
+        deal: Routes,
+        /// Opening to one party; base: that party.
+        open: Routes,
+    },
+    /// Two know what is sent: each sends one half and vouches for the other by a hash over all that it vouches for to one
+    /// receiver in a round.
+    Vouched {
+        /// Each pair, and who receives what it knows.
+        pairs: &'static [([u8; 2], u8)],
+        /// Whom an owner sends what it shares; base: the owner. They compare it in the exchange after.
+        share: Routes,
+        /// Who opens; base: the receiver.
+        open: [u8; 2],
+    },
+}
 
 /// A protocol as the compiler sees it.
 pub struct Profile {
@@ -10,60 +39,55 @@ pub struct Profile {
     pub name: &'static str,
     /// Number of parties.
     pub parties: u8,
-    /// Reshare of one summand (base: its holder), of two (base: the party outside), of three (base: party 0).
-    pub reshare: [Routes; 3],
-    /// Join of two summands; base: the party outside.
-    pub join: Routes,
-    /// Deal of what one party holds; base: that party.
-    pub deal: Routes,
-    /// Opening to one party; base: that party.
-    pub open: Routes,
+    /// Who holds what.
+    pub scheme: Scheme,
     /// The party that owns nothing and receives nothing, if there is one: what one party shares or opens stays between the
     /// two others.
     pub dealer: Option<Party>,
+    exchanges: Exchanges,
+}
+
+const fn profile(protocol: Protocol, exchanges: Exchanges) -> Profile {
+    let facts = protocol.facts();
+    Profile { name: facts.name, parties: facts.scheme.parties, scheme: facts.scheme, dealer: facts.dealer, exchanges }
+}
+
+const fn replicated() -> Exchanges {
+    Exchanges::Alone {
+        reshare: [&[(0, 2)], &[(1, 2), (2, 1)], &[(0, 1), (1, 2), (2, 0)]],
+        join: &[(1, 2), (2, 1)],
+        deal: &[(0, 1)],
+        open: &[(1, 0)],
+    }
 }
 
 /// Replicated sharing among three parties, one of them may be curious.
-pub const REP3: Profile = Profile {
-    name: "rep3",
-    parties: 3,
-    reshare: [&[(0, 2)], &[(1, 2), (2, 1)], &[(0, 1), (1, 2), (2, 0)]],
-    join: &[(1, 2), (2, 1)],
-    deal: &[(0, 1)],
-    open: &[(1, 0)],
-    dealer: None,
-};
+pub const REP3: Profile = profile(Protocol::Rep3, replicated());
 
 /// Two parties, and a dealer that sends what does not depend on inputs and may be gone before there is one.
-pub const DEALER2: Profile = Profile { name: "dealer2", dealer: Some(Party(2)), ..REP3 };
+pub const DEALER2: Profile = profile(Protocol::Dealer2, replicated());
 
-/// What programs are compiled for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Protocol {
-    /// [`REP3`]
-    #[default]
-    Rep3,
-    /// [`DEALER2`]
-    Dealer2,
-}
+/// Replicated sharing among four parties, one of them may cheat.
+pub const REP4: Profile = profile(
+    Protocol::Rep4,
+    Exchanges::Vouched {
+        pairs: &[([0, 1], 2), ([1, 2], 3), ([2, 3], 0), ([3, 0], 1), ([0, 2], 1), ([1, 3], 0)],
+        share: &[(0, 1), (0, 2)],
+        open: [1, 2],
+    },
+);
 
-impl Protocol {
-    /// All of them.
-    pub const ALL: [Protocol; 2] = [Protocol::Rep3, Protocol::Dealer2];
-
-    /// What it offers and costs.
-    pub fn profile(self) -> &'static Profile {
-        match self {
-            Protocol::Rep3 => &REP3,
-            Protocol::Dealer2 => &DEALER2,
-        }
-    }
-
-    /// By its name.
-    pub fn from_name(name: &str) -> Option<Protocol> {
-        Self::ALL.into_iter().find(|p| p.profile().name == name)
+/// What a protocol offers and costs.
+pub fn of(protocol: Protocol) -> &'static Profile {
+    match protocol {
+        Protocol::Rep3 => &REP3,
+        Protocol::Dealer2 => &DEALER2,
+        Protocol::Rep4 => &REP4,
     }
 }
+
+/// Sender, receiver, bytes.
+pub type Messages = Vec<(Party, Party, u64)>;
 
 impl Profile {
     /// Routes of sharing by party `p` and of opening to it where a dealer stays out of both.
@@ -73,35 +97,103 @@ impl Profile {
         Some(if next_deals { (&[(0, 2)], &[(2, 0)]) } else { (&[(0, 1)], &[(1, 0)]) })
     }
 
-    /// Messages of an exchange on a value of type `x`: sender, receiver, bytes.
-    pub fn messages(&self, op: &Op<ir::Value>, x: &Type) -> Vec<(Party, Party, u64)> {
+    /// Pieces of a value that a party has.
+    pub fn pieces(&self, form: Form, party: Party) -> u64 {
+        match (form, &self.exchanges) {
+            (Form::Public, _) => 1,
+            // A part for each other party; a summand for each pair.
+            (Form::Shared, _) | (Form::Sum(_), Exchanges::Vouched { .. }) => u64::from(self.parties) - 1,
+            (Form::Sum(h) | Form::Held(h), _) => u64::from(h.contains(party)),
+        }
+    }
+
+    /// Messages of an exchange on a value of type `x`, without what vouches for them.
+    pub fn messages(&self, op: &Op<ir::Value>, x: &Type) -> Messages {
         let n = self.parties;
-        let route = |routes: Routes, base: u8, bits: u8| {
+        let bytes_of = |bits: u8| {
             let domain = match x.domain {
                 Domain::Ring(_) => Domain::Ring(bits),
                 d => d,
             };
-            let bytes = Type::new(domain, x.form, &x.shape).wire_bytes();
-            let party = move |r: u8| Party((base + r) % n);
-            routes.iter().map(move |(f, t)| (party(*f), party(*t), bytes)).collect::<Vec<_>>()
+            Type::new(domain, x.form, &x.shape).wire_bytes()
         };
-        let outside = |h: Holders| (0..n).find(|p| !h.contains(Party(*p))).unwrap_or(0);
-        match (op, x.form) {
-            (Op::Reshare { bits, .. }, Form::Sum(h) | Form::Held(h)) => match h.count() {
-                1 => {
-                    let holder = h.0.trailing_zeros() as u8;
-                    route(self.between(holder).map_or(self.reshare[0], |away| away.0), holder, *bits)
+        let route = |routes: Routes, base: u8, bits: u8| {
+            let bytes = bytes_of(bits);
+            let party = move |r: u8| Party((base + r) % n);
+            routes.iter().map(move |(f, t)| (party(*f), party(*t), bytes)).collect::<Messages>()
+        };
+        match &self.exchanges {
+            Exchanges::Alone { reshare, join, deal, open } => {
+                let outside = |h: Holders| (0..n).find(|p| !h.contains(Party(*p))).unwrap_or(0);
+                match (op, x.form) {
+                    (Op::Reshare { bits, .. }, Form::Sum(h) | Form::Held(h)) => match h.count() {
+                        1 => {
+                            let holder = h.0.trailing_zeros() as u8;
+                            route(self.between(holder).map_or(reshare[0], |away| away.0), holder, *bits)
+                        }
+                        2 => route(reshare[1], outside(h), *bits),
+                        _ => route(reshare[2], 0, *bits),
+                    },
+                    (Op::Join { .. }, Form::Sum(h)) => route(join, outside(h), x.domain.width()),
+                    (Op::Deal { bits, .. }, Form::Held(h)) => route(deal, h.0.trailing_zeros() as u8, *bits),
+                    (Op::Open { to, .. }, _) => to
+                        .iter()
+                        .flat_map(|p| route(self.between(p.0).map_or(open, |way| way.1), p.0, x.domain.width()))
+                        .collect(),
+                    _ => vec![],
                 }
-                2 => route(self.reshare[1], outside(h), *bits),
-                _ => route(self.reshare[2], 0, *bits),
+            }
+            Exchanges::Vouched { share, .. } => match (op, x.form) {
+                (Op::Reshare { bits, .. }, Form::Held(h)) if h.count() == 1 => {
+                    route(share, h.0.trailing_zeros() as u8, *bits)
+                }
+                (Op::Reshare { bits: k, .. }, _) => halves(&self.joint(op, x), bytes_of(*k)),
+                _ => halves(&self.joint(op, x), bytes_of(x.domain.width())),
             },
-            (Op::Join { .. }, Form::Sum(h)) => route(self.join, outside(h), x.domain.width()),
-            (Op::Deal { bits, .. }, Form::Held(h)) => route(self.deal, h.0.trailing_zeros() as u8, *bits),
-            (Op::Open { to, .. }, _) => to
-                .iter()
-                .flat_map(|p| route(self.between(p.0).map_or(self.open, |way| way.1), p.0, x.domain.width()))
-                .collect(),
+        }
+    }
+
+    /// Pairs that send together, and to whom.
+    fn joint(&self, op: &Op<ir::Value>, x: &Type) -> Vec<([Party; 2], Party)> {
+        let n = self.parties;
+        let Exchanges::Vouched { pairs, open, .. } = &self.exchanges else { return vec![] };
+        let all = || pairs.iter().map(|(pair, to)| (pair.map(Party), Party(*to)));
+        match (op, x.form) {
+            (Op::Reshare { .. }, Form::Held(h)) => all().filter(|([a, b], _)| Holders::pair(*a, *b) == h).collect(),
+            (Op::Reshare { .. }, _) => all().collect(),
+            (Op::Open { to, .. }, _) => to.iter().map(|p| (open.map(|r| Party((p.0 + r) % n)), p)).collect(),
             _ => vec![],
         }
     }
+
+    /// Who vouches for messages of an exchange, and to whom.
+    fn vouches(&self, op: &Op<ir::Value>, x: &Type) -> Vec<(Party, Party)> {
+        let n = self.parties;
+        match (&self.exchanges, op) {
+            (Exchanges::Vouched { share, .. }, Op::Echo { from, .. }) => {
+                let party = |(_, r): &(u8, u8)| Party((from.0.trailing_zeros() as u8 + r) % n);
+                let all = || share.iter().map(party);
+                all().flat_map(|a| all().filter(move |b| *b != a).map(move |b| (a, b))).collect()
+            }
+            _ => self.joint(op, x).iter().flat_map(|(pair, to)| pair.map(|p| (p, *to))).collect(),
+        }
+    }
+
+    /// Messages of each exchange of one round. What vouches for them follows the last.
+    pub fn round(&self, exchanges: &[(&Op<ir::Value>, &Type)]) -> Vec<Messages> {
+        let mut messages: Vec<Messages> = exchanges.iter().map(|(op, x)| self.messages(op, x)).collect();
+        let mut vouched: Vec<(Party, Party)> = exchanges.iter().flat_map(|(op, x)| self.vouches(op, x)).collect();
+        vouched.sort_unstable();
+        vouched.dedup();
+        if let Some(last) = messages.last_mut() {
+            last.extend(vouched.into_iter().map(|(from, to)| (from, to, DIGEST)));
+        }
+        messages
+    }
+}
+
+/// Each of a pair sends one half.
+fn halves(joint: &[([Party; 2], Party)], bytes: u64) -> Messages {
+    let first = bytes.div_ceil(2);
+    joint.iter().flat_map(|([a, b], to)| [(*a, *to, first), (*b, *to, bytes - first)]).collect()
 }

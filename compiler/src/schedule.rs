@@ -9,7 +9,7 @@ use crate::profile::Profile;
 use ir::memory;
 use ir::ops::Class;
 use ir::verify::type_program;
-use ir::{Form, Inst, Messages, Op, Party, Program, Round, Value};
+use ir::{Inst, Messages, Op, Party, Program, Round, Value};
 use order::{Region, Rounds, order};
 
 /// Kernel set whose rounding the program reproduces.
@@ -17,39 +17,41 @@ pub const KERNELS: &str = "tflite-ref";
 
 /// Puts the instructions of a function into rounds, in an order that takes little memory.
 pub fn schedule(function: &mut Function, profile: &Profile) {
-    arrange(function, |r, parties| order(r, parties, profile));
+    arrange(function, |r| order(r, profile));
 }
 
 /// Puts the instructions of a function into rounds, each as early as it can, in the order in which they came.
 pub fn schedule_plainly(function: &mut Function) {
-    arrange(function, |r, _| r.plain());
+    arrange(function, |r| r.plain());
 }
 
-fn arrange(function: &mut Function, order: impl FnOnce(&Rounds<'_>, u8) -> Vec<Region>) {
+fn arrange(function: &mut Function, order: impl FnOnce(&Rounds<'_>) -> Vec<Region>) {
     // The verifier has typed it behind the pass before.
     let Ok(typed) = type_program(&function.program) else { return };
     let insts = std::mem::take(&mut function.program.insts);
     // The round after which each instruction can run.
-    let setup: Vec<bool> = insts
-        .iter()
-        .map(|inst| match &inst.op {
-            Op::Weight { .. } => true,
-            Op::Reshare { x, .. } => matches!(insts[typed.origin[x.index()] as usize].op, Op::Weight { .. }),
-            _ => false,
-        })
-        .collect();
+    let mut setup = vec![false; insts.len()];
     let mut after = vec![0u32; insts.len()];
     for (i, inst) in insts.iter().enumerate() {
-        if setup[i] {
-            continue;
-        }
-        let ready = inst.op.operands().iter().map(|v| after[typed.origin[v.index()] as usize]).max().unwrap_or(0);
+        let operands = inst.op.operands();
+        let from = || operands.iter().map(|v| typed.origin[v.index()] as usize);
+        setup[i] = match &inst.op {
+            Op::Weight { .. } => true,
+            Op::Reshare { .. } => from().all(|j| matches!(insts[j].op, Op::Weight { .. })),
+            Op::Echo { .. } => from().all(|j| setup[j]),
+            _ => false,
+        };
+        // Set-up is over before an inference begins.
+        let ready = from().map(|j| if setup[i] || !setup[j] { after[j] } else { 0 }).max().unwrap_or(0);
         after[i] = ready + u32::from(inst.op.class() == Class::Round);
     }
-    let rounds = after.iter().copied().max().unwrap_or(0);
+    let last = |of: bool| (0..insts.len()).filter(|i| setup[*i] == of).map(|i| after[i]).max();
+    // A set-up that only reads weights is a round without an exchange.
+    let setup_rounds = last(true).map_or(0, |r| r.max(1));
+    let rounds = last(false).unwrap_or(0);
     postpone_deals(&insts, &typed.origin, &mut after, rounds);
-    let r = Rounds { insts: &insts, typed: &typed, setup: &setup, after: &after, rounds };
-    let regions = order(&r, function.program.parties);
+    let r = Rounds { insts: &insts, typed: &typed, setup: &setup, after: &after, setup_rounds, rounds };
+    let regions = order(&r);
 
     let mut renamed = vec![Value(0); typed.types.len()];
     let mut next = 0u32;
@@ -72,7 +74,7 @@ fn arrange(function: &mut Function, order: impl FnOnce(&Rounds<'_>, u8) -> Vec<R
     let round =
         |(local, end): (usize, usize)| Round { local_end: local as u32, exchange_end: end as u32, messages: none() };
     p.rounds = bounds.into_iter().map(round).collect();
-    p.setup_rounds = u32::from(setup.contains(&true));
+    p.setup_rounds = setup_rounds;
     p.insts = scheduled;
     function.rename(|v| Some(renamed[v.index()]));
 }
@@ -81,11 +83,11 @@ fn arrange(function: &mut Function, order: impl FnOnce(&Rounds<'_>, u8) -> Vec<R
 pub fn measure(p: &mut Program, profile: &Profile) {
     let Ok(typed) = type_program(p) else { return };
     for round in &mut p.rounds {
-        for inst in &p.insts[round.local_end as usize..round.exchange_end as usize] {
-            let x = &typed.types[inst.op.operands()[0].index()];
-            for (from, to, bytes) in profile.messages(&inst.op, x) {
-                round.messages.add(p.parties, from, to, bytes);
-            }
+        let exchanges = &p.insts[round.local_end as usize..round.exchange_end as usize];
+        let exchanges: Vec<_> =
+            exchanges.iter().map(|inst| (&inst.op, &typed.types[inst.op.operands()[0].index()])).collect();
+        for (from, to, bytes) in profile.round(&exchanges).into_iter().flatten() {
+            round.messages.add(p.parties, from, to, bytes);
         }
     }
     p.opened_bits = opened_bits(p, &typed.types);
@@ -118,16 +120,7 @@ fn postpone_deals(insts: &[Inst], origin: &[u32], after: &mut [u32], rounds: u32
 }
 
 /// Bytes of values and messages alive at once in the party that needs most.
-pub fn peak_memory(p: &Program) -> u64 {
+pub fn peak_memory(p: &Program, profile: &Profile) -> u64 {
     let Ok(typed) = type_program(p) else { return 0 };
-    (0..p.parties).map(Party).map(|me| memory::peak(p, &typed, me, |form| pieces(form, me))).max().unwrap_or(0)
-}
-
-/// Pieces of a value that a party has.
-fn pieces(form: Form, party: Party) -> u64 {
-    match form {
-        Form::Public => 1,
-        Form::Shared => 2,
-        Form::Sum(h) | Form::Held(h) => u64::from(h.contains(party)),
-    }
+    (0..p.parties).map(Party).map(|me| memory::peak(p, &typed, me, |form| profile.pieces(form, me))).max().unwrap_or(0)
 }

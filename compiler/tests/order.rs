@@ -17,7 +17,7 @@ fn scheduled(model: &[u8], route: Route, schedule: impl Fn(&mut Function)) -> Op
     let mut f = run(Unit::new(model, options), &PASSES[..to], |_, _, _| ControlFlow::Continue(())).ok()?.function?;
     schedule(&mut f);
     measure(&mut f.program, &REP3);
-    f.program.peak_memory = peak_memory(&f.program);
+    f.program.peak_memory = peak_memory(&f.program, &REP3);
     ir::verify::verify(&f.program).unwrap_or_else(|bad| panic!("{}", bad[0]));
     Some(f.program)
 }

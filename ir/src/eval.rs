@@ -149,6 +149,11 @@ fn eval_with(
                     }
                 }
             }
+            Op::Operand { x, index } => {
+                let count = p.scheme().operands.len();
+                let mut own = Masks::of_value(seed, x.index());
+                vec![operand(&mut own, arg(x), ty(x).domain, usize::from(*index), count, &p.consts)]
+            }
             Op::Beta { tag, width, shape, .. } => {
                 let len = shape.0.iter().map(|d| *d as usize).product();
                 vec![Plain::Bits(beta(seed, *tag, (*width).into(), len))]
@@ -179,6 +184,40 @@ fn eval_with(
     }
     *states = stored;
     outputs
+}
+
+/// Operand `index` of `count`: all but the last are masks, drawn in order, and the last is the rest.
+fn operand(masks: &mut Masks, x: &Plain, domain: Domain, index: usize, count: usize, consts: &[crate::Const]) -> Plain {
+    match x {
+        Plain::Ring(data) => {
+            let (k, m) = (domain.width(), mask(domain.width()));
+            let mut rest = data.clone();
+            for i in 0..count {
+                let last = i + 1 == count;
+                let elements = rest.iter().enumerate();
+                // The negative of what a split draws, so that corners are the same.
+                let drawn = |masks: &mut Masks, e, x| masks.summand(x, k, e, consts).wrapping_neg() & m;
+                let own = elements.map(|(e, x)| if last { *x & m } else { drawn(masks, e, *x) });
+                let own: Vec<u64> = own.collect();
+                if i == index {
+                    return Plain::Ring(own);
+                }
+                rest.iter_mut().zip(own).for_each(|(x, o)| *x = x.wrapping_sub(o));
+            }
+            unreachable!("verified: there is such an operand")
+        }
+        Plain::Bits(data) => {
+            let mut rest = data.clone();
+            for i in 0..count {
+                let own = if i + 1 == count { rest.clone() } else { masks.summand_bits(&rest) };
+                if i == index {
+                    return Plain::Bits(own);
+                }
+                rest = xor(&rest, &own);
+            }
+            unreachable!("verified: there is such an operand")
+        }
+    }
 }
 
 fn and(planes: &[Vec<u8>], set: u64, len: usize) -> Vec<u8> {
@@ -244,6 +283,7 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         | Op::Store { .. }
         | Op::Split { .. }
         | Op::SplitShared { .. }
+        | Op::Operand { .. }
         | Op::Beta { .. }
         | Op::Mask { .. } => unreachable!("handled by the caller"),
         Op::WindowCount { size, window } => {
@@ -281,6 +321,7 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         Op::MulP { x, p } => ring(combine(*x, *p, u64::wrapping_mul)),
         Op::Not { x } => Plain::Bits(x.0.bits().iter().map(|p| p.iter().map(|b| b ^ 1).collect()).collect()),
         Op::Cast { x, .. } | Op::AsSum { x, .. } | Op::Embed { x, .. } | Op::Reshare { x, .. } => x.0.clone(),
+        Op::Echo { x, .. } => x.0.clone(),
         Op::Join { x } | Op::Deal { x, .. } => x.0.clone(),
         Op::OnehotH { x, chunk } => {
             let planes = x.0.bits();

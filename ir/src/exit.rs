@@ -33,13 +33,15 @@ pub const ENDINGS: &[Ending] = &[
     Ending {
         exit: 5,
         code: "Q2005",
-        text: "The run would need more memory than `--memory-limit` allows. Nobody was contacted.",
+        text: "The run would need more memory than `--memory-limit` allows, and nobody was contacted; or an output could not \
+               be written: no space left, a limit of file sizes, a folder that may not be changed. No half-written file is \
+               left behind.",
     },
     Ending {
         exit: 6,
         code: "Q2006",
-        text: "A setting cannot be used: an unreadable `net.toml`, an address in use, an output that cannot be written, \
-               or an address beyond loopback, which is refused while links are not encrypted.",
+        text: "A setting cannot be used: an unreadable `net.toml`, an address in use, an output in a folder that does not exist, \
+               a key file that others can read, or an address beyond loopback without certificates.",
     },
     Ending {
         exit: 10,
@@ -56,7 +58,7 @@ pub const ENDINGS: &[Ending] = &[
         exit: 12,
         code: "Q2012",
         text: "A message did not arrive in time. The message names layer, round, peer and bytes. A slower machine or link \
-               needs a larger `--timeout`.",
+               needs a larger `--round-timeout`. A silent peer is stopped or cut off.",
     },
     Ending {
         exit: 13,
@@ -65,7 +67,11 @@ pub const ENDINGS: &[Ending] = &[
                program file, the same release and the same options.",
     },
     Ending { exit: 20, code: "Q2020", text: "A check against cheating failed. Nothing was opened. Do not retry." },
-    Ending { exit: 21, code: "Q2021", text: "A peer could not prove who it is." },
+    Ending {
+        exit: 21,
+        code: "Q2021",
+        text: "A certificate is not the one in `net.toml`, or not valid now. Compare fingerprints by phone.",
+    },
     Ending {
         exit: 30,
         code: "Q2030",
@@ -73,6 +79,12 @@ pub const ENDINGS: &[Ending] = &[
                that cannot be decoded.",
     },
 ];
+
+/// The exit code of a file that could not be written: a place that is not there is a setting, all else a limit.
+pub fn of_write(e: &std::io::Error) -> u8 {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+    if matches!(e.kind(), NotFound | NotADirectory | IsADirectory) { 6 } else { 5 }
+}
 
 /// The error code of an exit code; that of a bug where there is none.
 pub fn code_of(exit: u8) -> &'static str {

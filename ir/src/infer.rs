@@ -8,13 +8,14 @@ use demands::{Rule, held, need, onehot_entries, planes, product_count, public, r
 use crate::moves;
 use crate::ops::Op;
 use crate::program::{Const, Interface};
+use crate::protocol::Scheme;
 use crate::shape::broadcast;
 use crate::types::{Domain, Form, Holders, Party, Type};
 
 /// What a type rule may look at besides operand types.
 pub struct Context<'a> {
-    /// Number of parties.
-    pub parties: u8,
+    /// Who holds what.
+    pub scheme: Scheme,
     /// Inputs, outputs, weights.
     pub interface: &'a Interface,
     /// Public constants.
@@ -37,9 +38,10 @@ pub fn chunks(width: u8, chunk: u8) -> impl Iterator<Item = std::ops::Range<usiz
 
 /// Result types of `op`.
 pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
-    let all = Holders::all(cx.parties);
-    let three = || need(cx.parties == 3, || "roles need three parties".into());
-    let party = |p: Party| need(p.0 < cx.parties, || format!("{p} does not exist"));
+    let scheme = &cx.scheme;
+    let all = scheme.all();
+    let three = || need(scheme.roles, || "roles need three parties, none of which cheats".into());
+    let party = |p: Party| need(p.0 < scheme.parties, || format!("{p} does not exist"));
     let known = |h: Holders| need(h.0 != 0 && h.within(all), || format!("{h} names a party that is not there"));
     let width = |bits: u8, most: u8| need((1..=most).contains(&bits), || format!("width {bits} is not in 1..={most}"));
     let one = |domain, form, shape: &[u32]| -> Rule<Vec<Type>> { Ok(vec![Type::new(domain, form, shape)]) };
@@ -240,10 +242,14 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             known(*at)?;
             match x.form {
                 Form::Shared => need(at.count() >= 2, || "one party cannot hold a whole sharing".into())?,
-                Form::Held(h) => need(h.0 & at.0 != 0, || format!("{at} does not hold {x}"))?,
+                Form::Held(h) => {
+                    need(h.0 & at.0 != 0, || format!("{at} does not hold {x}"))?;
+                    need(h.count() >= scheme.witnesses.into(), || format!("{x} is known to too few for a summand"))?;
+                }
                 Form::Sum(h) => need(h.within(*at), || format!("{at} lacks a summand of {x}"))?,
                 Form::Public => return Err("a public value needs no summands".into()),
             }
+            need(scheme.roles || *at == all, || format!("summands at {at}, not at all"))?;
             let domain = match x.domain {
                 Domain::Ring(k) => {
                     need(*bits >= 1 && *bits <= k, || format!("{bits} bits do not fit {x}"))?;
@@ -255,7 +261,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
         }
         Op::Embed { x, bits } => {
             let h = held(x)?;
-            need(h.count() + 1 == u32::from(cx.parties), || format!("{x} is not held by all but one party"))?;
+            need(h.count() + 1 == u32::from(scheme.parties), || format!("{x} is not held by all but one party"))?;
             let domain = match x.domain {
                 Domain::Ring(_) => {
                     width(*bits, 64)?;
@@ -274,7 +280,8 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
         Op::MulSh { a, h } => {
             let at = held(h)?;
             need(a.form == Form::Shared || a.form == Form::Sum(at), || format!("{a} is neither shared nor at {at}"))?;
-            need(at.count() == 2 && cx.parties == 3, || format!("{h} is not held by two of three"))?;
+            three()?;
+            need(at.count() == 2, || format!("{h} is not held by two"))?;
             let same = match (a.domain, h.domain) {
                 (Domain::Bits(n), Domain::Bits(m)) => n == m,
                 (Domain::Ring(_), Domain::Ring(_)) => true,
@@ -454,7 +461,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
         Op::Reshare { x, bits } => {
             let h = match x.form {
                 Form::Sum(h) => h,
-                Form::Held(h) if h.count() == 1 => h,
+                Form::Held(h) if h.count() == 1 || scheme.operands.contains(&h) => h,
                 _ => return Err(format!("{x} has no summands to reshare")),
             };
             known(h)?;
@@ -481,6 +488,7 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             one(domain, Form::Sum(Holders(all.0 & !from.0)), &x.shape)
         }
         Op::Join { x } => {
+            three()?;
             let Form::Sum(h) = x.form else { return Err(format!("{x} has no summands")) };
             need(h.count() == 2, || format!("{x} has not two summands"))?;
             let domain = match x.domain {
@@ -488,6 +496,22 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
                 d => d,
             };
             one(domain, Form::Held(h), &x.shape)
+        }
+        Op::Operand { x, index } => {
+            shared(x)?;
+            let at = scheme.operands.get(usize::from(*index)).ok_or_else(|| format!("no operand {index}"))?;
+            let domain = match x.domain {
+                Domain::Ring(_) => Domain::Ring(64),
+                d => d,
+            };
+            one(domain, Form::Held(*at), &x.shape)
+        }
+        Op::Echo { x, from } => {
+            shared(x)?;
+            need(scheme.echo, || "nobody may cheat, so there is nothing to compare".into())?;
+            known(*from)?;
+            need(from.count() == 1, || format!("{from} is not one owner"))?;
+            Ok(vec![(*x).clone()])
         }
         Op::Open { x, to } => {
             shared(x)?;

@@ -13,6 +13,13 @@ impl Masks {
         Masks(0x9e37_79b9_7f4a_7c15 ^ seed)
     }
 
+    /// Masks of one value, the same whenever it is taken apart.
+    pub fn of_value(seed: u64, value: usize) -> Self {
+        let mut masks = Masks(0x9e37_79b9_7f4a_7c15 ^ seed ^ (value as u64 + 1) << 17);
+        masks.next();
+        masks
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -313,4 +313,10 @@ ops! {
     /// Rows of an n × n table at the entry of one of two vectors that is set (none: entry 0): plane r − 1 is row r where it
     /// is in `same`, row r − 1 where it is in `before`, XOR what row 0, or the last, has there. A new last axis counts bits.
     rows_p = RowsP(same, before, table) { width: u8 } Local;
+
+    /// Operand `index` of a sharing, in the clear at the group that holds it. All operands of a sharing add up to it (XOR on
+    /// bits), and no group knows anything of the sum.
+    operand = Operand(x) { index: u8 } Local;
+    /// Those to whom `from` has sent what it shares compare what they got, before anything is made of it.
+    echo = Echo(x) { from: Holders } Round;
 }

@@ -208,6 +208,11 @@ pub struct Program {
 
 /// Rounds of the program as they are counted, and the index of the first instruction after set-up.
 impl Program {
+    /// Who holds what.
+    pub fn scheme(&self) -> crate::Scheme {
+        crate::Scheme::of(&self.protocol, self.parties)
+    }
+
     /// First instruction of an inference.
     pub fn setup_end(&self) -> u32 {
         match self.setup_rounds {

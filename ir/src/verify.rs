@@ -18,6 +18,7 @@
 //!   many elements as an output, a receiver finishes a softmax under `logits` only, and under `topk:N` rows hold N places
 //! - V12 nothing reads a bit of a held number that its ring does not have ([`crate::width`])
 //! - V13 each state is read once and stored once, in one type, both after set-up
+//! - V14 where a party may cheat, what an owner shares goes into an `echo` and nowhere else, and an `echo` names that owner
 use crate::infer::{Context, checked_len, infer};
 use crate::ops::{Class, Op};
 use crate::program::{Port, Program, Value};
@@ -61,7 +62,7 @@ impl Typed {
 
 /// Infers every type (rules V1, V2).
 pub fn type_program(p: &Program) -> Result<Typed, Vec<Violation>> {
-    let cx = Context { parties: p.parties, interface: &p.interface, consts: &p.consts };
+    let cx = Context { scheme: p.scheme(), interface: &p.interface, consts: &p.consts };
     let mut typed = Typed { types: vec![], first: vec![], origin: vec![] };
     for (i, inst) in p.insts.iter().enumerate() {
         typed.first.push(Value(typed.types.len() as u32));
@@ -116,6 +117,7 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
     check_interface(p, &mut report);
     check_tags(p, &typed, &mut report);
     check_states(p, &typed, &mut report);
+    check_echoes(p, &typed, &mut report);
     check_reveal(p, &mut report);
     width::check(p, &typed, |inst, what| report(12, inst, what));
     for (r, round) in p.rounds.iter().enumerate() {
@@ -227,6 +229,31 @@ fn check_states(p: &Program, typed: &Typed, report: &mut impl FnMut(u8, usize, S
     }
     for (index, (i, _)) in stored.iter().filter(|(index, _)| !read.contains_key(index)) {
         report(13, *i, format!("nothing reads state {index}"));
+    }
+}
+
+/// Rule V14.
+fn check_echoes(p: &Program, typed: &Typed, report: &mut impl FnMut(u8, usize, String)) {
+    if !p.scheme().echo {
+        return;
+    }
+    let owner = |v: &Value| match &p.insts[typed.origin[v.index()] as usize].op {
+        Op::Reshare { x, .. } => match typed.types[x.index()].form {
+            Form::Held(h) if h.count() == 1 => Some(h),
+            _ => None,
+        },
+        _ => None,
+    };
+    for (i, inst) in p.insts.iter().enumerate() {
+        match &inst.op {
+            Op::Echo { x, from } if owner(x) == Some(*from) => {}
+            Op::Echo { x, from } => report(14, i, format!("{x} is not what {from} has shared")),
+            op => {
+                if let Some(x) = op.operands().iter().find(|x| owner(x).is_some()) {
+                    report(14, i, format!("uses {x} before those who received it have compared it"));
+                }
+            }
+        }
     }
 }
 

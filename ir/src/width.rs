@@ -14,7 +14,11 @@ pub const ALL: u8 = 64;
 /// Bits that can be set in the results of an instruction, from those of its operands.
 pub fn made(op: &Op<Value>, of: impl Fn(&Value) -> u8, domain: impl Fn(&Value) -> Domain) -> u8 {
     match op {
-        Op::Split { x, .. } | Op::SplitShared { x, .. } | Op::Join { x } | Op::NumberH { x } => domain(x).width(),
+        Op::Split { x, .. }
+        | Op::SplitShared { x, .. }
+        | Op::Join { x }
+        | Op::Operand { x, .. }
+        | Op::NumberH { x } => domain(x).width(),
         Op::AlignHp { to, .. } => *to,
         Op::SarHp { x, .. }
         | Op::KeepH { x, .. }

@@ -5,4 +5,6 @@ pub mod kernels;
 pub mod link;
 pub mod prg;
 pub mod rep3;
+pub mod rep4;
 pub mod runtime;
+mod wire;

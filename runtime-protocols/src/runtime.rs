@@ -3,6 +3,9 @@
 //! Local methods have no link, so they cannot talk. An exchange is split in two: [`Runtime::send`] appends this party's
 //! messages, the VM makes one [`crate::link::Link::exchange`] for the whole round, [`Runtime::receive`] reads the replies.
 //! So no op can make two exchanges.
+//!
+//! What every protocol offers is in [`Runtime`]; the steps of three roles, of which one knows the masks of the two others, in
+//! [`Roles`]. A program that the verifier accepts uses roles only where its protocol has them.
 use crate::data::{Data, Value};
 use ir::{Domain, Form, Holders, Party};
 
@@ -24,6 +27,11 @@ pub enum Exchange {
     Reshare {
         /// Ring width of the result.
         bits: u8,
+    },
+    /// Those who received what an owner shared compare it.
+    Echo {
+        /// The owner.
+        from: Party,
     },
     /// Two parties add their masked summands.
     Join,
@@ -85,27 +93,63 @@ pub trait Runtime: Send {
     /// A product of two sharings, as summands at all parties.
     fn bilinear(&self, a: &Value, b: &Value, product: Bilinear<'_>) -> Value;
 
+    /// Operand `index` of a sharing, in the clear at the group that holds it.
+    fn operand(&self, x: &Value, ty: Flat, index: u8) -> Value;
+
+    /// The steps of roles, where the protocol has them.
+    fn roles(&self) -> Option<&dyn Roles> {
+        None
+    }
+
+    /// Messages of an exchange, the same at every party.
+    fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message>;
+
+    /// Who vouches for messages of an exchange, and to whom, where that takes more than the messages: a hash of
+    /// [`DIGEST`] bytes follows the messages of a round from each such party to each such receiver.
+    fn vouches(&self, _what: Exchange, _ty: Flat) -> Vec<(Party, Party)> {
+        vec![]
+    }
+
+    /// Appends this party's messages and returns what it keeps for `receive`.
+    fn send(&mut self, pad: Pad, what: Exchange, x: &Value, ty: Flat, out: &mut [Vec<u8>]) -> Value;
+
+    /// Appends what this party vouches with, after all messages of a sample in a round.
+    fn seal(&mut self, _out: &mut [Vec<u8>]) {}
+
+    /// Reads this party's messages from the front of `incoming` and returns the result.
+    fn receive(&mut self, what: Exchange, kept: Value, ty: Flat, incoming: &mut [&[u8]]) -> Value;
+
+    /// Compares what was received with what others vouch for, after all messages of a sample in a round. Nothing that was
+    /// received may be used before.
+    fn check(&mut self, _incoming: &mut [&[u8]]) -> Result<(), Mismatch> {
+        Ok(())
+    }
+}
+
+/// Bytes of a hash that vouches for messages.
+pub const DIGEST: usize = 32;
+
+/// What a party received is not what another vouches for: one of those who sent it cheats.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mismatch {
+    /// Whose word differs.
+    pub vouching: Party,
+}
+
+/// The steps of roles A = rot, B = rot+1, C = rot+2 among three parties, none of which cheats.
+pub trait Roles {
     /// Element-wise product of a sharing, or of summands at two parties, and a value held by those two.
     fn mul_held(&self, a: &Value, ty: Flat, h: &Value, at: Holders) -> Value;
 
     /// x = v − u with fresh pads: u in the clear at role A, summands of v at B and C.
-    fn split(&mut self, pad: Pad, x: &Value, ty: Flat, rot: u8) -> [Value; 2];
+    fn split(&self, pad: Pad, x: &Value, ty: Flat, rot: u8) -> [Value; 2];
 
     /// x = v − u from a sharing, u at A, v at B and C.
     fn split_shared(&self, x: &Value, ty: Flat, rot: u8) -> [Value; 2];
 
     /// The pads with which `mask` of the same tag masks, in the clear at role A.
-    fn beta(&mut self, pad: Pad, domain: Domain, len: usize, rot: u8) -> Value;
+    fn beta(&self, pad: Pad, domain: Domain, len: usize, rot: u8) -> Value;
 
     /// Summands of bits at two parties, each masked with a pad that the third knows.
-    fn mask(&mut self, pad: Pad, x: &Value, ty: Flat) -> Value;
-
-    /// Messages of an exchange, the same at every party.
-    fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message>;
-
-    /// Appends this party's messages and returns what it keeps for `receive`.
-    fn send(&mut self, pad: Pad, what: Exchange, x: &Value, ty: Flat, out: &mut [Vec<u8>]) -> Value;
-
-    /// Reads this party's messages from the front of `incoming` and returns the result.
-    fn receive(&mut self, what: Exchange, kept: Value, ty: Flat, incoming: &mut [&[u8]]) -> Value;
+    fn mask(&self, pad: Pad, x: &Value, ty: Flat) -> Value;
 }

@@ -43,6 +43,14 @@ pub enum AheadError {
         /// Why.
         source: io::Error,
     },
+    /// A file cannot be made.
+    #[error("{path}: {source}")]
+    Write {
+        /// Which.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A file is not what it should be.
     #[error("{path}: {what}")]
     Bad {
@@ -123,6 +131,8 @@ struct Tape {
     hash: blake3::Hasher,
     file: BufWriter<File>,
     length: u64,
+    /// Why the file could not be written.
+    failed: Option<io::Error>,
 }
 
 impl Tape {
@@ -158,8 +168,11 @@ impl Link for Tape {
             let reason = format!("round {} ({}) is not the dealer's to send ahead", at.round, at.what);
             return Err(LinkError::GaveUp { code: 1, reason });
         }
-        let failed = |e: io::Error| LinkError::GaveUp { code: 6, reason: e.to_string() };
-        self.write(&out[self.to.index()]).map_err(failed)
+        self.write(&out[self.to.index()]).map_err(|e| {
+            let reason = e.to_string();
+            self.failed = Some(e);
+            LinkError::GaveUp { code: 5, reason }
+        })
     }
 
     fn begin(&mut self) {}
@@ -188,12 +201,16 @@ impl Partial {
         // What another process of this number left would keep its mode.
         let _ = std::fs::remove_file(&partial);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
-        let file = file.map_err(|source| io_error(&partial, source))?;
+        let file = file.map_err(|source| write_error(&partial, source))?;
         Ok((Partial { path: path.to_owned(), partial }, file))
     }
 
     fn place(&self) -> Result<(), AheadError> {
-        std::fs::rename(&self.partial, &self.path).map_err(|source| io_error(&self.path, source))
+        std::fs::rename(&self.partial, &self.path).map_err(|source| write_error(&self.path, source))?;
+        // The new name survives a crash only once the folder is on disk; where that cannot be asked for, so be it.
+        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        Ok(())
     }
 }
 
@@ -206,6 +223,10 @@ impl Drop for Partial {
 
 fn io_error(path: &Path, source: io::Error) -> AheadError {
     AheadError::Io { path: path.display().to_string(), source }
+}
+
+fn write_error(path: &Path, source: io::Error) -> AheadError {
+    AheadError::Write { path: path.display().to_string(), source }
 }
 
 fn bad(path: &Path, what: impl Into<String>) -> AheadError {
@@ -221,8 +242,8 @@ pub fn deal(
     (inferences, batch): (u32, u32),
     paths: [&Path; 2],
 ) -> Result<u64, AheadError> {
-    let Some(me) = protocol.dealer else {
-        return Err(bad(paths[0], format!("protocol {} has no dealer; compile for `dealer2`", protocol.name)));
+    let Some(me) = protocol.facts.dealer else {
+        return Err(bad(paths[0], format!("protocol {} has no dealer; compile for `dealer2`", protocol.facts.name)));
     };
     let mut id = [0; 16];
     let mut seeds = Zeroizing::new([[0; 32]; 3]);
@@ -240,16 +261,20 @@ pub fn deal(
         length,
     };
     let [(first, mut file), (second, other)] = [Partial::new(paths[0])?, Partial::new(paths[1])?];
-    let fail = |path| move |source| io_error(path, source);
+    let fail = |path| move |source| write_error(path, source);
     // The length is known at the end, and part of what is hashed: the header is hashed after the messages.
     file.write_all(&[0; HEADER]).map_err(fail(paths[0]))?;
-    let mut tape = Tape { me, to: Party(0), id, hash: blake3::Hasher::new(), file: BufWriter::new(file), length: 0 };
+    let hash_of = blake3::Hasher::new();
+    let mut tape = Tape { me, to: Party(0), id, hash: hash_of, file: BufWriter::new(file), length: 0, failed: None };
     let mut machine = Machine::new(program.clone(), (protocol.make)(me, &*seeds, &id))?;
-    machine.setup(None, &mut tape)?;
     let nothing = vec![None; program.interface.inputs.len()];
     let samples: Vec<&Inputs> = vec![&nothing; batch as usize];
-    for _ in 0..inferences {
-        machine.infer_batch(&samples, &mut tape)?;
+    let mut run = || -> Result<(), LinkError> {
+        machine.setup(None, &mut tape)?;
+        (0..inferences).try_for_each(|_| machine.infer_batch(&samples, &mut tape).map(drop))
+    };
+    if let Err(e) = run() {
+        return Err(tape.failed.map_or(AheadError::Link(e), |source| write_error(paths[0], source)));
     }
     let length = tape.length;
     let finish = |mut file: File, mut hash: blake3::Hasher, header: Header| -> io::Result<()> {
@@ -260,7 +285,7 @@ pub fn deal(
         file.write_all(&bytes)?;
         file.sync_all()
     };
-    let file = tape.file.into_inner().map_err(|e| io_error(paths[0], e.into_error()))?;
+    let file = tape.file.into_inner().map_err(|e| write_error(paths[0], e.into_error()))?;
     finish(file, tape.hash, header(0, length)).map_err(fail(paths[0]))?;
     let mut other_file = other;
     other_file.write_all(&[0; HEADER]).map_err(fail(paths[1]))?;

@@ -9,8 +9,8 @@ use ir::weights::Weights;
 use ir::{Op, Party, Program};
 use runtime_protocols::data::{Data, Value};
 use runtime_protocols::link::{Link, LinkError, Place};
-use runtime_protocols::runtime::{Exchange, Flat, Pad, Runtime};
-use std::collections::BTreeMap;
+use runtime_protocols::runtime::{DIGEST, Exchange, Flat, Mismatch, Pad, Roles, Runtime};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// Why a program cannot run here.
@@ -27,6 +27,9 @@ pub enum LoadError {
         /// In the runtime.
         runtime: u8,
     },
+    /// The program uses roles, the runtime has none.
+    #[error("the program is for a protocol with roles; compile it for this protocol")]
+    Roles,
     /// The values take more than the program says.
     #[error("the program declares {declared} bytes of memory, a party needs {needed}; compile the model again")]
     Memory {
@@ -121,6 +124,7 @@ struct Given<'a> {
 pub fn exchange_of(op: &Op<ir::Value>) -> Option<(ir::Value, Exchange)> {
     match op {
         Op::Reshare { x, bits } => Some((*x, Exchange::Reshare { bits: *bits })),
+        Op::Echo { x, from } => Some((*x, Exchange::Echo { from: from.iter().next().unwrap_or(ir::Party(0)) })),
         Op::Join { x } => Some((*x, Exchange::Join)),
         Op::Deal { x, bits } => Some((*x, Exchange::Deal { bits: *bits })),
         Op::Open { x, to } => Some((*x, Exchange::Open { to: *to })),
@@ -136,16 +140,22 @@ impl Machine {
         if n != runtime.parties() {
             return Err(LoadError::Parties { program: n, runtime: runtime.parties() });
         }
+        if program.scheme().roles && runtime.roles().is_none() {
+            return Err(LoadError::Roles);
+        }
         let mut at = 0usize;
         for (r, round) in program.rounds.iter().enumerate() {
             let mut sent = ir::Messages::none(n);
+            let mut vouched = BTreeSet::new();
             for inst in &program.insts[at..round.exchange_end as usize] {
                 if let Some((x, what)) = exchange_of(&inst.op) {
                     for m in runtime.messages(what, flat(&typed, x)) {
                         sent.add(n, m.from, m.to, m.bytes);
                     }
+                    vouched.extend(runtime.vouches(what, flat(&typed, x)));
                 }
             }
+            vouched.into_iter().for_each(|(from, to)| sent.add(n, from, to, DIGEST as u64));
             if sent != round.messages {
                 return Err(LoadError::Messages { round: r });
             }
@@ -264,6 +274,11 @@ impl Machine {
         Ok(at)
     }
 
+    /// The steps of roles, which the verifier lets only programs use whose protocol has them.
+    fn roles(&self) -> &dyn Roles {
+        self.runtime.roles().expect("verified, and compared with the runtime at load")
+    }
+
     fn value(&self, lane: usize, v: ir::Value) -> &Value {
         let here = self.lanes[lane][v.index()].as_ref().or(self.kept[v.index()].as_ref());
         here.expect("verified: defined before use, alive until its last use")
@@ -329,20 +344,20 @@ impl Machine {
             Op::Split { x, rot } => {
                 let (x, ty, rot) = (self.value(lane, *x).clone(), flat(&self.typed, *x), *rot);
                 let pad = self.pad(lane, i);
-                self.runtime.split(pad, &x, ty, rot).into()
+                self.roles().split(pad, &x, ty, rot).into()
             }
             Op::SplitShared { x, rot } => {
-                self.runtime.split_shared(self.value(lane, *x), flat(&self.typed, *x), *rot).into()
+                self.roles().split_shared(self.value(lane, *x), flat(&self.typed, *x), *rot).into()
             }
             Op::Beta { tag, rot, .. } => {
                 let ty = &self.typed.types[self.typed.results(i).start];
                 let (pad, domain, len) = (self.pad(lane, *tag as usize), ty.domain, ty.len());
-                vec![self.runtime.beta(pad, domain, len, *rot)]
+                vec![self.roles().beta(pad, domain, len, *rot)]
             }
             Op::Mask { x, tag } => {
                 let (x, ty) = (self.value(lane, *x).clone(), flat(&self.typed, *x));
                 let pad = self.pad(lane, *tag as usize);
-                vec![self.runtime.mask(pad, &x, ty)]
+                vec![self.roles().mask(pad, &x, ty)]
             }
             op => {
                 let typed = op.map(|v| (self.value(lane, v), &self.typed.types[v.index()]));
@@ -406,6 +421,9 @@ impl Machine {
                 outcome.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
             }
             kept.push(self.runtime.send(pad, what, &value, ty, out));
+            if i + 1 == insts.end {
+                self.runtime.seal(out);
+            }
             drop(value);
             self.drop_operands(lane, i);
             if let Some(l) = outcome.layers.get_mut(layer) {
@@ -427,7 +445,8 @@ impl Machine {
         let name = self.program.layers.get(layer).map_or("", |l| l.name.as_str());
         let start = Instant::now();
         let what = format!("layer {layer} {}", ir::text::escape(name));
-        link.exchange(&Place { round: r as u32 + 1, what: &what }, out, &expect, incoming)?;
+        let place = Place { round: r as u32 + 1, what: &what };
+        link.exchange(&place, out, &expect, incoming)?;
         let share = start.elapsed().as_secs_f64() / seen.len().max(1) as f64;
         for l in seen {
             outcome.layers[l].wait_s += share;
@@ -438,6 +457,10 @@ impl Machine {
             let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
             let ty = flat(&self.typed, x);
             let result = self.runtime.receive(what, kept, ty, &mut readers);
+            if i + 1 == insts.end {
+                // Before anything that was received is used, and before this party sends anything else.
+                self.runtime.check(&mut readers).map_err(|Mismatch { vouching }| refuse(link, vouching, &place))?;
+            }
             self.set(lane, i, [result]);
             self.drop_dead(lane, i);
             let layer = self.program.insts[i].layer as usize;
@@ -448,6 +471,13 @@ impl Machine {
         debug_assert!(readers.iter().all(|r| r.is_empty()), "message lengths were compared at load");
         Ok(())
     }
+}
+
+/// Ends a run in which what was received is not what `peer` vouches for.
+fn refuse(link: &mut dyn Link, peer: Party, at: &Place<'_>) -> LinkError {
+    let e = LinkError::Inconsistent { peer, round: at.round, what: at.what.to_owned() };
+    link.abort(e.exit_code(), &e.to_string());
+    e
 }
 
 fn flat(typed: &Typed, v: ir::Value) -> Flat {

@@ -141,6 +141,7 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         | Op::Beta { .. }
         | Op::Mask { .. }
         | Op::Deal { .. }
+        | Op::Echo { .. }
         | Op::Open { .. } => unreachable!("handled by the machine"),
         Op::Constant { index } => public(program.consts[*index as usize].data.iter().map(|x| *x as u64).collect()),
         Op::WindowCount { size, window } => {
@@ -238,6 +239,7 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
             let pieces = hot.0.parts.iter().zip(&v.0.parts);
             Value::of(pieces.map(|(hot, v_)| bits::turn(hot, v_, v.1.domain.width(), first)))
         }
+        Op::Operand { x, index } => rt.operand(x.0, flat(x.1), *index),
         Op::AsSum { x, at, bits } => rt.as_sum(x.0, flat(x.1), *at, *bits),
         Op::Embed { x, bits } => rt.embed(x.0, flat(x.1), *bits),
         Op::MulSs { a, b } => rt.bilinear(a.0, b.0, &|pairs| {
@@ -249,7 +251,7 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         }),
         Op::MulSh { a, h } => {
             let Form::Held(at) = h.1.form else { unreachable!("verified: held") };
-            rt.mul_held(a.0, flat(a.1), h.0, at)
+            rt.roles().expect("verified, and compared at load").mul_held(a.0, flat(a.1), h.0, at)
         }
         Op::MulHh { a, b } => Value::of(a.0.parts.iter().zip(&b.0.parts).map(|(x, y)| x.zip(y, Zip::Mul))),
         Op::Conv2dSs { x, w, window, groups } => {

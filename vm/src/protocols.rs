@@ -1,52 +1,51 @@
-//! The protocols of this build: one list for the loader, the command line and the tests.
+//! The runtime of each protocol. The list itself is [`ir::Protocol`].
 use ir::Party;
+use ir::protocol::Facts;
+use runtime_protocols::link::{Link, LinkError, exchange_keys};
 use runtime_protocols::rep3::Rep3;
+use runtime_protocols::rep4::{self, Rep4};
 use runtime_protocols::runtime::Runtime;
+use zeroize::Zeroizing;
 
-/// A party's side of a protocol, from the seeds agreed with each other party and an identifier that never repeats.
-type Make = fn(Party, &[[u8; 32]], &[u8; 16]) -> Box<dyn Runtime>;
+/// Seeds, one for each party; what entry p means is the protocol's.
+pub type Seeds = Zeroizing<Vec<[u8; 32]>>;
 
-/// A protocol.
+/// Makes a party's side, from the seeds and an identifier that never repeats.
+pub type Make = fn(Party, &[[u8; 32]], &[u8; 16]) -> Box<dyn Runtime>;
+
+/// A protocol that runs here.
+#[derive(Clone, Copy)]
 pub struct Protocol {
-    /// As in programs.
-    pub name: &'static str,
-    /// Number of parties.
-    pub parties: u8,
-    /// What a corrupted party does.
-    pub adversary: &'static str,
-    /// How many may be.
-    pub corrupted: &'static str,
-    /// What is special.
-    pub about: &'static str,
-    /// The party that receives nothing: what it sends can be sent ahead.
-    pub dealer: Option<Party>,
-    /// Makes its runtime.
+    /// What it is.
+    pub facts: Facts,
+    /// Agrees on the seeds of a session, before [`Link::begin`].
+    pub agree: fn(&mut dyn Link) -> Result<Seeds, LinkError>,
+    /// Makes a party's side from those seeds.
     pub make: Make,
 }
 
-/// All of them.
-pub const ALL: [Protocol; 2] = [
-    Protocol {
-        name: "rep3",
-        parties: 3,
-        adversary: "semi-honest",
-        corrupted: "at most 1",
-        about: "replicated sharing, roles rotate",
-        dealer: None,
-        make: |me, seeds, session| Box::new(Rep3::new(me, seeds, session)),
-    },
-    Protocol {
-        name: "dealer2",
-        parties: 3,
-        adversary: "semi-honest",
-        corrupted: "at most 1",
-        about: "two compute, party 2 deals ahead and receives nothing",
-        dealer: Some(runtime_protocols::rep3::DEALER),
-        make: |me, seeds, session| Box::new(Rep3::with_dealer(me, seeds, session)),
-    },
-];
+fn pairs(link: &mut dyn Link) -> Result<Seeds, LinkError> {
+    Ok(Zeroizing::new(exchange_keys(link)?.as_slice().to_vec()))
+}
+
+/// The runtime of a protocol.
+pub fn runtime(protocol: ir::Protocol) -> Protocol {
+    let facts = protocol.facts();
+    match protocol {
+        ir::Protocol::Rep3 => {
+            Protocol { facts, agree: pairs, make: |me, seeds, session| Box::new(Rep3::new(me, seeds, session)) }
+        }
+        ir::Protocol::Dealer2 => {
+            Protocol { facts, agree: pairs, make: |me, seeds, session| Box::new(Rep3::with_dealer(me, seeds, session)) }
+        }
+        ir::Protocol::Rep4 => {
+            Protocol { facts, agree: rep4::agree, make: |me, seeds, session| Box::new(Rep4::new(me, seeds, session)) }
+        }
+    }
+}
 
 /// The protocol that a program names, for its number of parties.
-pub fn of(program: &ir::Program) -> Option<&'static Protocol> {
-    ALL.iter().find(|p| p.name == program.protocol && p.parties == program.parties)
+pub fn of(program: &ir::Program) -> Option<Protocol> {
+    let protocol = ir::Protocol::from_name(&program.protocol)?;
+    (protocol.facts().scheme.parties == program.parties).then(|| runtime(protocol))
 }

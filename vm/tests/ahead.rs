@@ -34,7 +34,7 @@ impl Dealt {
         let protocol = protocols::of(&dealt.compiled.program).expect("in this build");
         let files = [dealt.file(0), dealt.file(1)];
         dealt.bytes =
-            deal(&dealt.compiled.program, protocol, hash, (inferences, batch), [&files[0], &files[1]]).expect("deals");
+            deal(&dealt.compiled.program, &protocol, hash, (inferences, batch), [&files[0], &files[1]]).expect("deals");
         dealt
     }
 
@@ -221,4 +221,26 @@ fn processes_deal_and_compute() {
     // More inferences than a file can say.
     let many = [&run[..], &["--offline", "--repeat", "1000000", "--samples", "5000"]].concat();
     assert_eq!(qnnvm(&many).status.code(), Some(2));
+}
+
+#[test]
+fn hostile_files_are_refused_or_read_to_their_end() {
+    use common::dealt::{check, example, repaired};
+    let original = example(&[0xc3; 100]);
+    assert!(check(&original));
+    let (mut opened, mut refused) = (0, 0);
+    let mut count = |ok: bool| if ok { opened += 1 } else { refused += 1 };
+    for at in 0..original.len() {
+        assert!(!check(&original[..at]), "cut at byte {at}");
+        count(check(&repaired(original[..at].to_vec())));
+        for byte in [original[at] ^ 1, !original[at], 0, 0x7f, 0xff] {
+            let mut bytes = original.clone();
+            bytes[at] = byte;
+            let changed = bytes != original;
+            assert!(!(check(&bytes) && changed), "byte {at} is {byte}");
+            count(check(&repaired(bytes)));
+        }
+    }
+    println!("{opened} opened, {refused} refused");
+    assert!(opened > 300 && refused > 300, "{opened} opened, {refused} refused");
 }

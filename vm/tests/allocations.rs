@@ -1,57 +1,13 @@
 //! What a party allocates: nothing in exchanges over TCP, and values as the program predicts.
 mod common;
+use common::counting::{COUNT, Counting, LIVE, PEAK};
 use common::{build, models, testdata};
 use compiler::pipeline::Compiled;
 use ir::Party;
 use runtime_protocols::link::tcp::{self, TcpLink};
 use runtime_protocols::link::{Hello, Link, LinkError, LinkStats, Place, exchange_keys};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use vm::exec::Machine;
 use vm::protocols;
-
-/// Counts what each thread allocates.
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<u64> = const { Cell::new(0) };
-    static LIVE: Cell<i64> = const { Cell::new(0) };
-    static PEAK: Cell<i64> = const { Cell::new(0) };
-}
-
-fn counted(bytes: i64) {
-    COUNT.set(COUNT.get() + u64::from(bytes > 0));
-    LIVE.set(LIVE.get() + bytes);
-    PEAK.set(PEAK.get().max(LIVE.get()));
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches cells of this thread, which need no
-// allocation and no destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        counted(layout.size() as i64);
-        // SAFETY: as promised by the caller.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        counted(layout.size() as i64);
-        // SAFETY: as promised by the caller.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        counted(size as i64 - layout.size() as i64);
-        // SAFETY: as promised by the caller.
-        unsafe { System.realloc(old, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
-        counted(-(layout.size() as i64));
-        // SAFETY: as promised by the caller.
-        unsafe { System.dealloc(old, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

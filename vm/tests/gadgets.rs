@@ -26,7 +26,7 @@ fn program(len: usize, body: impl FnOnce(&mut Builder, Value) -> Value) -> Progr
 /// The same with other inputs as well.
 fn program_from(len: usize, inputs: Vec<Port>, body: impl FnOnce(&mut Builder, Value) -> Value) -> Program {
     let interface = Interface { inputs, outputs: vec![port(len, 1)], weights: vec![], weight_owner: Party(0) };
-    let mut b = Builder::new(interface, 3);
+    let mut b = Builder::new(interface, ir::Protocol::Rep3.facts().scheme);
     b.layers.push(ir::Layer { operator: 0, name: "gadget".into() });
     let x = b.one(Op::Input { index: 0 });
     let y = body(&mut b, x);

@@ -24,7 +24,13 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
     let model = files::read(&args.model, MAX_MODEL)?;
     let owners = Owners { inputs: args.input_owner.clone(), receiver: Party(args.receiver) };
     let aim = args.net.map_or(Aim::Bits, Aim::Seconds);
-    let options = Options { protocol: args.protocol, route: args.route, reveal: args.reveal, aim };
+    let facts = args.protocol.facts();
+    if args.route.is_some() && !facts.scheme.roles {
+        let what = format!("`--route`: protocol {} has one way to requantize", facts.name);
+        return Err(Failure::usage(&what, "leave `--route` out"));
+    }
+    let route = args.route.unwrap_or_default();
+    let options = Options { protocol: args.protocol, route, reveal: args.reveal, aim };
     let mut watch = Watch::new(&args.instruments);
     let ran =
         run(Unit { owners, ..Unit::new(&model, options) }, PASSES, |pass, unit, took| watch.seen(pass, unit, took));

@@ -84,9 +84,9 @@ impl Failure {
     }
 
     /// An output that cannot be written.
-    pub fn write(place: &str, why: &dyn fmt::Display) -> Failure {
+    pub fn write(place: &str, why: &std::io::Error) -> Failure {
         let next = "check that the directory exists, is writable and has space left";
-        Failure::new(6, WRITE, &format!("`{place}`: cannot write: {why}"), next)
+        Failure::new(ir::exit::of_write(why), WRITE, &format!("`{place}`: cannot write: {why}"), next)
     }
 
     /// A file beyond the size of its kind.

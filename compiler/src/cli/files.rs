@@ -42,10 +42,16 @@ pub fn stage(path: &Path, bytes: &[u8], access: Access) -> Result<Staged, Failur
     // A link is followed; a device or a directory is never replaced.
     let target = match fs::canonicalize(path) {
         Ok(found) if found.is_file() => found,
-        Ok(_) => return Err(failed(io::Error::other("it exists and is not a regular file"))),
+        // A wrong place, as one that is not there.
+        Ok(_) => {
+            return Err(failed(io::Error::new(io::ErrorKind::IsADirectory, "it exists and is not a regular file")));
+        }
         Err(_) => path.to_owned(),
     };
-    let name = target.file_name().ok_or_else(|| failed(io::Error::other("it names no file")))?.to_string_lossy();
+    let name = target
+        .file_name()
+        .ok_or_else(|| failed(io::Error::new(io::ErrorKind::IsADirectory, "it names no file")))?
+        .to_string_lossy();
     for attempt in 0..100 {
         let temporary = target.with_file_name(format!(".{name}.{}.{attempt}.tmp", std::process::id()));
         let mut file = match create(&temporary, access) {

@@ -1,7 +1,7 @@
 //! `qnnc dis` and `qnnc inspect`: what a program does, costs and reveals.
 use super::failure::Failure;
 use super::program::{cost_line, security_line, summary_json};
-use super::{files, print, print_json};
+use super::{files, leakage, print, print_json};
 use compiler::costs::{Costs, analyse, profile_of, spans};
 use ir::ops::Class;
 use ir::text::escape;
@@ -180,6 +180,9 @@ pub fn leakage_rows(p: &Program, typed: &Typed) -> Vec<[String; 2]> {
 fn leakage_table(p: &Program, typed: &Typed) -> String {
     let rows = leakage_rows(p, typed);
     let mut s: String = rows.iter().map(|[kind, what]| format!("{kind:<9} {what}\n")).collect();
+    s += "\n";
+    s += &leakage::table(p, typed);
+    s += "\n";
     let _ = writeln!(s, "{}", security_line(p));
     s
 }
@@ -199,6 +202,7 @@ fn inspect_json(p: &Program, typed: &Typed, bytes: &[u8]) -> Value {
         };
         p.layers.iter().enumerate().map(one).collect()
     });
+    object["leakage"] = leakage::object(p, typed);
     object["revealed"] = openings(p, typed)
         .iter()
         .map(|o| json!({ "layer": o.layer, "parties": o.to, "elements": o.elements, "bits": o.bits }))

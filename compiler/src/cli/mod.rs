@@ -10,6 +10,7 @@ mod failure;
 mod files;
 mod inspect;
 mod instruments;
+mod leakage;
 mod prices;
 mod program;
 mod remarks;
@@ -80,14 +81,16 @@ struct CompileArgs {
     #[arg(long, value_name = "INPUT=PARTY", value_parser = input_owner)]
     input_owner: Vec<(String, Party)>,
     /// The party that receives the outputs
-    #[arg(long, value_name = "PARTY", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..3))]
+    #[arg(long, value_name = "PARTY", default_value_t = 1, value_parser = clap::value_parser!(u8).range(..8))]
     receiver: u8,
-    /// Who computes: `rep3` (three parties), or `dealer2` (two, and party 2 deals ahead of the input)
+    /// Who computes: `rep3` (three parties), `dealer2` (two, and party 2 deals ahead of the input), or `rep4` (four, of which
+    /// one may cheat)
     #[arg(long, value_name = "NAME", default_value = "rep3", value_parser = protocol)]
     protocol: Protocol,
-    /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way)
-    #[arg(long, value_name = "ROUTE", default_value = "dealer", value_parser = route)]
-    route: Route,
+    /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way); `rep4` has
+    /// one way of its own [default: dealer]
+    #[arg(long, value_name = "ROUTE", value_parser = route)]
+    route: Option<Route>,
     /// Network to choose for, `loopback`, `lan`, `wan`, or as in `rtt=40ms,bw=100mbit`: of two ways to compute a layer the
     /// one that takes less time on it [default: the one that sends fewer bits]
     #[arg(long, value_name = "NET")]
@@ -109,13 +112,13 @@ const SHOWING: [&str; 6] =
 /// Reads `--input-owner`.
 fn input_owner(text: &str) -> Result<(String, Party), String> {
     let (name, party) = text.rsplit_once('=').ok_or("an input and a party, as in `x=2`")?;
-    let party = party.parse().ok().filter(|p| *p < 3).ok_or("parties are 0, 1 and 2")?;
+    let party = party.parse().ok().filter(|p| *p < 8).ok_or("parties are counted from 0")?;
     Ok((name.to_owned(), Party(party)))
 }
 
 /// Reads `--protocol`.
 fn protocol(text: &str) -> Result<Protocol, String> {
-    let names: Vec<&str> = Protocol::ALL.iter().map(|p| p.profile().name).collect();
+    let names: Vec<&str> = Protocol::ALL.iter().map(|p| p.facts().name).collect();
     Protocol::from_name(text).ok_or_else(|| names.join(" or "))
 }
 

@@ -31,9 +31,12 @@ pub fn cost_line(p: &Program) -> String {
 pub fn security_line(p: &Program) -> String {
     let protocol = escape(&p.protocol);
     let model = match Protocol::from_name(&p.protocol) {
-        Some(Protocol::Rep3) => "semi-honest, 1 corruption",
-        Some(Protocol::Dealer2) => "party 2 deals and receives nothing, semi-honest, 1 corruption",
-        None => "adversary unknown to this release",
+        Some(protocol) => {
+            let facts = protocol.facts();
+            let dealer = facts.dealer.map_or(String::new(), |p| format!("{p} deals and receives nothing, "));
+            format!("{dealer}{}, {} corruption", facts.adversary.name(), facts.corrupted)
+        }
+        None => "adversary unknown to this release".to_owned(),
     };
     let mut receivers: Vec<String> = p.interface.outputs.iter().map(|o| o.party.to_string()).collect();
     receivers.sort();

@@ -69,7 +69,8 @@ pub fn simulate(args: &SimulateArgs) -> Result<u8, Failure> {
                 Some(reals) => format_npy_f32(&result.shape, &reals),
                 None => format_npy(element(t.dtype), &result.shape, &result.data),
             };
-            let bytes = bytes.map_err(|e| Failure::write(&path.display().to_string(), &e))?;
+            let bytes = bytes
+                .map_err(|e| Failure::write(&path.display().to_string(), &std::io::Error::other(e.to_string())))?;
             staged.push(files::stage(path, &bytes, Access::Ordinary)?);
         }
     }

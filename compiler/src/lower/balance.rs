@@ -19,7 +19,12 @@ const SLACK: u64 = 4;
 /// Emits twice: with all roles unrotated, then balanced. A dealer always plays A.
 pub fn balanced(options: Options, emit: impl Fn(&[u8]) -> Result<Lowered, LowerError>) -> Result<Lowered, LowerError> {
     let draft = emit(&[])?;
-    if let Some(dealer) = options.protocol.profile().dealer {
+    let facts = options.protocol.facts();
+    if !facts.scheme.roles {
+        // Nobody plays a role.
+        return Ok(draft);
+    }
+    if let Some(dealer) = facts.dealer {
         return emit(&vec![dealer.0; draft.parts.len()]);
     }
     let (fixed, parts) = loads(&draft);

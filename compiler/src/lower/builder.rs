@@ -1,6 +1,6 @@
 //! Appends instructions to an unscheduled program; each result gets its type at once.
 use ir::infer::{Context, infer};
-use ir::{Const, Dims, Holders, Inst, Interface, Layer, Op, Party, Type, Value};
+use ir::{Const, Dims, Form, Holders, Inst, Interface, Layer, Op, Party, Scheme, Type, Value};
 use std::collections::HashMap;
 
 /// A program before scheduling.
@@ -17,8 +17,8 @@ pub struct Builder {
     pub layers: Vec<Layer>,
     /// Layer that new instructions belong to.
     pub layer: u32,
-    /// Number of parties.
-    pub parties: u8,
+    /// Who holds what.
+    pub scheme: Scheme,
     origin: Vec<usize>,
     tags: u32,
     known: HashMap<Const, u32>,
@@ -27,7 +27,7 @@ pub struct Builder {
 
 impl Builder {
     /// Nothing yet.
-    pub fn new(interface: Interface, parties: u8) -> Self {
+    pub fn new(interface: Interface, scheme: Scheme) -> Self {
         Builder {
             insts: vec![],
             types: vec![],
@@ -35,7 +35,7 @@ impl Builder {
             interface,
             layers: vec![],
             layer: 0,
-            parties,
+            scheme,
             origin: vec![],
             tags: 0,
             known: HashMap::new(),
@@ -44,14 +44,14 @@ impl Builder {
     }
 
     /// Goes on with the constants of a program that is being rewritten.
-    pub fn resume(interface: Interface, parties: u8, consts: Vec<Const>) -> Self {
+    pub fn resume(interface: Interface, scheme: Scheme, consts: Vec<Const>) -> Self {
         let known = consts.iter().enumerate().map(|(i, c)| (c.clone(), i as u32)).collect();
-        Builder { consts, known, ..Builder::new(interface, parties) }
+        Builder { consts, known, ..Builder::new(interface, scheme) }
     }
 
     /// Everyone.
     pub fn all(&self) -> Holders {
-        Holders::all(self.parties)
+        self.scheme.all()
     }
 
     /// Who learns the outputs.
@@ -71,7 +71,7 @@ impl Builder {
 
     /// Appends an op and returns its results.
     pub fn emit(&mut self, op: Op<Value>) -> Vec<Value> {
-        let cx = Context { parties: self.parties, interface: &self.interface, consts: &self.consts };
+        let cx = Context { scheme: self.scheme, interface: &self.interface, consts: &self.consts };
         let typed = op.map(|v| &self.types[v.index()]);
         let results = match infer(&typed, &cx) {
             Ok(t) => t,
@@ -94,6 +94,15 @@ impl Builder {
     pub fn two(&mut self, op: Op<Value>) -> (Value, Value) {
         let r = self.emit(op);
         (r[0], r[1])
+    }
+
+    /// What its owner holds becomes a sharing, compared where an owner may cheat.
+    pub fn share(&mut self, x: Value, bits: u8) -> Value {
+        let shared = self.one(Op::Reshare { x, bits });
+        match self.ty(x).form {
+            Form::Held(from) if self.scheme.echo => self.one(Op::Echo { x: shared, from }),
+            _ => shared,
+        }
     }
 
     /// A tag that no other mask has.

@@ -63,6 +63,11 @@ impl Choice {
         }
     }
 
+    /// Whether the circuit route has gadgets for it.
+    pub fn by_circuits(&self) -> bool {
+        !matches!(self, Choice::Top { .. })
+    }
+
     /// Ring that operands need, where the result goes into one of `out` bits.
     pub fn ring(&self, out: u8) -> u8 {
         match self {
@@ -236,7 +241,7 @@ impl Emitter<'_> {
             let x = match key {
                 Unary::Table(entries) => {
                     let rot = self.rot();
-                    table::table(&mut self.b, x, entries, BYTE_RING, rot)
+                    table::by(&mut self.b, x, entries, BYTE_RING, self.route, rot)
                 }
                 _ => self.b.cast(x, BYTE_RING),
             };

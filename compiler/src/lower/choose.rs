@@ -7,12 +7,14 @@ use super::cost::{self, Aim};
 use super::formulas::Formulas;
 use super::requant::Source;
 use super::{BYTE_RING, Route, emit, maximum, table};
-use crate::profile::REP3;
+use crate::profile::Profile;
 use ir::Value;
 
 /// What decides between two ways to compute something.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Way {
+    /// What exchanges cost.
+    pub profile: &'static Profile,
     /// Route of the requantizations.
     pub route: Route,
     /// What is wanted.
@@ -72,10 +74,10 @@ pub fn unary(from: i64, to: i64, f: impl Fn(i64) -> i64, stairs: Option<Formulas
     }
     let entries = entries(from, to, f);
     let Some(stairs) = stairs else { return Unary::Table(entries) };
-    let by_table = cost::of_gadget(&REP3, BYTE_RING, |b, x| {
-        table::table(b, x, &entries, k, 0);
+    let by_table = cost::of_gadget(way.profile, BYTE_RING, |b, x| {
+        table::by(b, x, &entries, k, way.route, 0);
     });
-    let by_stairs = cost::of_gadget(&REP3, stairs.n, |b, x| {
+    let by_stairs = cost::of_gadget(way.profile, stairs.n, |b, x| {
         emit::staircase(b, Source::Shared(x), &stairs, None, k, way.route, 0);
     });
     if way.price(by_table) < way.price(by_stairs) { Unary::Table(entries) } else { Unary::Stairs(stairs) }
@@ -84,14 +86,14 @@ pub fn unary(from: i64, to: i64, f: impl Fn(i64) -> i64, stairs: Option<Formulas
 /// What follows a maximum of `count` numbers that is needed in a ring of `k` bits: nothing if the maximum is computed
 /// there, a table that widens if it is computed in the smallest ring.
 pub fn after_maximum(from: i64, to: i64, count: usize, k: u8, way: Way) -> Unary {
-    let of = |ring: u8, gadget: &dyn Fn(&mut Builder, Value)| cost::of_gadget(&REP3, ring, |b, x| gadget(b, x));
+    let of = |ring: u8, gadget: &dyn Fn(&mut Builder, Value)| cost::of_gadget(way.profile, ring, |b, x| gadget(b, x));
     // The levels of the tournament, so many times the bits and no fewer exchanges.
     let all = |ring: u8| {
         let one = of(ring, &|b, x| _ = maximum::maximum(b, x, x, maximum::BYTES, way.route, 0));
         one.times(count as u64 - 1)
     };
     let same = entries(from, to, |x| x);
-    let wide = of(BYTE_RING, &|b, x| _ = table::table(b, x, &same, k, 0));
+    let wide = of(BYTE_RING, &|b, x| _ = table::by(b, x, &same, k, way.route, 0));
     let narrow = all(BYTE_RING).then(wide);
     if count > 1 && way.price(narrow) < way.price(all(k.max(BYTE_RING))) { Unary::Table(same) } else { Unary::Same }
 }

@@ -77,9 +77,9 @@ pub fn of_gadget(profile: &Profile, ring: u8, gadget: impl FnOnce(&mut Builder, 
     };
     let interface =
         Interface { inputs: vec![port], outputs: vec![], weights: vec![], weight_owner: super::MODEL_OWNER };
-    let mut b = Builder::new(interface, profile.parties);
+    let mut b = Builder::new(interface, profile.scheme);
     let x = b.one(Op::Input { index: 0 });
-    let x = b.one(Op::Reshare { x, bits: ring });
+    let x = b.share(x, ring);
     let start = b.insts.len();
     gadget(&mut b, x);
     let mut level = vec![0u32; b.types.len()];

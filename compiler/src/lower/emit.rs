@@ -8,8 +8,8 @@ use super::masked::Opened;
 use super::plan::{Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
 use super::{
-    Aim, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, dealer, maximum, shape32, softmax, table,
-    table16, top,
+    Aim, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, circuit, dealer, maximum, shape32, softmax,
+    table, table16, top,
 };
 use crate::qgraph::{Graph, Kind, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
@@ -68,7 +68,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
         let t = g.tensor(*id);
         let x = e.b.one(Op::Input { index: i as u32 });
         let x = e.b.add_scalar(x, -zero_point(t));
-        e.values[id.index()] = Some(e.b.one(Op::Reshare { x, bits: plans.rings[id.index()] }));
+        e.values[id.index()] = Some(e.b.share(x, plans.rings[id.index()]));
     }
     e.states();
     let mut results = vec![None];
@@ -150,6 +150,10 @@ pub fn staircase(
         Route::Dealer => {
             let formula = formula(b, &f.for_dealer(), index);
             dealer::requantize(b, source, &formula, k, rot)
+        }
+        Route::Circuit => {
+            let formula = formula(b, &f.for_dealer(), index);
+            circuit::requant::requantize(b, source, &formula, k)
         }
     }
 }
@@ -234,7 +238,7 @@ impl Emitter<'_> {
 
     pub(super) fn shared_weight(&mut self, shape: &[u32], data: Vec<i32>, bits: u8) -> Value {
         let x = self.weight(shape, data);
-        self.b.one(Op::Reshare { x, bits })
+        self.b.share(x, bits)
     }
 
     /// Requantizes and centres on the output's zero point.
@@ -246,6 +250,7 @@ impl Emitter<'_> {
                 requantize(&mut self.b, source, &formula, k, rot)
             }
             Route::Dealer => self.deal(source, f, index, k),
+            Route::Circuit => staircase(&mut self.b, source, f, index, k, self.route, 0),
         };
         self.b.add_scalar(y, f.base - zero_point(self.g.tensor(op.output)))
     }
@@ -301,7 +306,7 @@ impl Emitter<'_> {
             }
             Unary::Table(entries) => {
                 let rot = self.rot();
-                table::table(&mut self.b, x, entries, k, rot)
+                table::by(&mut self.b, x, entries, k, self.route, rot)
             }
         }
     }

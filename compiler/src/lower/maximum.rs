@@ -14,12 +14,14 @@
 //! fresh pad of the key that its receiver lacks. A receives nothing.
 //!
 //! **Boolean route**: the sign by a carry tree on bits that all three share, then a product of sharings.
-use super::Route;
+//!
+//! **Circuit route**: [`super::circuit::compare`].
 use super::builder::Builder;
 use super::compare::{carry_trees, pick};
 use super::dealer::Comparison;
 use super::masked::Opened;
 use super::requant::bit_to_ring;
+use super::{Route, circuit};
 use ir::infer::roles;
 use ir::{Amounts, Dims, Holders, Op, Strided, Value};
 
@@ -50,11 +52,19 @@ pub fn sign(b: &mut Builder, x: Value, m: u8, k: u8, route: Route, rot: u8) -> V
             opened(b, bit, k, rot)
         }
         Route::Boolean => negative_boolean(b, x, m, k, rot),
+        Route::Circuit => {
+            let bit = circuit::compare::negative(b, x, m);
+            circuit::bit_to_ring(b, bit, k)
+        }
     }
 }
 
 /// [x = 0] for −2^m ≤ x < 2^m, shared in a ring of `k` bits.
 pub fn zero(b: &mut Builder, x: Value, m: u8, k: u8, route: Route, rot: u8) -> Value {
+    if route == Route::Circuit {
+        let bit = circuit::compare::zero(b, x, m);
+        return circuit::bit_to_ring(b, bit, k);
+    }
     let (u, v) = b.two(Op::SplitShared { x, rot });
     let [u, v] = [u, v].map(|x| b.one(Op::PlanesH { x, lo: 0, width: m + 1 }));
     if route == Route::Dealer {
@@ -90,6 +100,8 @@ pub enum Less {
     Opened(Opened),
     /// A sharing in the ring of the numbers.
     Shared(Value),
+    /// A shared plane.
+    Bit(Value),
 }
 
 /// [a < c] of numbers in one ring of m + 1 bits or more that differ by less than 2^m.
@@ -104,6 +116,7 @@ pub fn less(b: &mut Builder, a: Value, c: Value, m: u8, route: Route, rot: u8) -
             let k = b.ty(difference).domain.width();
             Less::Shared(negative_boolean(b, difference, m, k, rot))
         }
+        Route::Circuit => Less::Bit(circuit::compare::negative(b, difference, m)),
     }
 }
 
@@ -117,6 +130,12 @@ impl Less {
                 let [_, rb, rc] = roles(rot);
                 let gain = bit.times(b, difference);
                 let own = b.one(Op::AsSum { x: a, at: Holders::pair(rb, rc), bits: k });
+                b.one(Op::Sub { a: own, b: gain })
+            }
+            Less::Bit(bit) => {
+                let gain = circuit::compare::bit_times(b, *bit, difference);
+                let everyone = b.all();
+                let own = b.one(Op::AsSum { x: a, at: everyone, bits: k });
                 b.one(Op::Sub { a: own, b: gain })
             }
             Less::Shared(bit) => {

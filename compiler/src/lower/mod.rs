@@ -7,6 +7,7 @@ mod balance;
 pub mod builder;
 mod choice;
 mod choose;
+pub mod circuit;
 pub mod compare;
 mod cost;
 pub mod dealer;
@@ -41,7 +42,7 @@ pub mod table16;
 mod top;
 mod wide;
 
-use crate::profile::Protocol;
+use crate::profile::{self, Protocol};
 use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
@@ -160,6 +161,9 @@ pub enum Route {
     /// The party that knows one operand deals to the two that know the other: five exchanges.
     #[default]
     Dealer,
+    /// Each group that holds an operand enters bits and numbers of its own; all else are products of sharings. For protocols
+    /// without roles, which take it whatever is asked for.
+    Circuit,
 }
 
 /// Choices a user has.
@@ -173,6 +177,18 @@ pub struct Options {
     pub reveal: Reveal,
     /// What the cheaper of two ways has less of.
     pub aim: Aim,
+}
+
+impl Options {
+    /// With the route that the protocol has.
+    fn resolved(self) -> Options {
+        let route = match (self.protocol.facts().scheme.roles, self.route) {
+            (true, Route::Circuit) => Route::Boolean,
+            (true, route) => route,
+            (false, _) => Route::Circuit,
+        };
+        Options { route, ..self }
+    }
 }
 
 /// What the receiver learns.
@@ -269,6 +285,12 @@ pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
     if g.ops.len() > MAX_OPERATORS {
         return Err(LowerError::Operators(g.ops.len()));
     }
+    let options = options.resolved();
+    if options.route == Route::Circuit && matches!(options.reveal, Reveal::Places { .. }) {
+        let name = options.protocol.facts().name;
+        let what = format!("protocol {name} does not offer places of the largest yet; reveal `output` or `logits`");
+        return Err(LowerError::Model(what));
+    }
     plan::plan(g, options)
 }
 
@@ -281,12 +303,13 @@ pub fn lower(g: &Graph, plans: &Plans, options: Options, owners: &Owners) -> Res
     };
     let outputs = g.outputs.iter().map(output).collect::<Result<_, _>>()?;
     let mut interface = Interface { inputs, outputs, weights: vec![], weight_owner: MODEL_OWNER };
-    let profile = options.protocol.profile();
+    let options = options.resolved();
+    let profile = profile::of(options.protocol);
     if profile.dealer.is_some() && options.route == Route::Boolean {
         let what = format!("protocol {} has no Boolean route: its dealer would have to receive", profile.name);
         return Err(LowerError::Model(what));
     }
     owners.apply(&mut interface, profile)?;
-    let builder = || Builder::new(interface.clone(), profile.parties);
+    let builder = || Builder::new(interface.clone(), profile.scheme);
     balance::balanced(options, |rotations| emit::emit(g, plans, builder(), options, rotations))
 }

@@ -169,7 +169,7 @@ impl Planner<'_> {
     /// How a function of each element of an operator's result is chosen.
     pub(super) fn way(&self, op: &Op) -> Way {
         let Options { route, aim, .. } = self.options;
-        Way { route, aim, elements: self.g.tensor(op.output).len() }
+        Way { profile: crate::profile::of(self.options.protocol), route, aim, elements: self.g.tensor(op.output).len() }
     }
 
     pub(super) fn constants(op: &Op, channel: usize, source: StaircaseError) -> LowerError {
@@ -498,6 +498,7 @@ fn plan_with(g: &Graph, options: Options, kept: &[u8]) -> Result<Plans, LowerErr
             continue;
         }
         ops[i] = planner.op(op, out)?;
+        offered(op, &ops[i], options)?;
         let need = match &ops[i] {
             Plan::Linear(p) => p.formulas.n,
             Plan::Add { formulas, .. } | Plan::Average { formulas, .. } | Plan::Mean { formulas } => formulas.n,
@@ -525,6 +526,27 @@ fn plan_with(g: &Graph, options: Options, kept: &[u8]) -> Result<Plans, LowerErr
     }
     let thresholds = planner.thresholds;
     Ok(Plans { ops, rings, least, stored, thresholds, opened })
+}
+
+/// Refuses what the circuit route has no gadgets for.
+fn offered(op: &Op, plan: &Plan, options: Options) -> Result<(), LowerError> {
+    let missing = match plan {
+        Plan::Table16(_) => "look-ups of 16 bits",
+        Plan::Softmax(_) | Plan::Softmax16(_) | Plan::Stepwise(_) => "a softmax inside the computation",
+        Plan::Choice(choice) if !choice.by_circuits() => "this choice",
+        Plan::Normal(_) => "norms",
+        Plan::Lookup(_) => "slices at secret positions",
+        Plan::Quotient => "division",
+        _ => return Ok(()),
+    };
+    if options.route != super::Route::Circuit {
+        return Ok(());
+    }
+    let logits = matches!(plan, Plan::Softmax(_) | Plan::Stepwise(_));
+    let hint = if logits { ", or with `--reveal=logits` so that the receiver finishes it" } else { "" };
+    let name = options.protocol.facts().name;
+    let reason = format!("protocol {name} does not offer {missing} yet; compile it for `rep3`{hint}");
+    Err(LowerError::Unsupported { index: op.index, name: op.name, reason })
 }
 
 /// An operator after the softmax, on a value that the receiver holds.

@@ -32,7 +32,7 @@ impl Planner<'_> {
     /// Whether the tables fit.
     pub(super) fn quotient(&self, op: &QOp) -> Result<Plan, LowerError> {
         let refuse = |reason| Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
-        let profile = self.options.protocol.profile();
+        let profile = crate::profile::of(self.options.protocol);
         if profile.dealer.is_some_and(|dealer| dealer != MODEL_OWNER) {
             let name = profile.name;
             return refuse(format!("protocol {name} cannot divide yet: the model owner would have to deal"));

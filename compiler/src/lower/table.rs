@@ -16,6 +16,7 @@
 //! bits as in [`super::masked`]; the reshare as every reshare. A simulator draws them at random. A receives nothing.
 use super::builder::Builder;
 use super::masked::Opened;
+use super::{Route, circuit};
 use ir::{Op, Value};
 
 /// Bits of an index.
@@ -36,6 +37,14 @@ pub fn look_up(b: &mut Builder, hot: Value, table: &[u64], width: u8) -> Value {
     let entries = std::iter::once(table[0]).chain(table[1..].iter().map(|t| t ^ table[0]));
     let entries = b.constant(&[table.len() as u32], entries.map(|e| e as i64).collect());
     b.one(Op::MixP { x: hot, table: entries, width })
+}
+
+/// [`table`] by a route.
+pub fn by(b: &mut Builder, x: Value, entries: &[i64], k: u8, route: Route, rot: u8) -> Value {
+    match route {
+        Route::Circuit => circuit::table::table(b, x, entries, k),
+        Route::Dealer | Route::Boolean => table(b, x, entries, k, rot),
+    }
 }
 
 /// `table[x mod 2^8]`, shared in a ring of `k` bits.

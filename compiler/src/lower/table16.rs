@@ -142,7 +142,7 @@ mod tests {
         };
         let interface =
             Interface { inputs: vec![port("x")], outputs: vec![port("y")], weights: vec![], weight_owner: Party(0) };
-        let mut b = Builder::new(interface, 3);
+        let mut b = Builder::new(interface, crate::profile::REP3.scheme);
         let x = b.one(Op::Input { index: 0 });
         let x = b.one(Op::Reshare { x, bits: 18 });
         let y = table(&mut b, x, entries, 20, 1);

@@ -291,7 +291,7 @@ impl Emitter<'_> {
             }
             Unary::Table(entries) => {
                 let rot = self.rot();
-                super::table::table(&mut self.b, x, entries, k, rot)
+                super::table::by(&mut self.b, x, entries, k, self.route, rot)
             }
         }
     }

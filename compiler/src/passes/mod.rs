@@ -119,7 +119,7 @@ pub fn rewrite(f: &mut Function, mut step: impl FnMut(&mut Builder, usize, &Inst
     let p = &mut f.program;
     let old = std::mem::take(&mut p.insts);
     let consts = std::mem::take(&mut p.consts);
-    let mut b = Builder::resume(p.interface.clone(), p.parties, consts);
+    let mut b = Builder::resume(p.interface.clone(), p.scheme(), consts);
     let mut renamed: Vec<Option<Value>> = Vec::new();
     for (i, inst) in old.into_iter().enumerate() {
         let results = results_of(&inst.op);

@@ -9,7 +9,6 @@
 //!
 //! The order in which instructions came, each as early as its operands, is the order to beat: where the walk needs more
 //! memory over the whole program, that order stays.
-use super::pieces;
 use crate::profile::Profile;
 use ir::ops::Class;
 use ir::verify::Typed;
@@ -29,7 +28,9 @@ pub struct Rounds<'a> {
     pub setup: &'a [bool],
     /// Round of each.
     pub after: &'a [u32],
-    /// How many rounds.
+    /// How many rounds set-up has.
+    pub setup_rounds: u32,
+    /// How many rounds an inference has.
     pub rounds: u32,
 }
 
@@ -51,17 +52,14 @@ impl Rounds<'_> {
 
     /// Each instruction as early as it can, in the order in which they came. Set-up is the first region if there is one.
     pub fn plain(&self) -> Vec<Region> {
-        let region = |of: &dyn Fn(usize) -> bool, exchange: &dyn Fn(usize) -> bool| {
-            let all = || 0..self.insts.len();
+        let setup = |round: u32| {
+            let all = || (0..self.insts.len()).filter(|i| self.setup[*i]);
             Region {
-                local: all().filter(|i| of(*i) && !self.talks(*i)).collect(),
-                exchanges: all().filter(|i| exchange(*i) && self.talks(*i)).collect(),
+                local: all().filter(|i| !self.talks(*i) && self.after[*i] == round).collect(),
+                exchanges: all().filter(|i| self.talks(*i) && self.after[*i] == round + 1).collect(),
             }
         };
-        let mut regions = Vec::new();
-        if self.setup.contains(&true) {
-            regions.push(region(&|i| self.setup[i], &|i| self.setup[i]));
-        }
+        let mut regions: Vec<Region> = (0..self.setup_rounds).map(setup).collect();
         let at = regions.len();
         let empty = || Region { local: vec![], exchanges: vec![] };
         regions.extend((0..=self.rounds).map(|_| empty()));
@@ -76,9 +74,9 @@ impl Rounds<'_> {
 }
 
 /// The better of the plain order and the walk's.
-pub fn order(r: &Rounds<'_>, parties: u8, profile: &Profile) -> Vec<Region> {
+pub fn order(r: &Rounds<'_>, profile: &Profile) -> Vec<Region> {
     let plain = r.plain();
-    let graph = Graph::new(r, parties);
+    let graph = Graph::new(r, profile);
     let mut simple = Walk::new(r, &graph, profile);
     plain.iter().for_each(|region| simple.replay(region));
     let mut walk = Walk::new(r, &graph, profile);
@@ -104,7 +102,8 @@ struct Graph {
 }
 
 impl Graph {
-    fn new(r: &Rounds<'_>, parties: u8) -> Graph {
+    fn new(r: &Rounds<'_>, profile: &Profile) -> Graph {
+        let parties = profile.parties;
         let count = r.typed.types.len();
         let all = || (0..parties).map(Party);
         let mut users = vec![vec![]; count];
@@ -119,7 +118,7 @@ impl Graph {
         let in_setup = |v: usize| r.setup[r.typed.origin[v] as usize];
         let kept = (0..count).map(|v| in_setup(v) && users[v].iter().any(|i| !r.setup[*i])).collect();
         let bytes: Vec<u64> =
-            r.typed.types.iter().flat_map(|t| all().map(|p| pieces(t.form, p) * t.memory_bytes())).collect();
+            r.typed.types.iter().flat_map(|t| all().map(|p| profile.pieces(t.form, p) * t.memory_bytes())).collect();
         let total: Vec<u64> = bytes.chunks(usize::from(parties)).map(|b| b.iter().sum()).collect();
         let mut need: Vec<(u64, u64)> = vec![(0, 0); r.insts.len()];
         for i in (0..r.insts.len()).filter(|i| !r.talks(*i)) {
@@ -225,7 +224,7 @@ impl<'a> Walk<'a> {
 
     /// Orders what the plain order holds.
     fn regions(&mut self, plain: &[Region]) -> Vec<Region> {
-        let setup = usize::from(self.r.setup.contains(&true));
+        let setup = self.r.setup_rounds as usize;
         let mut regions = Vec::with_capacity(plain.len());
         for (k, region) in plain.iter().enumerate() {
             let start = self.order.len();

@@ -38,7 +38,7 @@ fn list(x: &[i64]) -> String {
 fn text(g: &Gadget<'_>) -> String {
     let (inputs, outputs) = (vec![port("x", g.inputs.len())], vec![port("y", g.results.len())]);
     let interface = Interface { inputs, outputs, weights: vec![], weight_owner: Party(0) };
-    let mut b = Builder::new(interface, 3);
+    let mut b = Builder::new(interface, ir::Protocol::Rep3.facts().scheme);
     let x = b.one(Op::Input { index: 0 });
     let x = b.one(Op::Reshare { x, bits: g.ring });
     let y = (g.build)(&mut b, x);

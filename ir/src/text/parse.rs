@@ -431,7 +431,7 @@ impl Parser {
             return None;
         }
         let p = &self.program;
-        let cx = Context { parties: p.parties, interface: &p.interface, consts: &p.consts };
+        let cx = Context { scheme: p.scheme(), interface: &p.interface, consts: &p.consts };
         let types = &self.types;
         let typed = op.map(|v| types[v.index()].as_ref().expect("looked at above"));
         match infer(&typed, &cx) {

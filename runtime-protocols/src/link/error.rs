@@ -1,7 +1,7 @@
 //! Why a link failed.
 
 use super::{Party, Place};
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 /// Why a link failed. All errors are final for the link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,7 +10,7 @@ pub enum LinkError {
     #[error("cannot listen on {address}: {reason}; is another process using it?")]
     Listen {
         /// Own address.
-        address: SocketAddr,
+        address: String,
         /// What the operating system said.
         reason: String,
     },
@@ -20,11 +20,47 @@ pub enum LinkError {
         /// Who was missing.
         peer: Party,
         /// Where it should be.
-        address: SocketAddr,
+        address: String,
         /// How long this party tried.
         after: Duration,
         /// The last failure.
         reason: String,
+    },
+    /// A peer is not who it should be, or takes this party for another.
+    #[error("{} at {address}: {reason}", who(*.peer))]
+    Authentication {
+        /// Who was expected; none when anybody may have called.
+        peer: Option<Party>,
+        /// Where it is.
+        address: String,
+        /// What is wrong, with fingerprints.
+        reason: String,
+    },
+    /// Nothing at all came from a peer, no sign of life either.
+    #[error("round {round} ({what}): {peer} has been silent for {after:.1?}{}; its process or machine is stopped, or the network between is", progress(*.got, *.expected))]
+    Silent {
+        /// Who was silent.
+        peer: Party,
+        /// Round of the schedule.
+        round: u32,
+        /// Layer or step.
+        what: String,
+        /// Payload bytes received from this peer in this exchange.
+        got: u64,
+        /// Payload bytes expected.
+        expected: u64,
+        /// For how long.
+        after: Duration,
+    },
+    /// The time for the whole session is over.
+    #[error("round {round} ({what}): the session has taken more than {limit:?}")]
+    Session {
+        /// Round of the schedule.
+        round: u32,
+        /// Layer or step.
+        what: String,
+        /// What was allowed.
+        limit: Duration,
     },
     /// The connection to a peer ended before the computation did.
     #[error("round {round} ({what}): lost {peer}{}: {reason}", progress(*.got, *.expected))]
@@ -43,7 +79,7 @@ pub enum LinkError {
         reason: String,
     },
     /// A peer took too long.
-    #[error("round {round} ({what}): {peer} is not done after {after:?}{}", progress(*.got, *.expected))]
+    #[error("round {round} ({what}): no progress for {after:?}, {peer} is alive but not done{}", progress(*.got, *.expected))]
     Deadline {
         /// Whom this party waited for.
         peer: Party,
@@ -96,6 +132,19 @@ pub enum LinkError {
         /// Its own words, control characters removed.
         reason: String,
     },
+    /// What this party received is not what another vouches for. Nothing was made of it.
+    #[error(
+        "round {round} ({what}): {peer} vouches for other messages than this party received: a party cheats, or its program or \
+         machine is broken; nothing was opened, find out who it is before the next run"
+    )]
+    Inconsistent {
+        /// Whose word differs; it, or one of those who sent the messages, deviates.
+        peer: Party,
+        /// Round of the schedule.
+        round: u32,
+        /// Layer or step.
+        what: String,
+    },
     /// This party gave up by [`Link::abort`](super::Link::abort).
     #[error("the link was given up: {reason}")]
     GaveUp {
@@ -131,6 +180,12 @@ pub enum Fault {
         /// Number that is due.
         expected: u32,
     },
+    /// A message behind the last one that is due.
+    #[error("message number {got} where none is due any more")]
+    Extra {
+        /// Number in the message.
+        got: u32,
+    },
     /// Neither data nor an end.
     #[error("unknown kind {got}")]
     Kind {
@@ -162,8 +217,10 @@ impl LinkError {
             LinkError::Listen { .. } => 6,
             LinkError::Unreachable { .. } => 10,
             LinkError::Lost { .. } | LinkError::Malformed { .. } => 11,
-            LinkError::Deadline { .. } => 12,
+            LinkError::Deadline { .. } | LinkError::Silent { .. } | LinkError::Session { .. } => 12,
             LinkError::Disagree { .. } => 13,
+            LinkError::Authentication { .. } => 21,
+            LinkError::Inconsistent { .. } => 20,
             LinkError::GaveUp { code, .. } => *code,
             // Failures of the computation as a whole keep their code; a peer's own trouble makes it a lost peer.
             LinkError::Aborted { code, .. } => match code {
@@ -179,11 +236,44 @@ impl LinkError {
             LinkError::Unreachable { peer, .. }
             | LinkError::Lost { peer, .. }
             | LinkError::Deadline { peer, .. }
+            | LinkError::Silent { peer, .. }
             | LinkError::Malformed { peer, .. }
             | LinkError::Disagree { peer, .. }
+            | LinkError::Inconsistent { peer, .. }
             | LinkError::Aborted { peer, .. } => Some(*peer),
-            LinkError::Listen { .. } | LinkError::GaveUp { .. } | LinkError::Random { .. } => None,
+            LinkError::Authentication { peer, .. } => *peer,
+            LinkError::Listen { .. }
+            | LinkError::Session { .. }
+            | LinkError::GaveUp { .. }
+            | LinkError::Random { .. } => None,
         }
+    }
+
+    /// What to do next, for errors that a user can do something about.
+    pub fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            LinkError::Listen { .. } => "stop the other process, or give this party another port",
+            LinkError::Unreachable { .. } => {
+                "start qnnvm on that party, or run `qnnvm net check` on all sides; safe to retry"
+            }
+            LinkError::Authentication { .. } => {
+                "compare fingerprints by phone (`qnnvm net show`), then `qnnvm net add-peer --replace`; nothing secret was sent"
+            }
+            LinkError::Lost { .. } => {
+                "see that party's own message; nothing is opened after this, and a retry uses a new session and new randomness"
+            }
+            LinkError::Malformed { .. } => "all parties need the same release; a retry uses a new session",
+            LinkError::Silent { .. } => "see whether that party runs (`qnnvm status`); a retry uses a new session",
+            LinkError::Deadline { .. } => "see its status, or raise `--round-timeout`; a retry uses a new session",
+            LinkError::Session { .. } => "raise `--session-timeout`; a retry uses a new session",
+            LinkError::Disagree { .. } => {
+                "give all parties the same files, options and release; nothing secret was sent; do not retry before"
+            }
+            LinkError::Inconsistent { .. } => {
+                "do not retry automatically: keep the reports and contact the other operators"
+            }
+            LinkError::Aborted { .. } | LinkError::GaveUp { .. } | LinkError::Random { .. } => return None,
+        })
     }
 
     pub(super) fn lost(at: &Place<'_>, peer: Party, got: usize, expected: usize, reason: impl ToString) -> Self {
@@ -216,6 +306,10 @@ impl LinkError {
         let reason = reason.chars().filter(|c| !c.is_control()).collect();
         LinkError::Aborted { peer, round: at.round, what: at.what.to_owned(), code, reason }
     }
+}
+
+fn who(peer: Option<Party>) -> String {
+    peer.map_or("a caller".to_owned(), |peer| peer.to_string())
 }
 
 /// How far a message had come, when one was due.

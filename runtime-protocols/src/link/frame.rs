@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The sequence counts the messages of one sender to one receiver from 0. The payload of an abort is the exit code and
-//! a reason of at most [`REASON_LIMIT`] bytes.
+//! a reason of at most [`REASON_LIMIT`] bytes. A beat says that its sender is alive; it carries nothing, is not counted
+//! and may stand between any two other frames.
 
 use super::Fault;
 
@@ -19,6 +20,7 @@ pub(super) enum Kind {
     Data = 1,
     Abort = 2,
     Bye = 3,
+    Beat = 4,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,7 @@ impl Header {
             1 => Kind::Data,
             2 => Kind::Abort,
             3 => Kind::Bye,
+            4 => Kind::Beat,
             got => return Err(Fault::Kind { got }),
         };
         let header = Header {
@@ -58,7 +61,7 @@ impl Header {
             Kind::Abort if header.length == 0 || header.length > 1 + REASON_LIMIT as u64 => {
                 Err(Fault::Length { got: header.length, expected: 1 })
             }
-            Kind::Bye if header.length != 0 => Err(Fault::Length { got: header.length, expected: 0 }),
+            Kind::Bye | Kind::Beat if header.length != 0 => Err(Fault::Length { got: header.length, expected: 0 }),
             _ => Ok(header),
         }
     }
@@ -76,6 +79,11 @@ impl Header {
         }
         Ok(())
     }
+}
+
+/// The whole frame of a beat.
+pub(super) fn beat() -> [u8; HEADER] {
+    Header { length: 0, level: 0, sequence: 0, kind: Kind::Beat }.encode()
 }
 
 /// The whole frame of an abort.
@@ -112,6 +120,7 @@ mod tests {
         unknown[16] = 9;
         assert_eq!(Header::decode(&unknown).err(), Some(Fault::Kind { got: 9 }));
         assert!(Header::decode(&encode(1, Kind::Bye)).is_err());
+        assert!(Header::decode(&encode(1, Kind::Beat)).is_err());
         assert!(Header::decode(&encode(0, Kind::Abort)).is_err());
         assert!(Header::decode(&encode(2000, Kind::Abort)).is_err());
         let far = Header { length: 0, level: u32::MAX, sequence: 0, kind: Kind::Data };

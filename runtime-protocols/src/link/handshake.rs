@@ -6,7 +6,9 @@
 //! ```
 //!
 //! The preamble keeps its layout in all versions. Both sides send all of theirs before they judge, so both see a
-//! difference and name the same field. The session is derived from the nonces of all parties.
+//! difference and name the same field. Then every party tells every other the nonces of all and, under TLS, a tag of
+//! each of its channels: both ends of a channel must name the same tag, so nobody sits between two parties, and the
+//! session is derived from all nonces and all tags.
 
 use super::{LinkError, Party};
 
@@ -15,7 +17,7 @@ pub const HELLO_LIMIT: usize = 64 << 10;
 pub(super) const PREAMBLE: usize = 16;
 pub(super) const NONCE: usize = 16;
 const MAGIC: [u8; 8] = *b"QNNVMLNK";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// What all parties must agree on, in a fixed order: program hash, protocol, reveal policy and so on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -151,9 +153,14 @@ fn show(value: Option<&[u8]>) -> String {
     }
 }
 
-/// The session that belongs to the nonces of all parties, in their order.
-pub(super) fn session(nonces: &[[u8; NONCE]]) -> [u8; 16] {
-    let key = blake3::derive_key("qnnvm link session v1", nonces.as_flattened());
+/// What everyone may know of a channel with this secret.
+pub(super) fn tag(binding: Option<[u8; 32]>) -> [u8; 32] {
+    binding.map_or([0; 32], |secret| blake3::derive_key("qnnvm link channel v2", &secret))
+}
+
+/// The session that belongs to the nonces of all parties, in their order, and to the tags of all channels, by pairs.
+pub(super) fn session(nonces: &[[u8; NONCE]], tags: &[u8]) -> [u8; 16] {
+    let key = blake3::derive_key("qnnvm link session v2", &[nonces.as_flattened(), tags].concat());
     *key.first_chunk().expect("32 bytes have 16")
 }
 

@@ -1,6 +1,6 @@
 //! Seeds that each pair of parties shares.
 
-use super::{Link, LinkError, Place};
+use super::{Link, LinkError, Place, party};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -22,8 +22,9 @@ impl fmt::Debug for PairKeys {
 
 /// Agrees on a seed with each peer: the party with the lower index draws it and sends it.
 ///
-/// The seed travels over the link as it is. On plain TCP whoever can read the connection reads it, which is why plain
-/// TCP is for loopback only. Call it before [`Link::begin`], so that it does not count.
+/// The seed travels over the link as it is and is then mixed with a secret of the channel, so that it belongs to this
+/// connection only. On plain TCP there is none and whoever can read the connection reads the seed, which is why plain TCP
+/// is for loopback only. Call it before [`Link::begin`], so that it does not count.
 pub fn exchange_keys(link: &mut dyn Link) -> Result<PairKeys, LinkError> {
     let (me, parties) = (link.me().index(), link.parties());
     let mut keys = Zeroizing::new(vec![[0; 32]; parties]);
@@ -38,10 +39,16 @@ pub fn exchange_keys(link: &mut dyn Link) -> Result<PairKeys, LinkError> {
     for peer in 0..me {
         keys[peer].copy_from_slice(&incoming[peer]);
     }
+    for (peer, key) in keys.iter_mut().enumerate() {
+        if let Some(secret) = link.binding(party(peer)).map(Zeroizing::new) {
+            let both = Zeroizing::new([*key, *secret].concat());
+            *key = blake3::derive_key("qnnvm link pair key v2", &both);
+        }
+    }
     Ok(PairKeys(keys))
 }
 
 /// Fills `bytes` from the operating system.
-pub(super) fn random(bytes: &mut [u8]) -> Result<(), LinkError> {
+pub(crate) fn random(bytes: &mut [u8]) -> Result<(), LinkError> {
     getrandom::fill(bytes).map_err(|e| LinkError::Random { reason: e.to_string() })
 }

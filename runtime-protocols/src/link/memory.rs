@@ -4,11 +4,11 @@
 
 use super::frame::{Header, Kind};
 use super::meter::Meter;
-use super::{Link, LinkError, LinkStats, Party, Place, Timeouts, check_lists, keys, party};
+use super::{Fault, Link, LinkError, LinkStats, Party, Place, Timeouts, check_lists, keys, party};
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Links of `parties` parties, the link of party i at position i.
@@ -40,10 +40,14 @@ pub enum Fate {
     Twice,
     /// It arrives after the next message of this pair.
     Late,
+    /// It arrives this much later; what the pair sends after it waits behind it.
+    After(Duration),
+    /// It arrives, and behind it the first message of this pair once more, with the number that it had.
+    Replay,
 }
 
-/// One recorded message.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// One recorded message. `Debug` prints its length.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Record {
     /// Round the sender was in.
     pub round: u32,
@@ -55,6 +59,13 @@ pub struct Record {
     pub sequence: u32,
     /// The bytes as they were sent, before any damage.
     pub payload: Vec<u8>,
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Record { round, from, to, sequence, payload } = self;
+        write!(f, "Record(round {round}, {from} to {to}, number {sequence}, {} bytes)", payload.len())
+    }
 }
 
 /// All messages of a network so far.
@@ -115,6 +126,7 @@ impl Network {
         let state = State {
             queues: (0..n * n).map(|_| VecDeque::new()).collect(),
             late: (0..n * n).map(|_| None).collect(),
+            first: (0..n * n).map(|_| None).collect(),
             ends: vec![End::Running; n],
             records,
         };
@@ -134,6 +146,7 @@ impl Network {
             received: vec![0; n],
             spare: Vec::new(),
             failed: None,
+            round: 0,
         };
         let links = (0..n).map(link).collect();
         (hub, links)
@@ -156,6 +169,8 @@ struct State {
     queues: Vec<VecDeque<Message>>,
     /// Messages waiting for the next of their pair.
     late: Vec<Option<Message>>,
+    /// The first message of each pair, where somebody intercepts.
+    first: Vec<Option<Message>>,
     ends: Vec<End>,
     records: Option<Vec<Record>>,
 }
@@ -165,6 +180,15 @@ struct Message {
     sequence: u32,
     level: u32,
     payload: Vec<u8>,
+    /// When it arrives; at once without.
+    at: Option<Instant>,
+}
+
+impl Message {
+    /// How long it still travels.
+    fn left(&self, now: Instant) -> Duration {
+        self.at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
 }
 
 #[derive(Clone)]
@@ -200,6 +224,8 @@ pub struct MemoryLink {
     /// Buffers to send in, taken from received messages.
     spare: Vec<Vec<u8>>,
     failed: Option<LinkError>,
+    /// Of the last exchange.
+    round: u32,
 }
 
 impl MemoryLink {
@@ -214,7 +240,8 @@ impl MemoryLink {
             self.sent[to] = sequence.wrapping_add(1);
             let sent = Sent { at: *at, from: party(self.me), to: party(to), sequence };
             let fate = self.hub.interceptor.as_ref().map_or(Fate::Deliver, |f| f(&sent, &mut bytes));
-            let message = Message { sequence, level, payload: bytes };
+            let arrives = if let Fate::After(time) = fate { Some(Instant::now() + time) } else { None };
+            let message = Message { sequence, level, payload: bytes, at: arrives };
 
             let mut state = self.hub.lock();
             if let Some(records) = &mut state.records {
@@ -222,8 +249,15 @@ impl MemoryLink {
                 records.push(Record { round: at.round, from, to, sequence, payload: payload.clone() });
             }
             let pair = self.me * self.hub.parties + to;
+            if self.hub.interceptor.is_some() && state.first[pair].is_none() {
+                state.first[pair] = Some(message.clone());
+            }
             match fate {
-                Fate::Deliver => state.queues[pair].push_back(message),
+                Fate::Deliver | Fate::After(_) => state.queues[pair].push_back(message),
+                Fate::Replay => {
+                    let first = state.first[pair].clone();
+                    state.queues[pair].extend([Some(message), first].into_iter().flatten());
+                }
                 Fate::Drop => {}
                 Fate::Twice => state.queues[pair].extend([message.clone(), message]),
                 Fate::Late => {
@@ -252,15 +286,23 @@ impl MemoryLink {
         let mut state = hub.lock();
         loop {
             let mut arrived = Vec::new();
-            due.retain(|&from| match state.queues[from * n + me].pop_front() {
-                Some(message) => {
-                    arrived.push((from, message));
-                    false
+            let now = Instant::now();
+            // Until the first of those under way is here.
+            let mut travels = Duration::MAX;
+            due.retain(|&from| {
+                let queue = &mut state.queues[from * n + me];
+                let left = queue.front().map_or(Duration::MAX, |message| message.left(now));
+                travels = travels.min(left.max(Duration::from_nanos(1)));
+                match if left.is_zero() { queue.pop_front() } else { None } {
+                    Some(message) => {
+                        arrived.push((from, message));
+                        false
+                    }
+                    None => true,
                 }
-                None => true,
             });
             for (from, message) in arrived {
-                let Message { sequence, level, payload } = message;
+                let Message { sequence, level, payload, .. } = message;
                 let header = Header { length: payload.len() as u64, level, sequence, kind: Kind::Data };
                 header
                     .check(expect[from], self.received[from])
@@ -290,7 +332,7 @@ impl MemoryLink {
             if left.is_zero() {
                 return Err(LinkError::deadline(at, party(due[0]), 0, expect[due[0]], limit));
             }
-            state = hub.news[me].wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = hub.news[me].wait_timeout(state, left.min(travels)).unwrap_or_else(PoisonError::into_inner).0;
             self.meter.waited(start.elapsed());
         }
     }
@@ -320,6 +362,7 @@ impl Link for MemoryLink {
         if let Some(e) = &self.failed {
             return Err(e.clone());
         }
+        self.round = at.round;
         self.send(at, out);
         self.receive(at, expect, incoming).inspect_err(|e| {
             self.abort(e.exit_code(), &e.to_string());
@@ -343,6 +386,18 @@ impl Link for MemoryLink {
     fn close(&mut self) -> Result<(), LinkError> {
         if let Some(e) = &self.failed {
             return Err(e.clone());
+        }
+        let (n, me) = (self.hub.parties, self.me);
+        let unread = |from: usize| {
+            let state = self.hub.lock();
+            let front = state.queues[from * n + me].front();
+            front.map(|m| (from, Fault::Extra { got: m.sequence }))
+        };
+        if let Some((from, fault)) = (0..n).find_map(unread) {
+            let e = LinkError::malformed(&Place { round: self.round, what: "end" }, party(from), fault);
+            self.abort(e.exit_code(), &e.to_string());
+            self.failed = Some(e.clone());
+            return Err(e);
         }
         self.hub.end(self.me, End::Closed);
         Ok(())

@@ -5,23 +5,36 @@
 //! 1 + the largest level its sender had received since [`Link::begin`], and [`LinkStats::level`] is the largest level
 //! seen. What the messages mean is left to the protocols.
 //!
-//! [`memory`] joins parties of one process, [`tcp`] joins processes.
+//! [`memory`] joins parties of one process, [`tcp`] joins processes, encrypted by [`tls`] or plain. [`tamper`] is for tests that
+//! attack a protocol.
 
 mod connect;
+mod dial;
 mod error;
+mod exchange;
 mod frame;
 mod handshake;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod keys;
 pub mod memory;
 mod meter;
+mod peer;
 mod poll;
+mod stream;
+pub mod tamper;
 pub mod tcp;
+pub mod tls;
+mod watch;
 
 use std::time::Duration;
 
 pub use error::{Fault, LinkError};
 pub use handshake::{HELLO_LIMIT, Hello};
+pub(crate) use keys::random;
 pub use keys::{PairKeys, exchange_keys};
+pub use tls::{Certificate, Fingerprint, Identity, TlsError};
+pub use watch::Control;
 
 pub use ir::Party;
 
@@ -64,6 +77,10 @@ pub struct Timeouts {
     /// For the messages of one exchange, the peers' computation before it included. Large messages get more: one
     /// second for each 64 KiB.
     pub round: Duration,
+    /// Without any sign of life from a peer that is waited for. Parties send one every fifth of it.
+    pub silence: Duration,
+    /// From the first connection to the end.
+    pub session: Duration,
 }
 
 impl Default for Timeouts {
@@ -72,13 +89,15 @@ impl Default for Timeouts {
             connect: Duration::from_secs(30),
             handshake: Duration::from_secs(10),
             round: Duration::from_secs(60),
+            silence: Duration::from_secs(10),
+            session: Duration::from_secs(24 * 3600),
         }
     }
 }
 
 impl Timeouts {
     /// The time allowed for an exchange that moves `bytes` bytes.
-    fn exchange(&self, bytes: usize) -> Duration {
+    pub(crate) fn exchange(&self, bytes: usize) -> Duration {
         const SLOWEST_BYTES_PER_SECOND: u64 = 64 << 10;
         self.round + Duration::from_secs(bytes as u64 / SLOWEST_BYTES_PER_SECOND)
     }
@@ -110,6 +129,12 @@ pub trait Link: Send {
         expect: &[usize],
         incoming: &mut [Vec<u8>],
     ) -> Result<(), LinkError>;
+
+    /// A secret that only the two ends of the channel to `peer` have; `None` where nothing is encrypted.
+    fn binding(&self, peer: Party) -> Option<[u8; 32]> {
+        let _ = peer;
+        None
+    }
 
     /// Starts an inference: levels and counts begin at zero. All parties do so after the same message.
     fn begin(&mut self);

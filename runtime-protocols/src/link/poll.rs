@@ -3,7 +3,7 @@
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::{
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind},
     net::TcpStream,
     time::{Duration, Instant},
 };
@@ -34,32 +34,8 @@ pub(super) fn later(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// Fills `bytes`; fails with `TimedOut` or `UnexpectedEof`.
-pub(super) fn read_full(mut stream: &TcpStream, mut bytes: &mut [u8], deadline: Instant) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match stream.read(bytes) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(n) => bytes = &mut bytes[n..],
-            Err(e) if later(&e) => wait_one(stream, PollFlags::IN, deadline)?,
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
-
-/// Writes all of `bytes`; fails with `TimedOut`.
-pub(super) fn write_full(mut stream: &TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(e) if later(&e) => wait_one(stream, PollFlags::OUT, deadline)?,
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
-
-fn wait_one(stream: &TcpStream, events: PollFlags, deadline: Instant) -> io::Result<()> {
+/// Waits for one socket; fails with `TimedOut`.
+pub(super) fn wait_one(stream: &TcpStream, events: PollFlags, deadline: Instant) -> io::Result<()> {
     match wait(&mut [PollFd::new(stream, events)], deadline)? {
         true => Ok(()),
         false => Err(ErrorKind::TimedOut.into()),

@@ -18,25 +18,10 @@
 //! **Open** to P. Party P+1, or the one that is not the dealer, sends the part that P lacks: it is the value minus P's two
 //! parts, so P learns just the value.
 use super::{Rep3, outside};
-use crate::data::{Data, Value, Zip, plane_words};
-use crate::kernels::{pack, planes};
+use crate::data::{Data, Value, Zip};
 use crate::runtime::{Exchange, Flat, Message, Pad};
-use ir::{Domain, Form, Holders, Party};
-
-fn wire_bytes(domain: Domain, len: usize) -> u64 {
-    match domain {
-        Domain::Ring(k) => (len as u64 * u64::from(k)).div_ceil(8),
-        Domain::Bits(n) => u64::from(n) * (len as u64).div_ceil(8),
-    }
-}
-
-/// Domain of the elements on the wire.
-fn wire_domain(what: Exchange, ty: Flat) -> Domain {
-    match (what, ty.domain) {
-        (Exchange::Reshare { bits } | Exchange::Deal { bits }, Domain::Ring(_)) => Domain::Ring(bits),
-        (_, d) => d,
-    }
-}
+use crate::wire::{padded, read, signed, wire_bytes, wire_domain, write};
+use ir::{Form, Holders, Party};
 
 fn summands(form: Form) -> Holders {
     match form {
@@ -58,6 +43,7 @@ fn opener(p: u8, dealer: Option<u8>) -> u8 {
 /// Sender and receiver of each message.
 fn routes(what: Exchange, form: Form, dealer: Option<u8>) -> Vec<(u8, u8)> {
     match what {
+        Exchange::Echo { .. } => vec![],
         Exchange::Open { to } => to.iter().map(|p| (opener(p.0, dealer), p.0)).collect(),
         Exchange::Join => {
             let a = outside(summands(form));
@@ -84,43 +70,6 @@ fn routes(what: Exchange, form: Form, dealer: Option<u8>) -> Vec<(u8, u8)> {
 pub(super) fn messages(what: Exchange, ty: Flat, dealer: Option<u8>) -> Vec<Message> {
     let bytes = wire_bytes(wire_domain(what, ty), ty.len);
     routes(what, ty.form, dealer).into_iter().map(|(f, t)| Message { from: Party(f), to: Party(t), bytes }).collect()
-}
-
-fn write(domain: Domain, data: &Data, out: &mut Vec<u8>) {
-    match (domain, data) {
-        (Domain::Ring(k), Data::W32(x)) => pack::pack_u32(u32::from(k), x, out),
-        (Domain::Ring(k), Data::W64(x)) => pack::pack_u64(u32::from(k), x, out),
-        (Domain::Bits(_), Data::Planes { words, len }) => planes::planes_to_bytes(words, *len, out),
-        _ => unreachable!("verified: domain and data agree"),
-    }
-}
-
-fn read(domain: Domain, len: usize, incoming: &mut &[u8]) -> Data {
-    let (mine, rest) = incoming.split_at(wire_bytes(domain, len) as usize);
-    *incoming = rest;
-    let mut data = Data::zeros(domain, Form::Shared, len);
-    match (domain, &mut data) {
-        (Domain::Ring(k), Data::W32(x)) => pack::unpack_u32(u32::from(k), mine, x),
-        (Domain::Ring(k), Data::W64(x)) => pack::unpack_u64(u32::from(k), mine, x),
-        (Domain::Bits(_), Data::Planes { words, .. }) => {
-            debug_assert_eq!(words.len() % plane_words(len), 0);
-            planes::bytes_to_planes(mine, len, words);
-        }
-        _ => unreachable!("zeros has the domain's data"),
-    }
-    data
-}
-
-/// x − pad.
-fn padded(x: &Data, bits: u8, mut pad: Data) -> Data {
-    if let Data::Planes { .. } = x {
-        // On bits the sum is the difference, and needs no copy of x.
-        pad.zip_assign(x, Zip::Add);
-        return pad;
-    }
-    let mut y = x.to_ring(bits);
-    y.zip_assign(&pad, Zip::Sub);
-    y
 }
 
 pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out: &mut [Vec<u8>]) -> Value {
@@ -193,6 +142,7 @@ pub(super) fn send(p: &Rep3, pad: Pad, what: Exchange, x: &Value, ty: Flat, out:
             1 => Value::none(),
             _ => Value::one(fresh(1)),
         },
+        Exchange::Echo { .. } => x.clone(),
         Exchange::Open { to } => {
             for (part, whom) in [next, after].into_iter().enumerate() {
                 if to.contains(Party(whom as u8)) && opener(whom as u8, p.dealer) == p.me {
@@ -248,6 +198,7 @@ pub(super) fn receive(p: &Rep3, what: Exchange, kept: Value, ty: Flat, incoming:
                 Value::one(v.reduced(domain.width()))
             }
         },
+        Exchange::Echo { .. } => kept,
         Exchange::Open { to } => {
             if !to.contains(Party(p.me)) {
                 return Value::none();
@@ -258,13 +209,4 @@ pub(super) fn receive(p: &Rep3, what: Exchange, kept: Value, ty: Flat, incoming:
             Value::one(signed(v, domain))
         }
     }
-}
-
-/// An opened ring value is a signed number.
-fn signed(x: Data, domain: Domain) -> Data {
-    let Domain::Ring(k) = domain else { return x };
-    let shift = 64 - u32::from(k);
-    let mut words = x.reduced(k).w64().to_vec();
-    words.iter_mut().for_each(|v| *v = ((*v << shift) as i64 >> shift) as u64);
-    Data::W64(words)
 }

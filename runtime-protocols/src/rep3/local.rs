@@ -51,6 +51,15 @@ pub(super) fn bilinear(a: &Value, b: &Value, product: Bilinear<'_>) -> Value {
     Value::one(product(&[(&a.parts[0], &both), (&a.parts[1], &b.parts[0])]))
 }
 
+/// Part j, known to all but party j.
+pub(super) fn operand(p: &Rep3, x: &Value, ty: Flat, index: u8) -> Value {
+    match p.role(index) {
+        0 => Value::none(),
+        // The parts of party i are [part i+1, part i+2].
+        role => Value::one(x.parts[usize::from(role == 1)].reduced(ty.domain.width())),
+    }
+}
+
 /// B takes (x_AB + x_BC)·h, C takes x_AC·h; of summands each takes its own times h.
 pub(super) fn mul_held(p: &Rep3, a: &Value, ty: Flat, h: &Value, at: Holders) -> Value {
     let factor = |h: &Data| match ty.domain {

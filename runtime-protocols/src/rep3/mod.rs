@@ -35,7 +35,7 @@ mod local;
 
 use crate::data::{Data, Value};
 use crate::prg::{Address, KeyStream};
-use crate::runtime::{Bilinear, Exchange, Flat, Message, Pad, Runtime};
+use crate::runtime::{Bilinear, Exchange, Flat, Message, Pad, Roles, Runtime};
 use ir::{Domain, Form, Holders, Party};
 
 /// Purpose of a segment whose `instruction` is the tag of a mask.
@@ -130,24 +130,12 @@ impl Runtime for Rep3 {
         local::bilinear(a, b, product)
     }
 
-    fn mul_held(&self, a: &Value, ty: Flat, h: &Value, at: Holders) -> Value {
-        local::mul_held(self, a, ty, h, at)
+    fn operand(&self, x: &Value, ty: Flat, index: u8) -> Value {
+        local::operand(self, x, ty, index)
     }
 
-    fn split(&mut self, pad: Pad, x: &Value, ty: Flat, rot: u8) -> [Value; 2] {
-        local::split(self, pad, x, ty, rot)
-    }
-
-    fn split_shared(&self, x: &Value, ty: Flat, rot: u8) -> [Value; 2] {
-        local::split_shared(self, x, ty, rot)
-    }
-
-    fn beta(&mut self, pad: Pad, domain: Domain, len: usize, rot: u8) -> Value {
-        local::beta(self, pad, domain, len, rot)
-    }
-
-    fn mask(&mut self, pad: Pad, x: &Value, ty: Flat) -> Value {
-        local::mask(self, pad, x, ty)
+    fn roles(&self) -> Option<&dyn Roles> {
+        Some(self)
     }
 
     fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message> {
@@ -160,5 +148,27 @@ impl Runtime for Rep3 {
 
     fn receive(&mut self, what: Exchange, kept: Value, ty: Flat, incoming: &mut [&[u8]]) -> Value {
         exchange::receive(self, what, kept, ty, incoming)
+    }
+}
+
+impl Roles for Rep3 {
+    fn mul_held(&self, a: &Value, ty: Flat, h: &Value, at: Holders) -> Value {
+        local::mul_held(self, a, ty, h, at)
+    }
+
+    fn split(&self, pad: Pad, x: &Value, ty: Flat, rot: u8) -> [Value; 2] {
+        local::split(self, pad, x, ty, rot)
+    }
+
+    fn split_shared(&self, x: &Value, ty: Flat, rot: u8) -> [Value; 2] {
+        local::split_shared(self, x, ty, rot)
+    }
+
+    fn beta(&self, pad: Pad, domain: Domain, len: usize, rot: u8) -> Value {
+        local::beta(self, pad, domain, len, rot)
+    }
+
+    fn mask(&self, pad: Pad, x: &Value, ty: Flat) -> Value {
+        local::mask(self, pad, x, ty)
     }
 }

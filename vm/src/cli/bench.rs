@@ -1,6 +1,6 @@
 //! Measures: every party as its own process on this machine, the links as fast as asked for.
 use super::report::{Report, median};
-use super::{BenchArgs, Failure, LocalArgs, RunArgs, io, load, local};
+use super::{BenchArgs, Failure, LocalArgs, RunArgs, WaitArgs, io, load, local, output};
 use ir::network::Network;
 use ir::{Port, text};
 use serde::Serialize;
@@ -11,6 +11,10 @@ use std::path::PathBuf;
 struct Row {
     program: String,
     network: String,
+    /// `plain` or `tls`.
+    links: &'static str,
+    /// Median by that over plain links of the same network, where both were timed.
+    times_plain: Option<f64>,
     batch: u32,
     runs: usize,
     /// Sharing the weights, once a session.
@@ -42,36 +46,53 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         })
         .collect::<Result<_, Failure>>()?;
     if !args.json {
-        println!(
+        say!(
             "{:18} {:>5} {:>10} {:>10} {:>10} {:>10} {:>7} {:>10} {:>9}",
-            "network", "batch", "set-up s", "seconds", "fastest", "s/sample", "rounds", "MB/party", "peak MB"
+            "network",
+            "batch",
+            "set-up s",
+            "seconds",
+            "fastest",
+            "s/sample",
+            "rounds",
+            "MB/party",
+            "peak MB"
         );
     }
     for (name, net) in networks {
-        let run = RunArgs {
-            model: args.model.clone(),
-            weights: Some(args.weights.clone()),
-            input: input.clone(),
-            output: Vec::new(),
-            labels: None,
-            top: None,
-            json: true,
-            repeat: args.runs + args.warmup,
-            batch: args.batch,
-            samples: None,
-            memory_limit: None,
-            timeout: None,
-            insecure_plaintext: false,
-        };
-        let (report, _) = local::execute(&LocalArgs { run, port_base: None, net, offline: args.offline })?;
-        if report.result != "ok" {
-            return Err(Failure::new(Failure::BUG, report.result));
-        }
-        let row = row(args, name, &loaded, &report);
-        if args.json {
-            println!("{}", serde_json::to_string(&row).map_err(|e| Failure::new(Failure::BUG, e))?);
-        } else {
-            print(&row);
+        let mut plain = None;
+        for tls in [false, true].into_iter().filter(|tls| args.tls || !tls) {
+            let run = RunArgs {
+                model: args.model.clone(),
+                weights: Some(args.weights.clone()),
+                input: input.clone(),
+                output: Vec::new(),
+                labels: None,
+                top: None,
+                json: true,
+                repeat: args.runs + args.warmup,
+                batch: args.batch,
+                samples: None,
+                memory_limit: None,
+                waits: WaitArgs::default(),
+                insecure_plaintext: false,
+            };
+            let local = LocalArgs { run, port_base: None, net, tls, offline: args.offline };
+            let (report, _) = local::execute(&local)?;
+            if report.result != "ok" {
+                return Err(Failure::new(Failure::BUG, report.result));
+            }
+            let mut row = row(args, name.clone(), &loaded, &report);
+            match tls {
+                false => plain = Some(row.seconds[0]),
+                true => row.links = "tls",
+            }
+            row.times_plain = plain.filter(|_| tls).map(|plain| row.seconds[0] / plain);
+            if args.json {
+                say!("{}", serde_json::to_string(&row).map_err(|e| Failure::new(Failure::BUG, e))?);
+            } else {
+                print(&row);
+            }
         }
     }
     Ok(())
@@ -84,6 +105,8 @@ fn row(args: &BenchArgs, network: String, loaded: &load::Loaded, report: &Report
     Row {
         program: loaded.hash_text(),
         network,
+        links: "plain",
+        times_plain: None,
         batch: args.batch,
         runs: timed.len(),
         setup_seconds: report.seconds.setup,
@@ -97,9 +120,10 @@ fn row(args: &BenchArgs, network: String, loaded: &load::Loaded, report: &Report
 
 fn print(row: &Row) {
     let most = |list: &[u64]| list.iter().max().copied().unwrap_or(0) as f64;
-    println!(
-        "{:18} {:>5} {:>10.4} {:>10.4} {:>10.4} {:>10.4} {:>7} {:>10.3} {:>9.1}",
-        text::escape(&row.network),
+    let times = row.times_plain.map_or(String::new(), |times| format!("  {times:.2} times plain"));
+    say!(
+        "{:18} {:>5} {:>10.4} {:>10.4} {:>10.4} {:>10.4} {:>7} {:>10.3} {:>9.1}{times}",
+        text::escape(&row.network) + if row.links == "tls" { ", TLS" } else { "" },
         row.batch,
         row.setup_seconds,
         row.seconds[0],
@@ -122,7 +146,7 @@ fn random_inputs(ports: &[Port], batch: u32, scratch: &Scratch) -> Result<Vec<St
         let number = |b: &[u8]| low + i64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]])) % (high - low + 1);
         let data: Vec<i64> = bytes.chunks_exact(4).map(number).collect();
         let path = scratch.0.join(format!("input{i}.npy"));
-        io::write_atomic(&path, &io::format_npy(port, &data))?;
+        output::write_atomic(&path, &io::format_npy(port, &data))?;
         files.push(path.to_string_lossy().into_owned());
     }
     Ok(files)

@@ -9,6 +9,7 @@ impl From<AheadError> for Failure {
     fn from(e: AheadError) -> Self {
         let code = match &e {
             AheadError::Io { .. } => Failure::CONFIG,
+            AheadError::Write { source, .. } => ir::exit::of_write(source),
             AheadError::Bad { .. } => Failure::DAMAGED,
             AheadError::Load(_) => Failure::BUG,
             AheadError::Link(e) => e.exit_code(),
@@ -38,14 +39,14 @@ pub fn inferences(samples: usize, batch: u32, repeat: u32) -> Result<u32, Failur
 
 /// Makes both files. Bytes of messages and seconds.
 pub fn make(loaded: &load::Loaded, inferences: u32, batch: u32, prefix: &Path) -> Result<(u64, f64), Failure> {
-    if loaded.protocol.dealer.is_none() {
-        let what = format!("protocol {} has no dealer: compile with `--protocol dealer2`", loaded.protocol.name);
+    if loaded.protocol.facts.dealer.is_none() {
+        let what = format!("protocol {} has no dealer: compile with `--protocol dealer2`", loaded.protocol.facts.name);
         return Err(Failure::new(Failure::USAGE, what));
     }
     let start = Instant::now();
     let files = files(prefix);
     let bytes =
-        ahead::deal(&loaded.program, loaded.protocol, loaded.hash, (inferences, batch), [&files[0], &files[1]])?;
+        ahead::deal(&loaded.program, &loaded.protocol, loaded.hash, (inferences, batch), [&files[0], &files[1]])?;
     Ok((bytes, start.elapsed().as_secs_f64()))
 }
 
@@ -54,15 +55,15 @@ pub fn run(args: &DealArgs) -> Result<(), Failure> {
     let loaded = load::program(&args.model)?;
     let (bytes, seconds) = make(&loaded, args.inferences, args.batch, &args.output)?;
     let names = files(&args.output).map(|f| f.display().to_string());
-    println!("{bytes} bytes for {} x {} samples in {seconds:.3} s, for one session", args.inferences, args.batch);
-    println!("{} for party 0, {} for party 1: keep each from the other party", names[0], names[1]);
+    say!("{bytes} bytes for {} x {} samples in {seconds:.3} s, for one session", args.inferences, args.batch);
+    say!("{} for party 0, {} for party 1: keep each from the other party", names[0], names[1]);
     Ok(())
 }
 
 /// The part of `party`, for so many batches.
 pub fn open(path: &Path, party: Party, loaded: &load::Loaded, inferences: u32, batch: u32) -> Result<Stock, Failure> {
-    if loaded.protocol.dealer.is_none_or(|d| d == party) {
-        let what = format!("`--offline`: protocol {} has no preprocessing for {party}", loaded.protocol.name);
+    if loaded.protocol.facts.dealer.is_none_or(|d| d == party) {
+        let what = format!("`--offline`: protocol {} has no preprocessing for {party}", loaded.protocol.facts.name);
         return Err(Failure::new(Failure::USAGE, what));
     }
     let stock = Stock::open(path, party, &loaded.hash)?;

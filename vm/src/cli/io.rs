@@ -1,9 +1,9 @@
 //! Input and output files: `.npy` arrays and pictures, converted to and from the stored integers of a tensor.
+use super::output::parent;
 use super::{Failure, picture};
 use ir::program::DType;
 use ir::{Port, real, text};
 use npyz::{NpyFile, TypeChar};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Bytes of an input file that are read, at most.
@@ -108,7 +108,13 @@ fn from_npy(bytes: &[u8], port: &Port) -> Result<Read, String> {
     if header > MAX_HEADER || header > bytes.len() {
         return Err("the header is too long".to_owned());
     }
-    let npy = NpyFile::new(bytes).map_err(|e| e.to_string())?;
+    const HEADER: &str = "the header is not that of an array of numbers; write it with `numpy.save`";
+    let start = if bytes[6] == 1 { 10 } else { 12 };
+    if !bytes.get(start..start + header).is_some_and(is_plain) {
+        return Err(HEADER.to_owned());
+    }
+    // What the parser says quotes the file, which may be secret.
+    let npy = NpyFile::new(bytes).map_err(|_| HEADER)?;
     let want = dims(&port.shape);
     let shape = npy.shape().to_vec();
     let batch_of_one = want.first() == Some(&1);
@@ -161,6 +167,14 @@ fn from_npy(bytes: &[u8], port: &Port) -> Result<Read, String> {
     };
     let note = (!notes.is_empty()).then(|| notes.join("; "));
     Ok(Read { data, note })
+}
+
+/// Whether a header is one dictionary with one tuple in it. The parser takes any Python literal, and time exponential in how
+/// deep it is nested.
+fn is_plain(header: &[u8]) -> bool {
+    let count = |c: u8| header.iter().filter(|b| **b == c).count();
+    let known = |b: &u8| b.is_ascii_alphanumeric() || b"'\"{}():,_<>|= \n".contains(b);
+    header.iter().all(known) && count(b'{') == 1 && count(b'(') == 1
 }
 
 fn widen<T: Into<i64>>(v: Vec<T>) -> Vec<i64> {
@@ -275,27 +289,6 @@ pub fn check_target(path: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(Failure::CONFIG, format!("{}: cannot be written there", path.display())))
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Writes a file so that it is there in whole or not at all.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let fail = |e: std::io::Error| Failure::new(Failure::CONFIG, format!("{}: {e}", path.display()));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let partial = parent(path).join(format!(".{name}.{}.part", std::process::id()));
-    let written = std::fs::File::create(&partial).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)
-    });
-    written.map_err(|e| {
-        // Best effort: the error that matters is the first.
-        let _ = std::fs::remove_file(&partial);
-        fail(e)
-    })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub struct Loaded {
     /// The program.
     pub program: Program,
     /// What it was compiled for.
-    pub protocol: &'static Protocol,
+    pub protocol: Protocol,
     /// Hash of its bytes.
     pub hash: [u8; 32],
     /// Length of the file.
@@ -33,8 +33,8 @@ impl Loaded {
         hex(&self.hash)
     }
 
-    /// Says who computes how and who learns what.
-    pub fn security_line(&self) -> String {
+    /// Says who computes how over which links and who learns what.
+    pub fn security_line(&self, links: &str) -> String {
         let p = &self.program;
         let mut receivers: Vec<u8> = p.interface.outputs.iter().map(|o| o.party.0).collect();
         receivers.sort_unstable();
@@ -42,11 +42,11 @@ impl Loaded {
         let receivers: Vec<String> = receivers.iter().map(|r| Party(*r).to_string()).collect();
         format!(
             "security: {}, {} parties, {}, {} corrupted; reveals {} ({} bits) to {}; \
-             links plaintext on loopback; not audited",
-            self.protocol.name,
+             {links}; not audited",
+            self.protocol.facts.name,
             p.parties,
-            self.protocol.adversary,
-            self.protocol.corrupted,
+            self.protocol.facts.adversary.name(),
+            corrupted(self.protocol.facts.corrupted),
             text::escape(&p.reveal),
             p.opened_bits,
             receivers.join(" and ")
@@ -77,6 +77,11 @@ impl Loaded {
             _ => Ok(()),
         }
     }
+}
+
+/// How many may be corrupted, in words.
+pub fn corrupted(most: u8) -> String {
+    format!("at most {most}")
 }
 
 /// Elements of a shape.
@@ -117,7 +122,7 @@ pub fn program(path: &Path) -> Result<Loaded, Failure> {
         return Err(Failure::new(Failure::CONFIG, format!("{what} is not in this build, see `qnnvm protocols`")));
     };
     // The keys play no role: nothing is sent.
-    let runtime = (protocol.make)(Party(0), &vec![[0; 32]; protocol.parties.into()], &[0; 16]);
+    let runtime = (protocol.make)(Party(0), &vec![[0; 32]; program.parties.into()], &[0; 16]);
     let machine = Machine::new(program.clone(), runtime).map_err(|e| bad(&e))?;
     let memory = machine.memory().max(program.peak_memory);
     Ok(Loaded { program, protocol, hash: bytecode::program_hash(&bytes), file_bytes: bytes.len() as u64, memory })
@@ -149,8 +154,8 @@ pub fn weights(path: &Path, loaded: &Loaded) -> Result<Weights, Failure> {
 pub fn verify_files(model: &Path, weights_file: Option<&Path>) -> Result<(), Failure> {
     let loaded = program(model)?;
     let p = &loaded.program;
-    println!("program {}", loaded.hash_text());
-    println!(
+    say!("program {}", loaded.hash_text());
+    say!(
         "{} instructions, {} rounds, payload bytes sent per party {:?}, {} layers",
         p.insts.len(),
         p.predicted_rounds(),
@@ -159,9 +164,9 @@ pub fn verify_files(model: &Path, weights_file: Option<&Path>) -> Result<(), Fai
     );
     if let Some(path) = weights_file {
         let w = weights(path, &loaded)?;
-        println!("weights: {} tensors, bound to this program", w.tensors.len());
+        say!("weights: {} tensors, bound to this program", w.tensors.len());
     }
-    println!("{}", loaded.security_line());
-    println!("ok");
+    say!("{}", loaded.security_line("links plaintext on loopback, or TLS 1.3 with pinned certificates"));
+    say!("ok");
     Ok(())
 }

@@ -3,8 +3,9 @@
 //! A child gets its listening socket as standard input, so no port is free in between, and ends when the launcher no
 //! longer reads its standard output.
 use super::report::{self, PartyReport, Report};
-use super::{Failure, LocalArgs, RunArgs, deal, io, load, net, party, result, shaper};
+use super::{Failure, LocalArgs, RunArgs, deal, io, keys, load, net, output, party, result, shaper};
 use ir::{Interface, Party, Port};
+use runtime_protocols::link::{Certificate, Fingerprint};
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -16,6 +17,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// How long the others may take to end by themselves after one has failed.
 const GRACE: Duration = Duration::from_secs(2);
@@ -31,7 +33,7 @@ const DEALT: &str = "dealt";
 pub fn run(args: &LocalArgs) -> Result<(), Failure> {
     let (report, parties) = execute(args)?;
     if args.run.json {
-        println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
+        say!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
     } else {
         parties.iter().for_each(|r| result::print(&r.outputs));
         report::print(&report, &parties);
@@ -74,6 +76,8 @@ pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> 
         None => vec![addresses; usize::from(parties)],
         Some(network) => shaper::relays(network, &addresses)?,
     };
+    let keys = args.tls.then(|| (0..parties).map(throw_away).collect::<Result<Vec<_>, _>>()).transpose()?;
+    let pins: Option<Vec<Fingerprint>> = keys.as_ref().map(|keys| keys.iter().map(|key| key.pin).collect());
     let household = Household::new()?;
     let _cleanup = Cleanup(household.clone());
     household.clean_up_on_signals()?;
@@ -88,7 +92,14 @@ pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> 
     let mut readers = Vec::new();
     for (p, listener) in (0..parties).map(Party).zip(listeners) {
         let dir = household.dir.join(format!("party{}", p.0));
-        let mut command = prepare(&dir, p, &shares[p.index()], &seen[p.index()])?;
+        let text = match &pins {
+            None => net::format(&seen[p.index()]),
+            Some(pins) => net::format_tls(&seen[p.index()], pins),
+        };
+        let mut command = prepare(&dir, p, &shares[p.index()], &text)?;
+        if let Some(key) = keys.as_ref().map(|keys| &keys[p.index()]) {
+            keys::write(&dir, &key.certificate, &key.key)?;
+        }
         command.args(["--samples", &samples.to_string()]);
         if dealt.is_some() {
             let [files, place] = [&household.dir, &dir].map(|d| deal::files(&d.join(DEALT))[p.index()].clone());
@@ -134,7 +145,7 @@ pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> 
             let from = household.dir.join(format!("party{}", face.outputs[*index].party.0)).join(output_name(*index));
             let bytes =
                 fs::read(&from).map_err(|e| Failure::new(Failure::BUG, format!("an output is missing: {e}")))?;
-            io::write_atomic(path, &bytes)?;
+            output::write_atomic(path, &bytes)?;
         }
     }
     Ok((report, reports))
@@ -177,22 +188,37 @@ fn listen(base: Option<u16>, parties: u8) -> Result<(Vec<TcpListener>, Vec<Socke
     Ok((0..parties).map(open).collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
 }
 
+/// A key for one run.
+struct Key {
+    certificate: String,
+    key: Zeroizing<String>,
+    pin: Fingerprint,
+}
+
+fn throw_away(party: u8) -> Result<Key, Failure> {
+    let (certificate, key) = keys::generate(&format!("party {party} of a run"), 1, 60)?;
+    let parsed = Certificate::from_pem(certificate.as_bytes()).map_err(|e| Failure::new(Failure::BUG, e))?;
+    Ok(Key { certificate, key, pin: parsed.fingerprint })
+}
+
 /// Copies a file into the directory of a party.
 fn copy(from: &Path, dir: &Path, name: &str) -> Result<(), Failure> {
     let to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.join(name));
     let copied = to.and_then(|mut to| std::io::copy(&mut fs::File::open(from)?, &mut to));
-    copied.map(drop).map_err(|e| Failure::new(Failure::CONFIG, format!("{}: {e}", from.display())))
+    // It was read before: what fails now is writing.
+    copied.map(drop).map_err(|e| Failure::new(ir::exit::of_write(&e), format!("{}: {e}", dir.join(name).display())))
 }
 
 /// Puts the files of a party, inputs apart, into its directory and returns how to start it.
-fn prepare(dir: &Path, p: Party, args: &RunArgs, addresses: &[SocketAddr]) -> Result<Command, Failure> {
+fn prepare(dir: &Path, p: Party, args: &RunArgs, parties: &str) -> Result<Command, Failure> {
     let config = |e: &dyn std::fmt::Display| Failure::new(Failure::CONFIG, format!("{}: {e}", dir.display()));
     fs::DirBuilder::new().mode(0o700).create(dir).map_err(|e| config(&e))?;
     let executable = std::env::current_exe().map_err(|e| config(&e))?;
     let mut command = Command::new(executable);
     command.current_dir(dir).args(["--party", &p.0.to_string(), PROGRAM, "--launched", "--net", NET]);
     copy(&args.model, dir, PROGRAM)?;
-    fs::write(dir.join(NET), net::format(addresses)).map_err(|e| config(&e))?;
+    fs::write(dir.join(NET), parties)
+        .map_err(|e| Failure::new(ir::exit::of_write(&e), format!("{}: {e}", dir.join(NET).display())))?;
     if let Some(path) = &args.weights {
         copy(path, dir, WEIGHTS)?;
         command.args(["--weights", WEIGHTS]);
@@ -207,9 +233,7 @@ fn prepare(dir: &Path, p: Party, args: &RunArgs, addresses: &[SocketAddr]) -> Re
     if let Some(limit) = args.memory_limit {
         command.args(["--memory-limit", &limit.to_string()]);
     }
-    if let Some(seconds) = args.timeout {
-        command.args(["--timeout", &seconds.to_string()]);
-    }
+    command.args(args.waits.options());
     command.args(["--repeat", &args.repeat.to_string(), "--batch", &args.batch.to_string()]);
     Ok(command)
 }

@@ -1,15 +1,26 @@
 //! The command line: what can be asked for, and how failures become messages and exit codes.
+#[macro_use]
+mod output;
 mod bench;
 mod deal;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod io;
+mod keys;
 mod load;
 mod local;
 mod net;
+mod net_command;
 mod party;
 mod picture;
+mod private;
+mod protocols;
 mod report;
 mod result;
+mod sessions;
 mod shaper;
+mod signals;
+mod wire;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -34,10 +45,14 @@ impl Failure {
     pub const USAGE: u8 = 2;
     /// A program or weights file that cannot be used.
     pub const DAMAGED: u8 = 4;
-    /// A limit of the user.
+    /// A limit of the user or of the machine: memory, disk.
     pub const LIMIT: u8 = 5;
     /// Addresses, directories, settings.
     pub const CONFIG: u8 = 6;
+    /// Parties that do not agree.
+    pub const DISAGREE: u8 = 13;
+    /// A certificate that will not do.
+    pub const AUTHENTICATION: u8 = 21;
     /// A peer that is gone.
     pub const LOST: u8 = 11;
     /// An input file that cannot be used.
@@ -51,7 +66,10 @@ impl Failure {
 
 impl From<runtime_protocols::link::LinkError> for Failure {
     fn from(e: runtime_protocols::link::LinkError) -> Self {
-        Failure::new(e.exit_code(), e)
+        match e.advice() {
+            Some(advice) => Failure::new(e.exit_code(), format_args!("{e}\n  = help: {advice}")),
+            None => Failure::new(e.exit_code(), e),
+        }
     }
 }
 
@@ -82,6 +100,28 @@ enum Command {
         #[arg(short, long)]
         weights: Option<PathBuf>,
     },
+    /// Makes the key of this party and the certificate that the others pin
+    Keygen {
+        /// What people call this party
+        #[arg(long)]
+        name: String,
+        /// Folder of the key and the certificate
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+        /// How long the certificate is valid
+        #[arg(long, value_name = "N", default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
+    },
+    /// Says who the parties are: addresses and certificates
+    Net {
+        #[command(subcommand)]
+        command: NetCommand,
+    },
+    /// Lets a running party print what it waits for
+    Status {
+        /// Its process
+        pid: i32,
+    },
     /// Lists the protocols of this build
     Protocols,
     /// Prints completions for a shell
@@ -91,6 +131,78 @@ enum Command {
     },
     /// Prints the manual page
     Man,
+}
+
+/// What `qnnvm net` does.
+#[derive(Subcommand)]
+pub enum NetCommand {
+    /// Begins a `net.toml` with this party in it
+    Init(NetInit),
+    /// Adds a peer and its certificate
+    AddPeer(NetAdd),
+    /// Prints the parties and their fingerprints, to be compared over the phone
+    Show {
+        /// Folder of `net.toml`
+        #[arg(long, value_name = "DIR", default_value = ".", env = "QNN_CONFIG_DIR")]
+        dir: PathBuf,
+    },
+    /// Connects to all parties, who do the same now, and measures the network
+    Check(NetCheck),
+}
+
+/// The own entry.
+#[derive(Args)]
+pub struct NetInit {
+    /// Index of this party
+    #[arg(long, value_name = "I")]
+    pub party: u8,
+    /// Where the others reach it, as HOST:PORT; without it this party only dials
+    #[arg(long, value_name = "ADDR")]
+    pub address: Option<String>,
+    /// Where it binds, if not at that address
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<std::net::SocketAddr>,
+    /// It never dials: the others do
+    #[arg(long)]
+    pub listen_only: bool,
+    /// Folder of key and certificate, where `net.toml` is written
+    #[arg(long, value_name = "DIR", default_value = ".", env = "QNN_CONFIG_DIR")]
+    pub dir: PathBuf,
+}
+
+/// A peer's entry.
+#[derive(Args)]
+pub struct NetAdd {
+    /// Its certificate
+    pub cert: PathBuf,
+    /// Where it is reached, as HOST:PORT; `-` when it only dials
+    #[arg(value_name = "ADDR")]
+    pub address: String,
+    /// Index of the peer
+    #[arg(long, value_name = "I")]
+    pub party: u8,
+    /// It never dials: the others do
+    #[arg(long)]
+    pub listen_only: bool,
+    /// Replace an entry, after its new fingerprint was confirmed
+    #[arg(long)]
+    pub replace: bool,
+    /// Folder of `net.toml`
+    #[arg(long, value_name = "DIR", default_value = ".", env = "QNN_CONFIG_DIR")]
+    pub dir: PathBuf,
+}
+
+/// A look at the network.
+#[derive(Args)]
+pub struct NetCheck {
+    /// Index of this party; without it the one whose certificate is there
+    #[arg(long, value_name = "I")]
+    pub party: Option<u8>,
+    #[command(flatten)]
+    pub waits: WaitArgs,
+    /// Folder of `net.toml`
+    #[arg(long, value_name = "DIR", default_value = ".", env = "QNN_CONFIG_DIR")]
+    pub dir: PathBuf,
 }
 
 /// What one party and the launcher have in common.
@@ -129,25 +241,62 @@ pub struct RunArgs {
     /// Refuse a program that needs more memory
     #[arg(long, value_name = "BYTES")]
     pub memory_limit: Option<u64>,
-    /// How long to wait for peers, and in each round
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub timeout: Option<u64>,
+    #[command(flatten)]
+    pub waits: WaitArgs,
     /// Accept links that are not encrypted; on loopback they are accepted anyway
     #[arg(long)]
     pub insecure_plaintext: bool,
 }
 
+/// How long to wait. What is not given here stands in `net.toml`, or is the default.
+#[derive(Args, Clone, Default)]
+pub struct WaitArgs {
+    /// How long to wait for peers, and in each round
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: Option<u64>,
+    /// How long to wait for peers; 30 by default
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub connect_timeout: Option<u64>,
+    /// How long a round may take, the peers' computation before it included; 60 by default
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub round_timeout: Option<u64>,
+    /// How long everything may take; a day by default
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=2_592_000))]
+    pub session_timeout: Option<u64>,
+    /// How long a peer may give no sign of life; 10 by default
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub silence_timeout: Option<u64>,
+}
+
+impl WaitArgs {
+    /// The same as options of a command line.
+    pub fn options(&self) -> Vec<String> {
+        let all = [
+            ("--timeout", self.timeout),
+            ("--connect-timeout", self.connect_timeout),
+            ("--round-timeout", self.round_timeout),
+            ("--session-timeout", self.session_timeout),
+            ("--silence-timeout", self.silence_timeout),
+        ];
+        let given = all.into_iter().filter_map(|(option, value)| Some([option.to_owned(), value?.to_string()]));
+        given.flatten().collect()
+    }
+}
+
 /// One party.
 #[derive(Args)]
 pub struct PartyArgs {
-    /// Which party this is: 0 model owner, 1 data owner and receiver, 2 helper
+    /// Which party this is: 0 model owner, 1 data owner and receiver, others help
     #[arg(long, value_name = "I")]
     pub party: u8,
     #[command(flatten)]
     pub run: RunArgs,
-    /// Addresses of the parties; without it 127.0.0.1, ports from 7700
-    #[arg(long, value_name = "FILE")]
+    /// Who and where the parties are, with their certificates; without it 127.0.0.1, ports from 7700, not encrypted
+    #[arg(long, value_name = "FILE", env = "QNN_NET")]
     pub net: Option<PathBuf>,
+    /// Name of the session, the same at all parties; one that was used is refused. Without it a random one
+    #[arg(long, value_name = "ID", value_parser = sessions::name)]
+    pub session: Option<String>,
     /// Preprocessing of this party (.mpcd, from `qnnvm deal`): the dealer need not be there
     #[arg(long, value_name = "FILE")]
     pub offline: Option<PathBuf>,
@@ -167,6 +316,9 @@ pub struct LocalArgs {
     /// Slow the links down: lan, wan, or as in rtt=40ms,bw=100mbit
     #[arg(long, value_name = "NETWORK")]
     pub net: Option<ir::network::Network>,
+    /// Encrypt the links, with keys that are thrown away
+    #[arg(long)]
+    pub tls: bool,
     /// Deal first, into files, then run the two who compute without the dealer
     #[arg(long)]
     pub offline: bool,
@@ -211,6 +363,9 @@ pub struct BenchArgs {
     /// Slow the links down: lan, wan, or as in rtt=40ms,bw=100mbit; may be repeated. Without it loopback as it is
     #[arg(long, value_name = "NETWORK")]
     pub net: Vec<String>,
+    /// Time encrypted links after plain ones, and say what they cost
+    #[arg(long)]
+    pub tls: bool,
     /// Deal first, into files, then time the two who compute without the dealer
     #[arg(long)]
     pub offline: bool,
@@ -221,6 +376,7 @@ pub struct BenchArgs {
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
+    private::seal();
     let version = format!("{} (program format {})", env!("CARGO_PKG_VERSION"), ir::bytecode::FORMAT);
     // The parser keeps it for the life of the process.
     let command = Cli::command().version(&*version.leak());
@@ -231,21 +387,25 @@ pub fn main() -> ExitCode {
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Deal(args)) => deal::run(&args),
         Some(Command::Verify { model, weights }) => load::verify_files(&model, weights.as_deref()),
+        Some(Command::Keygen { name, output, days }) => keys::keygen(&name, &output, days),
+        Some(Command::Net { command }) => net_command::run(&command),
+        Some(Command::Status { pid }) => signals::status(pid),
         Some(Command::Protocols) => {
-            println!("{:<8} {:<8} {:<12} {:<10} {:<8} what", "name", "parties", "adversary", "corrupted", "audited");
-            for p in &vm::protocols::ALL {
-                let (name, parties, adversary) = (p.name, p.parties, p.adversary);
-                println!("{name:<8} {parties:<8} {adversary:<12} {:<10} {:<8} {}", p.corrupted, "no", p.about);
-            }
+            protocols::print();
             Ok(())
         }
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "qnnvm", &mut std::io::stdout());
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "qnnvm", &mut text);
+            say!("{}", String::from_utf8_lossy(&text).trim_end());
             Ok(())
         }
-        Some(Command::Man) => clap_mangen::Man::new(Cli::command())
-            .render(&mut std::io::stdout())
-            .map_err(|e| Failure::new(Failure::CONFIG, format!("standard output: {e}"))),
+        Some(Command::Man) => {
+            let mut text = Vec::new();
+            let made = clap_mangen::Man::new(Cli::command()).render(&mut text);
+            say!("{}", String::from_utf8_lossy(&text).trim_end());
+            made.map_err(|e| Failure::new(Failure::BUG, e))
+        }
         None => match PartyArgs::from_arg_matches(&matches) {
             Ok(args) => party::run(&args),
             Err(_) => Cli::command()
@@ -253,7 +413,7 @@ pub fn main() -> ExitCode {
                 .exit(),
         },
     };
-    match done {
+    match done.and_then(|()| output::finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("error: {}: {e}", ir::exit::code_of(e.code));

@@ -1,22 +1,26 @@
 //! One party: checks everything it can alone, connects, runs, reports.
 use super::report::{self, LayerReport, PartyReport, SCHEMA, Seconds, Versus, median};
 use super::result::{self, Show, Summary};
-use super::{Failure, PartyArgs, RunArgs, deal, io, load, net};
+use super::signals::Signals;
+use super::wire::Wire;
+use super::{Failure, PartyArgs, RunArgs, deal, io, load, net, output};
 use ir::weights::Weights;
 use ir::{Party, Port, bytecode, text};
-use runtime_protocols::link::{Hello, Link, Timeouts, exchange_keys, tcp};
+use runtime_protocols::link::{Hello, Link};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Resource, Rlimit, setrlimit};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use vm::ahead::Stock;
 use vm::exec::{Inputs, Machine, Outcome};
 use zeroize::Zeroizing;
 
 /// Inferences whose times are kept for each layer.
 const LAYERS_KEPT: usize = 1000;
+/// Links, as the security line says it.
+const SECURE: &str = "links TLS 1.3, both sides pinned";
+const PLAIN: &str = "links plaintext on loopback";
 
 /// What a party has of its own, read and checked.
 pub struct Own {
@@ -96,8 +100,6 @@ pub fn own(args: &RunArgs, party: Party, loaded: &load::Loaded) -> Result<Own, F
 
 /// The command `--party I`.
 pub fn run(args: &PartyArgs) -> Result<(), Failure> {
-    // Secrets stay out of core files. Where this is not allowed, they are off already.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     if args.launched {
         end_with_launcher();
     }
@@ -110,33 +112,30 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
     }
     loaded.check_run(&args.run, args.offline.is_some())?;
     let computing = if args.offline.is_some() { 2 } else { parties };
-    let addresses = net::addresses(args.net.as_deref(), computing)?;
+    let net = net::Net::load(args.net.as_deref(), computing)?;
     let own = own(&args.run, me, &loaded)?;
     own.notes.iter().for_each(|n| eprintln!("{n}"));
     let stock = args.offline.as_deref().map(|path| preprocessed(path, me, &loaded, &own, args)).transpose()?;
 
-    let timeouts = timeouts(&args.run);
+    let wire = Wire::new(me, net, &args.run.waits, args.session.as_deref())?;
+    let signals = Signals::listen()?;
     let mut hello = hello(&loaded, &args.run, own.samples.len());
     if let Some(stock) = &stock {
         hello = hello.with("preprocessing", stock.header.id);
     }
-    let mut link = match listener(args, addresses.len())? {
-        Some(listener) => {
-            let options = tcp::Options { timeouts, ..tcp::Options::default() };
-            tcp::connect_on(listener, me, &addresses, &options, &hello)?
-        }
-        None => tcp::connect(me, &addresses, timeouts, &hello)?,
-    };
+    let mut link = wire.join(listener(args, computing.into())?, &hello)?;
+    signals.watch(link.control());
+    let tls = wire.tls();
     let start = Instant::now();
-    let keys = exchange_keys(&mut link)?;
+    let keys = (loaded.protocol.agree)(&mut link)?;
     let Run { report, outputs } = match stock {
-        None => compute(args, &loaded, &own, &mut link, keys.as_slice(), start)?,
+        None => compute(args, &loaded, &own, &mut link, &keys, (start, tls))?,
         Some(stock) => {
             let (mut link, seeds) = stock.join(link)?;
             let mut seeds = Zeroizing::new(seeds);
             let peer = 1 - me.index();
-            seeds[peer] = keys.as_slice()[peer];
-            compute(args, &loaded, &own, &mut link, &seeds, start)?
+            seeds[peer] = keys[peer];
+            compute(args, &loaded, &own, &mut link, &seeds, (start, tls))?
         }
     };
     drop(keys);
@@ -146,10 +145,10 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
     for (index, path) in &own.outputs {
         let port = &loaded.program.interface.outputs[*index];
         let data = outputs[*index].as_ref().expect("only outputs of this party have files");
-        io::write_atomic(path, &io::format_npy(port, data))?;
+        output::write_atomic(path, &io::format_npy(port, data))?;
     }
     if args.run.json || args.launched {
-        println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
+        say!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(Failure::BUG, e))?);
     } else {
         result::print(&report.outputs);
         eprintln!("{}", report.security);
@@ -157,16 +156,10 @@ pub fn run(args: &PartyArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn timeouts(args: &RunArgs) -> Timeouts {
-    match args.timeout.map(Duration::from_secs) {
-        None => Timeouts::default(),
-        Some(t) => Timeouts { connect: t, handshake: t.min(Timeouts::default().handshake), round: t },
-    }
-}
-
 /// What all parties must agree on.
 fn hello(loaded: &load::Loaded, run: &RunArgs, samples: usize) -> Hello {
     Hello::default()
+        .with("version", env!("CARGO_PKG_VERSION"))
         .with("program format", bytecode::FORMAT.to_string())
         .with("program", loaded.hash)
         .with("protocol", &loaded.program.protocol)
@@ -215,14 +208,14 @@ struct Run {
     outputs: Vec<Option<Vec<i64>>>,
 }
 
-/// Sets up and computes; `start` is when the parties began to agree on `seeds`.
+/// Sets up and computes; `start` is when the parties began to agree on `seeds`, `tls` whether links are encrypted.
 fn compute(
     args: &PartyArgs,
     loaded: &load::Loaded,
     own: &Own,
     link: &mut dyn Link,
     seeds: &[[u8; 32]],
-    start: Instant,
+    (start, tls): (Instant, bool),
 ) -> Result<Run, Failure> {
     let me = link.me();
     let runtime = (loaded.protocol.make)(me, seeds, &link.session());
@@ -294,8 +287,8 @@ fn compute(
         batch: args.run.batch,
         party: me.0,
         program: loaded.hash_text(),
-        security: loaded.security_line(),
-        insecure: vec!["plaintext".to_owned()],
+        security: loaded.security_line(if tls { SECURE } else { PLAIN }),
+        insecure: if tls { Vec::new() } else { vec!["plaintext".to_owned()] },
         rounds: Versus {
             predicted: program.predicted_rounds(),
             measured: outcomes.iter().map(|o| o.rounds).max().unwrap_or(0),

@@ -204,45 +204,52 @@ pub fn judge(report: &PartyReport) -> String {
 /// Prints the table of all parties.
 pub fn print(report: &Report, parties: &[PartyReport]) {
     const NAME: usize = 36;
-    println!();
-    println!(
-        "{:>4}  {:NAME$} {:>6} {:>14} {:>10} {:>10}",
-        "op", "layer", "rounds", "bytes sent", "compute s", "wait s"
-    );
+    say!("");
+    say!("{:>4}  {:NAME$} {:>6} {:>14} {:>10} {:>10}", "op", "layer", "rounds", "bytes sent", "compute s", "wait s");
     for l in &report.layers {
         let name = match l.name.char_indices().nth(NAME) {
             None => l.name.clone(),
             Some(_) => l.name.chars().take(NAME - 1).chain(['…']).collect(),
         };
-        println!(
+        say!(
             "{:>4}  {name:NAME$} {:>6} {:>14} {:>10.6} {:>10.6}",
-            l.op, l.rounds, l.payload_bytes, l.compute_s, l.wait_s
+            l.op,
+            l.rounds,
+            l.payload_bytes,
+            l.compute_s,
+            l.wait_s
         );
     }
     let setup_rounds = parties.iter().map(|p| p.setup_rounds).max().unwrap_or(0);
     let setup_bytes: u64 = parties.iter().map(|p| p.setup_payload_bytes).sum();
     let measured: u64 = report.payload_bytes.measured.iter().sum();
-    println!("{:>4}  {:NAME$} {setup_rounds:>6} {setup_bytes:>14} {:>10.6}", "", "set-up, once", report.seconds.setup);
-    println!(
+    say!("{:>4}  {:NAME$} {setup_rounds:>6} {setup_bytes:>14} {:>10.6}", "", "set-up, once", report.seconds.setup);
+    say!(
         "{:>4}  {:NAME$} {:>6} {measured:>14} {:>10.6}",
-        "", "inference", report.rounds.measured, report.seconds.inference
+        "",
+        "inference",
+        report.rounds.measured,
+        report.seconds.inference
     );
     if report.batch > 1 {
-        println!("{:>4}  {:NAME$} {:>6} {:>14} {:>10.6}", "", "a sample of the batch", "", "", report.seconds.sample);
+        say!("{:>4}  {:NAME$} {:>6} {:>14} {:>10.6}", "", "a sample of the batch", "", "", report.seconds.sample);
     }
-    println!();
-    println!("rounds: {} predicted, {} measured", report.rounds.predicted, report.rounds.measured);
-    println!("party  predicted bytes  measured bytes      wire bytes     peak memory");
+    say!("");
+    say!("rounds: {} predicted, {} measured", report.rounds.predicted, report.rounds.measured);
+    say!("party  predicted bytes  measured bytes      wire bytes     peak memory");
     for (i, p) in parties.iter().enumerate() {
-        println!(
+        say!(
             "{i:>5}  {:>15} {:>15} {:>15} {:>15}",
-            p.payload_bytes.predicted, p.payload_bytes.measured, p.wire_bytes, p.peak_memory_bytes
+            p.payload_bytes.predicted,
+            p.payload_bytes.measured,
+            p.wire_bytes,
+            p.peak_memory_bytes
         );
     }
     if let Some(bytes) = report.offline_bytes {
-        println!("dealt ahead into files: {bytes} bytes in {:.6} s", report.seconds.offline);
+        say!("dealt ahead into files: {bytes} bytes in {:.6} s", report.seconds.offline);
     }
-    println!("{}", report.security);
+    say!("{}", report.security);
 }
 
 /// High-water mark of this process's memory; 0 where the system does not tell.

@@ -63,8 +63,8 @@ impl Show {
 /// Prints summaries on standard output.
 pub fn print(summaries: &[Summary]) {
     for s in summaries {
-        println!("{}", s.name);
-        s.lines.iter().for_each(|l| println!("{l}"));
+        say!("{}", s.name);
+        s.lines.iter().for_each(|l| say!("{l}"));
     }
 }
 

@@ -1,15 +1,20 @@
 //! Shared by the end-to-end tests: models, their recorded samples, and three parties in one process.
 #![allow(dead_code, missing_docs, reason = "each test file uses a part")]
+pub mod attack;
+pub mod counting;
+pub mod dealt;
+pub mod four;
+pub mod hosts;
 pub mod launch;
 pub mod tile;
 pub mod wrapped;
 
 use compiler::npy::{Array, Values, read_npy, read_npz};
-use compiler::pipeline::{Aim, Compiled, Options, Protocol, Route, compile_with};
+use compiler::pipeline::{Aim, Compiled, Options, Protocol, Reveal, Route, compile_with};
 use ir::Party;
 use ir::network::Network;
+use runtime_protocols::link::Link;
 use runtime_protocols::link::memory::{MemoryLink, network};
-use runtime_protocols::link::{Link, exchange_keys};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vm::exec::{Machine, Outcome};
@@ -84,11 +89,16 @@ pub fn build_with(path: &Path, options: Options) -> Compiled {
     compile_with(&model, options).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// Compiled for four, one of whom may cheat; the receiver finishes a last softmax.
+pub fn four() -> Options {
+    Options { protocol: Protocol::Rep4, reveal: Reveal::Logits, ..Options::default() }
+}
+
 /// Where every exchange saved is worth any number of bits.
 pub const FAR: Network = Network { rtt: Duration::from_secs(10), bits_per_second: 1e12 };
 
 /// What a compiler is asked for, with its name in files.
-pub fn ways() -> [(Options, &'static str); 5] {
+pub fn ways() -> [(Options, &'static str); 6] {
     let to = |route, aim| Options { route, aim, ..Options::default() };
     [
         (to(Route::Dealer, Aim::Bits), "rep3"),
@@ -96,6 +106,7 @@ pub fn ways() -> [(Options, &'static str); 5] {
         (to(Route::Dealer, Aim::Seconds(Network::WAN)), "rep3-wan"),
         (to(Route::Dealer, Aim::Seconds(FAR)), "rep3-far"),
         (Options { protocol: Protocol::Dealer2, ..Options::default() }, "dealer2"),
+        (four(), "rep4"),
     ]
 }
 
@@ -114,10 +125,10 @@ pub fn npy(name: &str) -> Vec<i64> {
 
 /// One machine per party with agreed keys.
 pub fn machine(c: &Compiled, link: &mut dyn Link) -> Machine {
-    let keys = exchange_keys(link).expect("keys");
-    let session = link.session();
     let protocol = vm::protocols::of(&c.program).expect("a protocol of this build");
-    let runtime = (protocol.make)(link.me(), keys.as_slice(), &session);
+    let keys = (protocol.agree)(link).expect("keys");
+    let session = link.session();
+    let runtime = (protocol.make)(link.me(), &keys, &session);
     Machine::new(c.program.clone(), runtime).expect("verified program")
 }
 
@@ -180,13 +191,14 @@ pub fn check_all(c: &Compiled, samples: &[(Tensors, Tensors)], what: &str) {
 /// The same; where the program keeps state, `calls` says what becomes of it.
 pub fn check_calls(c: &Compiled, samples: &[(Tensors, Tensors)], calls: Calls, what: &str) {
     let inputs: Vec<_> = samples.iter().map(|s| s.0.clone()).collect();
-    let parties = run_session(c, network(3), &inputs, calls);
+    let count = usize::from(c.program.parties);
+    let parties = run_session(c, network(count), &inputs, calls);
     let predicted = c.program.predicted_bytes();
     let receiver = c.program.interface.outputs[0].party.index();
     for (i, (_, want)) in samples.iter().enumerate() {
         let want: Vec<_> = want.iter().cloned().map(Some).collect();
         assert_eq!(parties[receiver][i].outputs, want, "{what}, sample {i}");
-        for p in (0..3).filter(|p| *p != receiver) {
+        for p in (0..count).filter(|p| *p != receiver) {
             assert!(parties[p][i].outputs.iter().all(Option::is_none), "{what}: only the receiver learns");
         }
         let rounds = parties.iter().map(|p| p[i].rounds).max();

@@ -57,7 +57,7 @@ impl Random {
         let interface = Interface { inputs: vec![], outputs: vec![], weights: vec![], weight_owner: Party(0) };
         let mut draw = Draw(seed);
         let mut r = Random {
-            builder: Builder::new(interface, 3),
+            builder: Builder::new(interface, ir::Protocol::Rep3.facts().scheme),
             draw: Draw(draw.next()),
             weights: vec![],
             pool: vec![],
@@ -90,7 +90,8 @@ impl Random {
 
     /// Appends an op if its types fit.
     fn push(&mut self, op: Op<Value>) -> Option<Value> {
-        let cx = Context { parties: 3, interface: &self.builder.interface, consts: &self.builder.consts };
+        let cx =
+            Context { scheme: self.builder.scheme, interface: &self.builder.interface, consts: &self.builder.consts };
         let types = infer(&op.map(|v| self.builder.ty(v)), &cx).ok()?;
         if types.iter().any(|t| t.len() > 600 || t.domain.width() > 120) {
             return None;

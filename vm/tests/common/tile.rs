@@ -2,10 +2,12 @@
 use super::wrapped::{Change, Own, Wrapped};
 use compiler::lower::Lowered;
 use compiler::lower::builder::Builder;
+use compiler::lower::circuit;
 use compiler::lower::dealer::{self, Tree};
 use compiler::lower::requant::{Formula, Source, requantize};
 use compiler::pipeline::Route;
-use compiler::pipeline::program_of;
+use compiler::pipeline::program_for;
+use compiler::profile::{Profile, REP3, REP4};
 use ir::program::DType;
 use ir::{Holders, Interface, Op, Party, Port, Program};
 use runtime_protocols::data::Value;
@@ -16,6 +18,11 @@ use vm::exec::Machine;
 
 /// Owner of the accumulators and receiver of the results.
 pub const OWNER: Party = Party(1);
+
+/// The protocol that a route is tried on.
+fn profile_of(route: Route) -> &'static Profile {
+    if route == Route::Circuit { &REP4 } else { &REP3 }
+}
 
 /// Numbers without pattern, the same in every run.
 pub struct Numbers(pub u64);
@@ -114,10 +121,10 @@ impl Tile {
         };
         let interface =
             Interface { inputs: vec![port("acc")], outputs: vec![port("y")], weights: vec![], weight_owner: Party(0) };
-        let mut b = Builder::new(interface, 3);
+        let mut b = Builder::new(interface, profile_of(route).scheme);
         b.layers.push(ir::Layer { operator: 0, name: "tile".into() });
         let x = b.one(Op::Input { index: 0 });
-        let x = b.one(Op::Reshare { x, bits: self.n });
+        let x = b.share(x, self.n);
         let at = b.all();
         let x = b.one(Op::AsSum { x, at, bits: self.n });
         let all = |b: &mut Builder, data: &[i64]| b.constant(&[count], data.to_vec());
@@ -140,6 +147,7 @@ impl Tile {
             Route::Dealer => dealer::requantize_by(&mut b, Source::Sum(x), &formula, self.k, self.rot, tree)
                 .expect("few enough products"),
             Route::Boolean => requantize(&mut b, Source::Sum(x), &formula, self.k, self.rot),
+            Route::Circuit => circuit::requant::requantize(&mut b, Source::Sum(x), &formula, self.k),
         };
         let y = b.one(Op::Open { x: y, to: Holders::one(OWNER) });
         b.emit(Op::Output { x: y, index: 0 });
@@ -152,7 +160,7 @@ impl Tile {
             notes: vec![],
             results: vec![],
         };
-        program_of(lowered)
+        program_for(lowered, profile_of(route))
     }
 }
 

@@ -4,7 +4,7 @@ use ir::{Domain, Form, Holders, Party};
 use runtime_protocols::data::{Data, Value};
 use runtime_protocols::kernels::{pack, planes};
 use runtime_protocols::rep3::Rep3;
-use runtime_protocols::runtime::{Bilinear, Exchange, Flat, Message, Pad, Runtime};
+use runtime_protocols::runtime::{Bilinear, Exchange, Flat, Message, Pad, Roles, Runtime};
 use std::sync::{Arc, Mutex};
 
 /// What is changed.
@@ -73,47 +73,12 @@ impl Runtime for Wrapped {
         self.inner.bilinear(a, b, product)
     }
 
-    fn mul_held(&self, a: &Value, ty: Flat, h: &Value, at: Holders) -> Value {
-        self.inner.mul_held(a, ty, h, at)
+    fn operand(&self, x: &Value, ty: Flat, index: u8) -> Value {
+        self.inner.operand(x, ty, index)
     }
 
-    fn split(&mut self, pad: Pad, x: &Value, ty: Flat, rot: u8) -> [Value; 2] {
-        let whole = self.inner.split(pad, x, ty, rot);
-        let role = self.role(rot);
-        if let (Some(part), true) = (x.parts.first(), role > 0) {
-            self.own.lock().expect("no panic").push((pad.instruction, Value { parts: vec![part.clone()] }));
-        }
-        match &self.change {
-            Change::Split { u, a } => {
-                let words = |v: Vec<u64>| Data::W32(v.into_iter().map(|w| w as u32).collect());
-                match role {
-                    0 => [Value::one(Data::W64(u.clone())), Value::none()],
-                    1 => [Value::none(), Value::one(words(u.iter().zip(a).map(|(u, a)| u + a).collect()))],
-                    _ => [Value::none(), Value::one(words(vec![0; u.len()]))],
-                }
-            }
-            Change::Bare(i) if *i == pad.instruction && role > 0 => [Value::none(), x.clone()],
-            _ => whole,
-        }
-    }
-
-    fn split_shared(&self, x: &Value, ty: Flat, rot: u8) -> [Value; 2] {
-        self.inner.split_shared(x, ty, rot)
-    }
-
-    fn beta(&mut self, pad: Pad, domain: Domain, len: usize, rot: u8) -> Value {
-        self.inner.beta(pad, domain, len, rot)
-    }
-
-    fn mask(&mut self, pad: Pad, x: &Value, ty: Flat) -> Value {
-        if let Some(part) = x.parts.first() {
-            self.own.lock().expect("no panic").push((u32::MAX - pad.instruction, Value { parts: vec![part.clone()] }));
-        }
-        let masked = self.inner.mask(pad, x, ty);
-        match &self.change {
-            Change::Unmasked(tag) if *tag == pad.instruction => x.clone(),
-            _ => masked,
-        }
+    fn roles(&self) -> Option<&dyn Roles> {
+        Some(self)
     }
 
     fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message> {
@@ -148,6 +113,51 @@ impl Runtime for Wrapped {
 
     fn receive(&mut self, what: Exchange, kept: Value, ty: Flat, incoming: &mut [&[u8]]) -> Value {
         self.inner.receive(what, kept, ty, incoming)
+    }
+}
+
+impl Roles for Wrapped {
+    fn mul_held(&self, a: &Value, ty: Flat, h: &Value, at: Holders) -> Value {
+        self.inner.mul_held(a, ty, h, at)
+    }
+
+    fn split(&self, pad: Pad, x: &Value, ty: Flat, rot: u8) -> [Value; 2] {
+        let whole = self.inner.split(pad, x, ty, rot);
+        let role = self.role(rot);
+        if let (Some(part), true) = (x.parts.first(), role > 0) {
+            self.own.lock().expect("no panic").push((pad.instruction, Value { parts: vec![part.clone()] }));
+        }
+        match &self.change {
+            Change::Split { u, a } => {
+                let words = |v: Vec<u64>| Data::W32(v.into_iter().map(|w| w as u32).collect());
+                match role {
+                    0 => [Value::one(Data::W64(u.clone())), Value::none()],
+                    1 => [Value::none(), Value::one(words(u.iter().zip(a).map(|(u, a)| u + a).collect()))],
+                    _ => [Value::none(), Value::one(words(vec![0; u.len()]))],
+                }
+            }
+            Change::Bare(i) if *i == pad.instruction && role > 0 => [Value::none(), x.clone()],
+            _ => whole,
+        }
+    }
+
+    fn split_shared(&self, x: &Value, ty: Flat, rot: u8) -> [Value; 2] {
+        self.inner.split_shared(x, ty, rot)
+    }
+
+    fn beta(&self, pad: Pad, domain: Domain, len: usize, rot: u8) -> Value {
+        self.inner.beta(pad, domain, len, rot)
+    }
+
+    fn mask(&self, pad: Pad, x: &Value, ty: Flat) -> Value {
+        if let Some(part) = x.parts.first() {
+            self.own.lock().expect("no panic").push((u32::MAX - pad.instruction, Value { parts: vec![part.clone()] }));
+        }
+        let masked = self.inner.mask(pad, x, ty);
+        match &self.change {
+            Change::Unmasked(tag) if *tag == pad.instruction => x.clone(),
+            _ => masked,
+        }
     }
 }
 
