@@ -164,6 +164,8 @@ mod tests {
     fn nothing_needs_no_exchange() {
         assert_eq!(Plan::of(&Sizes::default()).steps, []);
         assert_eq!(Plan::of(&sizes(0, 0)).steps, []);
+        // One claim: first coins, the level that spreads lanes, one that joins them, the last, and three at the end.
+        assert_eq!(Plan::of(&sizes(1, 0)).steps.len(), 9);
     }
 
     /// A hundred million ANDs and three million products in a ring.
