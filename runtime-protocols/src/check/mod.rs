@@ -26,6 +26,8 @@ mod plan;
 mod prover;
 mod record;
 #[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
 mod tests;
 
 pub use plan::{Plan, Step};

@@ -54,7 +54,7 @@ impl Claim {
         Claim::sum(rng, domain, len, 1)
     }
 
-    fn sum(rng: &mut Words, domain: Domain, len: usize, terms: usize) -> Claim {
+    pub(super) fn sum(rng: &mut Words, domain: Domain, len: usize, terms: usize) -> Claim {
         use crate::data::Zip;
         let mut parts: Vec<Parts> = vec![];
         let mut c = Data::zeros(domain, ir::Form::Shared, len);
@@ -70,7 +70,7 @@ impl Claim {
         Claim::Each(domain, parts)
     }
 
-    fn linear(rng: &mut Words, layout: Layout, g: Conv, bits: u8) -> Claim {
+    pub(super) fn linear(rng: &mut Words, layout: Layout, g: Conv, bits: u8) -> Claim {
         let weights = match layout {
             Layout::Convolution => g.out_c * g.kernel[0] * g.kernel[1] * g.in_c / g.groups,
             Layout::Depthwise => g.out_c * g.kernel[0] * g.kernel[1],
@@ -161,7 +161,7 @@ pub(super) type Tamper<'a> = &'a dyn Fn(usize, usize, usize, &mut Vec<u8>);
 pub(super) struct Run {
     pub(super) result: Result<(), Cheating>,
     /// Step, sender, receiver, payload.
-    wire: Vec<(usize, usize, usize, Vec<u8>)>,
+    pub(super) wire: Vec<(usize, usize, usize, Vec<u8>)>,
 }
 
 /// Runs a check; `tamper` sees (step, from, to, message) on the way.
@@ -215,11 +215,11 @@ fn run_with(
     Run { result: Ok(()), wire }
 }
 
-fn honest(claims: &[Claim], session: u64) -> Run {
+pub(super) fn honest(claims: &[Claim], session: u64) -> Run {
     run(records(claims), session, u64::MAX, &mut |_, _| (), &|_, _, _, _| ())
 }
 
-fn conv(in_hw: usize, in_c: usize, out_c: usize, kernel: usize, stride: usize, groups: usize) -> Conv {
+pub(super) fn conv(in_hw: usize, in_c: usize, out_c: usize, kernel: usize, stride: usize, groups: usize) -> Conv {
     let out = in_hw.div_ceil(stride);
     Conv {
         batch: 2,
@@ -420,96 +420,4 @@ fn what_is_opened_is_random() {
     assert!(opened(true, u64::MAX) <= 48);
     assert!(opened(true, 0) <= 48);
     assert_eq!(opened(false, u64::MAX), 128, "without fresh masks nothing moves");
-}
-
-/// The claims as the reference reads them.
-fn case(claims: &[Claim], session: u64) -> String {
-    let numbers = |d: &Data| match d {
-        Data::W32(v) => format!("{v:?}"),
-        Data::W64(v) | Data::Planes { words: v, .. } => format!("{v:?}"),
-    };
-    let parts = |p: &Parts| format!("[{}, {}, {}]", numbers(&p[0]), numbers(&p[1]), numbers(&p[2]));
-    let claims = claims.iter().map(|claim| match claim {
-        Claim::Each(domain, p) => {
-            let bits = match domain {
-                Domain::Bits(_) => "null".into(),
-                Domain::Ring(k) => k.to_string(),
-            };
-            let pairs = p.as_chunks::<2>().0.iter().map(|[a, b]| format!("[{}, {}]", parts(a), parts(b)));
-            let terms = pairs.collect::<Vec<_>>().join(", ");
-            let (lanes, c) = (p[0][0].len(), parts(&p[p.len() - 1]));
-            format!(r#"{{"bits": {bits}, "lanes": {lanes}, "terms": [{terms}], "c": {c}}}"#)
-        }
-        Claim::Linear(layout, g, bits, p) => {
-            let conv = format!(
-                r#"{{"batch": {}, "in_h": {}, "in_w": {}, "in_c": {}, "out_h": {}, "out_w": {}, "out_c": {}, "kernel": {:?},
-                "stride": {:?}, "pad": {:?}, "groups": {}, "depthwise": {}}}"#,
-                g.batch,
-                g.in_h,
-                g.in_w,
-                g.in_c,
-                g.out_h,
-                g.out_w,
-                g.out_c,
-                g.kernel,
-                g.stride,
-                g.pad,
-                g.groups,
-                *layout == Layout::Depthwise
-            );
-            let (x, w, c) = (parts(&p[0]), parts(&p[1]), parts(&p[2]));
-            format!(r#"{{"bits": {bits}, "conv": {conv}, "x": {x}, "w": {w}, "c": {c}}}"#)
-        }
-    });
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let seeds = [1u8, 2, 3].map(|s| format!("\"{}\"", hex(&[s; 32]))).join(", ");
-    format!(
-        r#"{{"seeds": [{seeds}], "session": "{}", "inference": 1, "instruction": 2, "claims": [{}]}}"#,
-        hex(&session.to_le_bytes()),
-        claims.collect::<Vec<_>>().join(", ")
-    )
-}
-
-/// Every message equals that of a description in another language, byte for byte.
-#[test]
-fn wire_equals_the_reference() {
-    use std::io::Write as _;
-    use std::process::{Command, Stdio};
-    let mut rng = Words(10);
-    let all: [Vec<Claim>; 3] = [
-        vec![Claim::sum(&mut rng, Domain::Bits(2), 70, 3), Claim::each(&mut rng, Domain::Bits(1), 300)],
-        vec![
-            Claim::sum(&mut rng, Domain::Ring(9), 3, 4),
-            Claim::linear(&mut rng, Layout::Depthwise, conv(2, 1, 2, 3, 2, 1), 32),
-        ],
-        vec![
-            Claim::each(&mut rng, Domain::Bits(1), 3),
-            Claim::each(&mut rng, Domain::Ring(64), 3),
-            Claim::linear(&mut rng, Layout::Convolution, conv(2, 2, 2, 2, 1, 2), 25),
-            Claim::linear(&mut rng, Layout::Convolution, Conv::matmul(2, 3, 5), 40),
-        ],
-    ];
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/tools/reference_check.py");
-    for (i, claims) in all.iter().enumerate() {
-        let session = 50 + i as u64;
-        let run = Command::new("python3").arg(script).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let Ok(mut child) = run else {
-            println!("skipped: no python3");
-            return;
-        };
-        child.stdin.take().expect("piped").write_all(case(claims, session).as_bytes()).expect("the reference reads");
-        let out = child.wait_with_output().expect("the reference ends");
-        assert!(out.status.success(), "the reference failed");
-        let mut wire = honest(claims, session).wire;
-        wire.sort();
-        let hex = |m: &[u8]| m.iter().map(|b| format!("{b:02x}")).collect::<String>();
-        let got: Vec<String> = wire.iter().map(|(s, f, t, m)| format!("[{s}, {f}, {t}, \"{}\"]", hex(m))).collect();
-        let want = String::from_utf8(out.stdout).expect("text");
-        let want = want.trim().trim_start_matches('[').trim_end_matches(']');
-        let want: Vec<String> = want.split("], [").map(|m| format!("[{m}]")).collect();
-        assert_eq!(got.len(), want.len(), "case {i}");
-        for (got, want) in got.iter().zip(&want) {
-            assert!(got == want, "case {i}: {} differs", &want[..12]);
-        }
-    }
 }
