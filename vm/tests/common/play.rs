@@ -3,7 +3,8 @@
 use ir::{Messages, Party, Program};
 use runtime_protocols::link::Link;
 use runtime_protocols::rep3::Rep3;
-use runtime_protocols::runtime::{Exchange, Flat, Runtime};
+use runtime_protocols::rep4::Rep4;
+use runtime_protocols::runtime::{DIGEST, Exchange, Flat, Runtime};
 use vm::exec::{LoadError, Machine, Outcome, exchange_of};
 
 /// A protocol in one process.
@@ -16,7 +17,13 @@ pub struct Protocol {
 }
 
 /// Every protocol that runs programs.
-pub const PROTOCOLS: [Protocol; 1] = [Protocol { name: "rep3", parties: 3, runtime: rep3 }];
+pub const PROTOCOLS: [Protocol; 2] =
+    [Protocol { name: "rep3", parties: 3, runtime: rep3 }, Protocol { name: "rep4", parties: 4, runtime: rep4 }];
+
+fn rep4(me: Party) -> Box<dyn Runtime> {
+    // Entry l is the seed of the key that party l lacks.
+    Box::new(Rep4::new(me, &[[1; 32], [2; 32], [3; 32], [4; 32]], &[7; 16]))
+}
 
 fn rep3(me: Party) -> Box<dyn Runtime> {
     // The seed of a pair is named by the party outside.
@@ -32,6 +39,7 @@ pub fn declare(p: &mut Program, protocol: &Protocol) {
     let (mut at, mut opened) = (0usize, 0u64);
     for round in &mut p.rounds {
         round.messages = Messages::none(p.parties);
+        let mut vouched = std::collections::BTreeSet::new();
         let end = (round.exchange_end as usize).min(p.insts.len());
         for inst in &p.insts[at.min(end)..end] {
             let Some((x, what)) = exchange_of(&inst.op) else { continue };
@@ -40,10 +48,12 @@ pub fn declare(p: &mut Program, protocol: &Protocol) {
             for m in runtime.messages(what, flat) {
                 round.messages.add(p.parties, m.from, m.to, m.bytes);
             }
+            vouched.extend(runtime.vouches(what, flat));
             if let Exchange::Open { .. } = what {
                 opened += t.len() as u64 * u64::from(t.domain.width());
             }
         }
+        vouched.into_iter().for_each(|(from, to)| round.messages.add(p.parties, from, to, DIGEST as u64));
         at = end;
     }
     p.opened_bits = opened;
