@@ -319,4 +319,7 @@ ops! {
     operand = Operand(x) { index: u8 } Local;
     /// Those to whom `from` has sent what it shares compare what they got, before anything is made of it.
     echo = Echo(x) { from: Holders } Round;
+    /// Step `step` of the check of all products, where a party may lie in them; the sharings are handed on. What comes through
+    /// the last step may be opened.
+    check = Check()[parts] { step: u32 } Round;
 }

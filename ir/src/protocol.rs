@@ -12,6 +12,8 @@ pub enum Protocol {
     Dealer2,
     /// Replicated sharing among four, of which one may cheat.
     Rep4,
+    /// Replicated sharing among three, of which one may cheat.
+    Rep3Mal,
 }
 
 /// What a corrupted party does.
@@ -47,6 +49,8 @@ pub struct Scheme {
     pub roles: bool,
     /// Whether what an owner has shared must be compared before it is used.
     pub echo: bool,
+    /// Whether products must be checked before anything is opened.
+    pub checked: bool,
 }
 
 /// A protocol as a user sees it.
@@ -71,11 +75,12 @@ pub const ROLE_OPS: [&str; 10] =
     ["split", "split_shared", "beta", "mask", "join", "deal", "mul_sh", "leaves_sh", "onehot_sh", "unmask"];
 
 const PAIRS_OF_THREE: &[Holders] = &[Holders(0b110), Holders(0b101), Holders(0b011)];
-const REP3: Scheme = Scheme { parties: 3, operands: PAIRS_OF_THREE, witnesses: 1, roles: true, echo: false };
+const REP3: Scheme =
+    Scheme { parties: 3, operands: PAIRS_OF_THREE, witnesses: 1, roles: true, echo: false, checked: false };
 
 impl Protocol {
     /// All of them.
-    pub const ALL: [Protocol; 3] = [Protocol::Rep3, Protocol::Dealer2, Protocol::Rep4];
+    pub const ALL: [Protocol; 4] = [Protocol::Rep3, Protocol::Dealer2, Protocol::Rep4, Protocol::Rep3Mal];
 
     /// What it is.
     pub const fn facts(self) -> Facts {
@@ -108,7 +113,16 @@ impl Protocol {
                     witnesses: 2,
                     roles: false,
                     echo: true,
+                    checked: false,
                 },
+            },
+            Protocol::Rep3Mal => Facts {
+                name: "rep3-mal",
+                adversary: Adversary::Malicious,
+                corrupted: 1,
+                about: "replicated sharing, all products checked before anything is opened",
+                dealer: None,
+                scheme: Scheme { roles: false, checked: true, ..REP3 },
             },
         }
     }
@@ -126,7 +140,7 @@ impl Scheme {
         match Protocol::from_name(protocol).map(|p| p.facts().scheme) {
             Some(scheme) if scheme.parties == parties => scheme,
             _ if parties == 3 => REP3,
-            _ => Scheme { parties, operands: &[], witnesses: 1, roles: false, echo: false },
+            _ => Scheme { parties, operands: &[], witnesses: 1, roles: false, echo: false, checked: false },
         }
     }
 
@@ -148,7 +162,11 @@ mod tests {
             assert!(Protocol::ALL[..i].iter().all(|q| q.facts().name != f.name));
             let scheme = f.scheme;
             assert!(scheme.operands.iter().all(|g| g.within(scheme.all()) && g.count() < scheme.parties.into()));
-            assert_eq!(f.adversary == Adversary::Malicious, scheme.echo, "who may cheat may share inconsistently");
+            assert_eq!(
+                f.adversary == Adversary::Malicious,
+                scheme.echo || scheme.checked,
+                "who may cheat is looked after"
+            );
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod kernels;
 pub mod link;
 pub mod prg;
 pub mod rep3;
+pub mod rep3_mal;
 pub mod rep4;
 pub mod runtime;
 mod wire;

@@ -2,11 +2,13 @@
 //!
 //! It orders work and moves values; what an op means is said by the op table, how shares behave by the runtime. No branch
 //! and no index here depends on a secret.
+use crate::checking::{Checking, Planned};
 use crate::local;
 use ir::memory;
 use ir::verify::{Typed, Violation, verify};
 use ir::weights::Weights;
 use ir::{Op, Party, Program};
+use runtime_protocols::check::Cheating;
 use runtime_protocols::data::{Data, Value};
 use runtime_protocols::link::{Link, LinkError, Place};
 use runtime_protocols::runtime::{DIGEST, Exchange, Flat, Mismatch, Pad, Roles, Runtime};
@@ -30,6 +32,9 @@ pub enum LoadError {
     /// The program uses roles, the runtime has none.
     #[error("the program is for a protocol with roles; compile it for this protocol")]
     Roles,
+    /// The program has its products checked, the runtime cannot.
+    #[error("the program is for a protocol that checks products; compile it for this protocol")]
+    Checked,
     /// The values take more than the program says.
     #[error("the program declares {declared} bytes of memory, a party needs {needed}; compile the model again")]
     Memory {
@@ -101,6 +106,9 @@ pub struct Machine {
     states: Vec<States>,
     /// What this call stores.
     stored: Vec<States>,
+    /// What is checked before anything is opened, and how far it is, per sample of the batch.
+    planned: Option<Planned>,
+    checks: Vec<Checking>,
     /// Inferences so far, those of the present batch not counted. Set-up is 0, so the first has number 1.
     inferences: u64,
     /// Messages to and from each party.
@@ -143,11 +151,18 @@ impl Machine {
         if program.scheme().roles && runtime.roles().is_none() {
             return Err(LoadError::Roles);
         }
+        let planned = Planned::of(&program, &typed);
+        if planned.is_some() != runtime.checked().is_some() {
+            return Err(LoadError::Checked);
+        }
         let mut at = 0usize;
         for (r, round) in program.rounds.iter().enumerate() {
             let mut sent = ir::Messages::none(n);
             let mut vouched = BTreeSet::new();
             for inst in &program.insts[at..round.exchange_end as usize] {
+                if let (Op::Check { step, .. }, Some(planned)) = (&inst.op, &planned) {
+                    planned.messages(*step).into_iter().for_each(|m| sent.add(n, m.from, m.to, m.bytes));
+                }
                 if let Some((x, what)) = exchange_of(&inst.op) {
                     for m in runtime.messages(what, flat(&typed, x)) {
                         sent.add(n, m.from, m.to, m.bytes);
@@ -169,8 +184,23 @@ impl Machine {
         }
         let dead_after = memory::dead_after(&program, &typed);
         let kept = vec![None; typed.types.len()];
-        let (lanes, states, stored, buffers) = (Vec::new(), Vec::new(), Vec::new(), Default::default());
-        Ok(Machine { program, typed, dead_after, runtime, kept, lanes, states, stored, inferences: 0, buffers, needed })
+        let (lanes, states, stored, checks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let buffers = Default::default();
+        Ok(Machine {
+            program,
+            typed,
+            dead_after,
+            runtime,
+            kept,
+            lanes,
+            states,
+            stored,
+            planned,
+            checks,
+            inferences: 0,
+            buffers,
+            needed,
+        })
     }
 
     /// The program.
@@ -215,6 +245,8 @@ impl Machine {
         self.lanes = vec![vec![None; self.typed.types.len()]; samples.len()];
         self.states.resize_with(samples.len().max(self.states.len()), States::new);
         self.stored = vec![States::new(); samples.len()];
+        let begin = || self.planned.as_ref().map_or(Checking::Nothing, Planned::begin);
+        self.checks = samples.iter().map(|_| begin()).collect();
         self.inferences += 1;
         let given = Given { samples, weights: None };
         let result = self.run(&given, link, rounds, &mut outcome).map(|at| {
@@ -224,6 +256,7 @@ impl Machine {
         // Pads of a batch that failed are not used again.
         self.inferences += (samples.len() as u64).saturating_sub(1);
         self.lanes.clear();
+        self.checks.clear();
         let stored = std::mem::take(&mut self.stored);
         if result.is_err() {
             self.states.clear();
@@ -391,6 +424,26 @@ impl Machine {
         Pad { inference: self.inferences + lane as u64, instruction: i as u32 }
     }
 
+    /// Reads the messages of a step of the check.
+    fn check_step(&mut self, lane: usize, step: u32, readers: &mut [&[u8]]) -> Result<(), Cheating> {
+        let me = self.runtime.me();
+        let mut mine: Vec<&[u8]> = vec![&[]; readers.len()];
+        for m in self.planned.iter().flat_map(|p| p.messages(step)).filter(|m| m.to == me) {
+            mine[m.from.index()] =
+                readers[m.from.index()].split_off(..m.bytes as usize).expect("lengths were compared at load");
+        }
+        self.checks[lane].receive(&mine)
+    }
+
+    /// Records a product that was shared.
+    fn record(&mut self, lane: usize, i: usize, result: &Value) {
+        let (Some(planned), Some(mut check)) = (&self.planned, self.checks.get_mut(lane).map(std::mem::take)) else {
+            return;
+        };
+        planned.record(i, (&self.program, &self.typed), |v| self.value(lane, v), result, &mut check);
+        self.checks[lane] = check;
+    }
+
     /// The exchanges of one round: all messages to a party travel together.
     fn exchange(
         &mut self,
@@ -415,17 +468,27 @@ impl Machine {
             let start = Instant::now();
             let before: usize = out.iter().map(Vec::len).sum();
             let layer = self.program.insts[i].layer as usize;
-            let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
-            let (value, ty, pad) = (self.value(lane, x).clone(), flat(&self.typed, x), self.pad(lane, i));
-            if let Exchange::Open { .. } = what {
-                outcome.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
+            let pad = self.pad(lane, i);
+            if let Op::Check { .. } = &self.program.insts[i].op {
+                let keys = self.runtime.checked().expect("compared with the runtime at load");
+                self.checks[lane].send(me, keys, pad, out);
+                kept.push(Value::none());
+            } else {
+                let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
+                let (value, ty) = (self.value(lane, x).clone(), flat(&self.typed, x));
+                if let Exchange::Open { .. } = what {
+                    outcome.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
+                }
+                kept.push(self.runtime.send(pad, what, &value, ty, out));
+                if i + 1 == insts.end {
+                    self.runtime.seal(out);
+                }
+                drop(value);
+                // Factors are kept to the end of the round: their products are recorded.
+                if self.planned.is_none() || i + 1 < insts.end {
+                    self.drop_operands(lane, i);
+                }
             }
-            kept.push(self.runtime.send(pad, what, &value, ty, out));
-            if i + 1 == insts.end {
-                self.runtime.seal(out);
-            }
-            drop(value);
-            self.drop_operands(lane, i);
             if let Some(l) = outcome.layers.get_mut(layer) {
                 l.payload_bytes += (out.iter().map(Vec::len).sum::<usize>() - before) as u64;
                 l.compute_s += start.elapsed().as_secs_f64();
@@ -454,13 +517,28 @@ impl Machine {
         let mut readers: Vec<&[u8]> = incoming.iter().map(Vec::as_slice).collect();
         for ((lane, i), kept) in order().zip(kept) {
             let start = Instant::now();
+            if let Op::Check { step, .. } = self.program.insts[i].op {
+                self.check_step(lane, step, &mut readers).map_err(|fault| {
+                    let what = place.what.to_owned();
+                    refuse(link, LinkError::Cheating { round: place.round, what, fault })
+                })?;
+                let handed = self.program.insts[i].op.operands().into_iter();
+                let handed: Vec<Value> = handed.map(|x| self.value(lane, x).clone()).collect();
+                self.set(lane, i, handed);
+                self.drop_dead(lane, i);
+                continue;
+            }
             let (x, what) = exchange_of(&self.program.insts[i].op).expect("verified: exchanges stand here");
             let ty = flat(&self.typed, x);
             let result = self.runtime.receive(what, kept, ty, &mut readers);
             if i + 1 == insts.end {
                 // Before anything that was received is used, and before this party sends anything else.
-                self.runtime.check(&mut readers).map_err(|Mismatch { vouching }| refuse(link, vouching, &place))?;
+                self.runtime.check(&mut readers).map_err(|Mismatch { vouching: peer }| {
+                    let what = place.what.to_owned();
+                    refuse(link, LinkError::Inconsistent { peer, round: place.round, what })
+                })?;
             }
+            self.record(lane, i, &result);
             self.set(lane, i, [result]);
             self.drop_dead(lane, i);
             let layer = self.program.insts[i].layer as usize;
@@ -473,9 +551,8 @@ impl Machine {
     }
 }
 
-/// Ends a run in which what was received is not what `peer` vouches for.
-fn refuse(link: &mut dyn Link, peer: Party, at: &Place<'_>) -> LinkError {
-    let e = LinkError::Inconsistent { peer, round: at.round, what: at.what.to_owned() };
+/// Ends a run in which somebody cheats.
+fn refuse(link: &mut dyn Link, e: LinkError) -> LinkError {
     link.abort(e.exit_code(), &e.to_string());
     e
 }

@@ -3,6 +3,7 @@ use ir::Party;
 use ir::protocol::Facts;
 use runtime_protocols::link::{Link, LinkError, exchange_keys};
 use runtime_protocols::rep3::Rep3;
+use runtime_protocols::rep3_mal::Rep3Mal;
 use runtime_protocols::rep4::{self, Rep4};
 use runtime_protocols::runtime::Runtime;
 use zeroize::Zeroizing;
@@ -37,6 +38,9 @@ pub fn runtime(protocol: ir::Protocol) -> Protocol {
         }
         ir::Protocol::Dealer2 => {
             Protocol { facts, agree: pairs, make: |me, seeds, session| Box::new(Rep3::with_dealer(me, seeds, session)) }
+        }
+        ir::Protocol::Rep3Mal => {
+            Protocol { facts, agree: pairs, make: |me, seeds, session| Box::new(Rep3Mal::new(me, seeds, session)) }
         }
         ir::Protocol::Rep4 => {
             Protocol { facts, agree: rep4::agree, make: |me, seeds, session| Box::new(Rep4::new(me, seeds, session)) }

@@ -121,7 +121,11 @@ impl Planner<'_> {
         let mut formulas: Vec<Formulas> = all.iter().enumerate().map(of).collect();
         let n = formulas.iter().map(|f| f.n).max().unwrap_or(0);
         formulas.iter_mut().for_each(|f| f.n = n);
-        let mut formulas = formulas.into_iter().map(|f| self.fits(op, f)).collect::<Result<Vec<_>, _>>()?.into_iter();
+        let mut formulas = formulas.into_iter().map(|f| self.fits(op, f)).collect::<Result<Vec<_>, _>>()?;
+        // Parts share the accumulator.
+        let n = formulas.iter().map(|f| f.n).max().unwrap_or(0);
+        formulas.iter_mut().for_each(|f| f.n = n);
+        let mut formulas = formulas.into_iter();
         self.thresholds += all.iter().flatten().map(|c| c.checked as u64).sum::<u64>();
         let live = |c: &&Channel| matches!(c.kind, ChannelKind::Live(_));
         let placed = |c: usize| all.iter().map(|part| &part[c]).find(live).unwrap_or(&all[0][c]);
@@ -165,10 +169,12 @@ impl Emitter<'_> {
         let most = p.channels.iter().map(|c| c.bias_hi.max(-c.bias_lo)).max().unwrap_or(0);
         let all: Vec<i64> = placed.iter().map(|b| b.bias).collect();
         let bias = self.biases(&all, most, n);
-        let acc = self.b.one(Op::Add { a: products, b: bias });
-        let mut y = self.finish(op, Source::Sum(acc), &p.formulas, None);
+        let source = self.b.settle(products);
+        let (Source::Sum(products) | Source::Shared(products)) = source;
+        let acc = source.of(self.b.one(Op::Add { a: products, b: bias }));
+        let mut y = self.finish(op, acc, &p.formulas, None);
         for (start, formulas) in &p.parts {
-            let part = self.finish(op, Source::Sum(acc), formulas, None);
+            let part = self.finish(op, acc, formulas, None);
             let part = self.b.add_scalar(part, zero_point(self.g.tensor(op.output)) - start);
             y = self.b.one(Op::Add { a: y, b: part });
         }
@@ -199,6 +205,6 @@ impl Emitter<'_> {
             let high = self.b.one(Op::Raise { x: high, by: LOW });
             self.b.one(Op::Add { a: low, b: high })
         };
-        self.b.one(Op::AsSum { x: bias, at: everyone, bits: n })
+        if self.b.scheme.checked { bias } else { self.b.one(Op::AsSum { x: bias, at: everyone, bits: n }) }
     }
 }

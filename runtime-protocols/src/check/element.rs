@@ -9,8 +9,7 @@
 //! be checked is one element.
 use crate::prg::Segment;
 
-/// Coefficients of an element.
-pub const DEGREE: usize = 64;
+pub use ir::check::{DEGREE, index_bits};
 
 /// Two shares of a vector: the part that the next party lacks, and the part that the party after it lacks.
 pub type Shares<'a, E> = [&'a [E]; 2];
@@ -21,8 +20,6 @@ pub trait Element: Copy + PartialEq + Send + Sync + 'static {
     const BYTES: usize;
     /// Zero.
     const ZERO: Self;
-    /// Most variables of a level after the first.
-    const LATER: u32;
 
     /// The element whose coefficients are the bits of `word`.
     fn challenge(word: u64) -> Self;
@@ -64,11 +61,6 @@ pub fn tensor<E: Element>(challenges: &[E], len: usize) -> Vec<E> {
     }
     debug_assert_eq!(out.len(), len, "one challenge per bit of the largest index");
     out
-}
-
-/// Challenges that [`tensor`] needs.
-pub fn index_bits(len: usize) -> u32 {
-    len.next_power_of_two().trailing_zeros()
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ fn escapes(domain: Domain, claims: &[Claim], session: u64) -> bool {
         }
     };
     // One square per variable: their product at the corners is what the level before left, and each has two roots.
-    fn shape(level: &plan::Level, error: Gf) -> Vec<Square> {
+    fn shape(level: &ir::check::Level, error: Gf) -> Vec<Square> {
         let [r1, r2] = [Gf(2), Gf(4)];
         let one = |rest: Gf| match (level.first, level.last) {
             // Only corner 0 is wrong: a root at 1.

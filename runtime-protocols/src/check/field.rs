@@ -125,7 +125,6 @@ fn spread(factors: &[Gf], blocks: &[Gf], out: &mut [Gf; DEGREE]) {
 impl Element for Gf {
     const BYTES: usize = 8;
     const ZERO: Self = Gf(0);
-    const LATER: u32 = 6;
 
     fn challenge(word: u64) -> Self {
         Gf(word)

@@ -197,7 +197,6 @@ impl<W: Base> Gr<W> {
 impl<W: Base> Element for Gr<W> {
     const BYTES: usize = DEGREE * W::BITS as usize / 8;
     const ZERO: Self = Gr(W::ZEROS);
-    const LATER: u32 = 4;
 
     fn challenge(word: u64) -> Self {
         Gr(std::array::from_fn(|i| W::narrow(word >> i & 1)))

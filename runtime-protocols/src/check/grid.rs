@@ -5,20 +5,10 @@
 //! on {0, 1, ∞}^t, ∞ standing for the coefficient of the square. All of these are sums and differences of blocks, so a
 //! vector over Z_2^k stays one; only the folding at a challenge leaves it.
 use super::element::{Element, Shares};
+#[cfg(test)]
+pub use ir::check::corner;
+pub use ir::check::points;
 use rayon::prelude::*;
-
-/// Points of {0, 1, ∞}^t; digit v of the index in base 3 is the place in variable v, 2 being ∞.
-pub fn points(t: u32) -> usize {
-    3usize.pow(t)
-}
-
-/// The corner of {0,1}^t that the point is, if it is one.
-pub fn corner(point: usize, t: u32) -> Option<usize> {
-    (0..t).try_fold(0, |k, v| match point / points(v) % 3 {
-        2 => None,
-        bit => Some(k | bit << v),
-    })
-}
 
 /// The point of a corner.
 pub fn point_of(corner: usize, t: u32) -> usize {

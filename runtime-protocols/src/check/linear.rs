@@ -9,6 +9,7 @@
 use super::element::{Element, Shares};
 use super::galois::Gr;
 use super::record::{Layout, Linear, Words};
+use crate::kernels::words::low_mask;
 use rayon::prelude::*;
 
 /// Shares of both sides of the inner product and of its claimed value.
@@ -72,6 +73,12 @@ fn results<W: Words>(claim: &Linear, c: &[W], alpha: &[Gr<W>], beta: &[Gr<W>]) -
     Gr::dot(&sums, &beta[..channels])
 }
 
+/// Numbers mod 2^bits: what is above is arbitrary, and not the same at both holders of a part.
+fn reduced<W: Words>(words: &[W], bits: u8) -> Vec<W> {
+    let mask = low_mask(bits.into());
+    words.iter().map(|w| W::narrow(w.widen() & mask)).collect()
+}
+
 /// The inner product of a claim, times `coefficient`. `alpha` and `beta` are long enough for every claim.
 pub(super) fn inner<W: Words>(claim: &Linear, coefficient: &Gr<W>, alpha: &[Gr<W>], beta: &[Gr<W>]) -> Inner<Gr<W>> {
     let up = Gr::challenge(1).raised(W::BITS - u32::from(claim.bits)).times(coefficient);
@@ -79,7 +86,7 @@ pub(super) fn inner<W: Words>(claim: &Linear, coefficient: &Gr<W>, alpha: &[Gr<W
     let parts = |v: &crate::data::Value, f: &dyn Fn(&[W]) -> Vec<Gr<W>>| [0, 1].map(|i| f(W::of(&v.parts[i])));
     Inner {
         x: parts(&claim.x, &|x| scaled(inputs(claim, x, alpha))),
-        w: parts(&claim.w, &|w| weights(claim, w, beta)),
+        w: parts(&claim.w, &|w| weights(claim, &reduced(w, claim.bits), beta)),
         z: [0, 1].map(|i| results(claim, W::of(&claim.c.parts[i]), alpha, beta).times(&up)),
     }
 }

@@ -22,7 +22,6 @@ mod field;
 mod galois;
 mod grid;
 mod linear;
-mod plan;
 mod prover;
 mod record;
 #[cfg(test)]
@@ -30,15 +29,15 @@ mod reference_tests;
 #[cfg(test)]
 mod tests;
 
-pub use plan::{Plan, Step};
-pub use record::{Layout, Linear, Record, Size, Sizes};
+pub use ir::check::{Plan, Size, Sizes, Step};
+pub use record::{Layout, Linear, Record};
 
 use crate::prg::Segment;
 use element::{Element, tensor};
 use field::Gf;
 use galois::Gr;
+use ir::check::{CHALLENGE, HASH};
 use linear::inner;
-use plan::{CHALLENGE, HASH};
 use prover::Prover;
 use record::Words;
 

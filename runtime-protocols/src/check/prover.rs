@@ -2,9 +2,9 @@
 use super::element::{DEGREE, Element, index_bits, tensor};
 use super::grid::{self, corner_weights, point_of, point_weights, points};
 use super::linear::{Inner, join};
-use super::plan::Level;
 use super::record::Triples;
 use crate::prg::Segment;
+use ir::check::Level;
 
 /// Shares of an element: the part that the next party lacks, and the part that the party after it lacks.
 type Pair<E> = [E; 2];

@@ -2,7 +2,8 @@
 //!
 //! A claim says that c = Σ a·b for replicated sharings, modulo 2^k. Bits are kept 64 to a word as they lie in their
 //! planes. Numbers mod 2^k are kept in words of W = 32 or 64 bits, a and c moved up by W − k bits: what is wrong mod 2^k
-//! is then wrong mod 2^W, and nothing else is. Convolutions keep their operands as they are.
+//! is then wrong mod 2^W, and nothing else is. b is reduced mod 2^k, so that both holders of a part have the same words.
+//! Convolutions keep their operands as they are until the check begins.
 use super::element::{DEGREE, Element};
 use super::field::Gf;
 use super::galois::{Base, Gr};
@@ -10,6 +11,7 @@ use crate::data::{Data, Value, plane_words};
 use crate::kernels::linear::Conv;
 use crate::kernels::words::low_mask;
 use ir::Domain;
+use ir::check::{Groups, Size, Sizes};
 
 /// Sums of element-wise products, 64 lanes to an element; of each operand the two parts that this party holds. The lanes of a
 /// claim are filled up with zeros to a whole number of groups of 2^t elements, so that the blocks of the first level
@@ -68,95 +70,6 @@ pub struct Linear {
     pub c: Value,
 }
 
-/// Widest first level: 3^6 values.
-const WIDEST: u32 = 6;
-
-/// How much of one kind there is; public.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Size {
-    /// Elements of 64 lanes, and terms, of each sum of element-wise products.
-    pub claims: Vec<(usize, usize)>,
-    /// Depths of all convolutions together: taps times input channels.
-    pub depth: usize,
-}
-
-/// Groups of 2^t elements.
-pub(super) struct Groups {
-    /// Of operands.
-    pub(super) terms: usize,
-    /// Of results.
-    pub(super) claims: usize,
-}
-
-impl Size {
-    /// Variables of the first level.
-    pub(super) fn first(&self) -> u32 {
-        let elements: usize = self.claims.iter().map(|(elements, terms)| elements * terms).sum();
-        (elements.max(1).ilog2() / 2).min(WIDEST)
-    }
-
-    pub(super) fn groups(&self) -> Groups {
-        let groups = |elements: &usize| elements.div_ceil(1 << self.first());
-        Groups {
-            terms: self.claims.iter().map(|(elements, terms)| groups(elements) * terms).sum(),
-            claims: self.claims.iter().map(|(elements, _)| groups(elements)).sum(),
-        }
-    }
-}
-
-/// How much there is to check; public, the same at every party.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Sizes {
-    /// Bits, rings of at most 32 bits, wider rings.
-    pub kinds: [Size; 3],
-    /// Convolutions.
-    pub linear: usize,
-    /// Most output pixels of one.
-    pub rows: usize,
-    /// Most output channels of one.
-    pub columns: usize,
-}
-
-/// Index in [`Sizes::kinds`].
-fn kind(domain: Domain) -> usize {
-    match domain {
-        Domain::Bits(_) => 0,
-        Domain::Ring(k) => 1 + usize::from(k > 32),
-    }
-}
-
-impl Sizes {
-    /// With a sum of `terms` element-wise products of `len` elements more.
-    pub fn sum(&mut self, domain: Domain, len: usize, terms: usize) {
-        let elements = match domain {
-            Domain::Bits(n) => usize::from(n) * plane_words(len),
-            Domain::Ring(_) => len.div_ceil(DEGREE),
-        };
-        if elements > 0 {
-            self.kinds[kind(domain)].claims.push((elements, terms));
-        }
-    }
-
-    /// With a convolution more.
-    pub fn linear(&mut self, geometry: &Conv, bits: u8) {
-        self.kinds[kind(Domain::Ring(bits))].depth += geometry.depth_of_input();
-        self.linear += 1;
-        self.rows = self.rows.max(geometry.pixels());
-        self.columns = self.columns.max(geometry.out_c);
-    }
-
-    /// Bytes that a check of this size takes at a party at most: the record, operands of convolutions apart, and what its
-    /// first level leaves of it.
-    pub fn memory_bytes(&self) -> u64 {
-        let bytes = [Gf::BYTES, Gr::<u32>::BYTES, Gr::<u64>::BYTES];
-        let of_kind = |(size, bytes): (&Size, usize)| {
-            let Groups { terms, claims } = size.groups();
-            (((4 * terms + 2 * claims) << size.first()) * bytes + 4 * (DEGREE * terms + size.depth) * bytes) as u64
-        };
-        self.kinds.iter().zip(bytes).map(of_kind).sum()
-    }
-}
-
 /// The products of one party since the last check.
 #[derive(Clone)]
 pub struct Record {
@@ -175,9 +88,12 @@ impl std::fmt::Debug for Record {
     }
 }
 
-/// Appends numbers, 64 to an element, moved up by `up` bits, zeros at the end.
-fn numbers<W: Base>(words: &[W], up: u8, out: &mut Vec<Gr<W>>) {
-    let lane = |part: &[W], i: usize| part.get(i).map_or(W::default(), |w| W::narrow(w.widen() << up));
+/// Appends numbers, 64 to an element, zeros at the end. They are moved up by `free` bits, so that those above the ring, which are
+/// arbitrary and not the same at both holders, are gone; and back unless `up`.
+fn numbers<W: Base>(words: &[W], free: u8, up: bool, out: &mut Vec<Gr<W>>) {
+    let back = if up { 0 } else { free };
+    let one = |w: &W| W::narrow(W::narrow(w.widen() << free).widen() >> back);
+    let lane = |part: &[W], i: usize| part.get(i).map_or(W::default(), one);
     out.extend(words.chunks(DEGREE).map(|part| Gr(std::array::from_fn(|i| lane(part, i)))));
 }
 
@@ -244,18 +160,19 @@ impl Record {
             }
             Domain::Ring(k) if k <= 32 => {
                 let t = &mut self.narrow;
-                append!(t, terms, c, |v, up, out| numbers(v.w32(), if up { 32 - k } else { 0 }, out));
+                append!(t, terms, c, |v, up, out| numbers(v.w32(), 32 - k, up, out));
             }
             Domain::Ring(k) => {
                 let t = &mut self.wide;
-                append!(t, terms, c, |v, up, out| numbers(v.w64(), if up { 64 - k } else { 0 }, out));
+                append!(t, terms, c, |v, up, out| numbers(v.w64(), 64 - k, up, out));
             }
         }
     }
 
     /// A convolution.
     pub fn linear(&mut self, claim: Linear) {
-        self.sizes.linear(&claim.geometry, claim.bits);
+        let g = &claim.geometry;
+        self.sizes.linear([g.depth_of_input(), g.pixels(), g.out_c], claim.bits);
         self.linear[usize::from(claim.bits > 32)].push(claim);
     }
 }

@@ -31,6 +31,16 @@ fn held(p: &Parts, me: usize) -> Value {
     Value::of([p[(me + 1) % 3].clone(), p[(me + 2) % 3].clone()])
 }
 
+/// The same with other bits above a ring of `bits` bits at each party: they are arbitrary.
+fn held_mod(p: &Parts, bits: u8, me: usize) -> Value {
+    let above = |w: u64| if bits < 64 { w.wrapping_add((me as u64 + 1) << bits) } else { w };
+    held(p, me).map(|d| match d {
+        Data::W32(v) => Data::W32(v.iter().map(|w| above((*w).into()) as u32).collect()),
+        Data::W64(v) => Data::W64(v.iter().map(|w| above(*w)).collect()),
+        planes => planes.clone(),
+    })
+}
+
 fn random(rng: &mut Words, domain: Domain, len: usize) -> Data {
     match domain {
         Domain::Bits(n) => {
@@ -123,7 +133,7 @@ pub(super) fn sizes(claims: &[Claim]) -> Sizes {
     for claim in claims {
         match claim {
             Claim::Each(domain, p) => sizes.sum(*domain, p[0][0].len(), p.len() / 2),
-            Claim::Linear(_, g, bits, _) => sizes.linear(g, *bits),
+            Claim::Linear(_, g, bits, _) => sizes.linear([g.depth_of_input(), g.pixels(), g.out_c], *bits),
         }
     }
     sizes
@@ -136,7 +146,7 @@ pub(super) fn records(claims: &[Claim]) -> [Record; 3] {
         for claim in claims {
             match claim {
                 Claim::Each(domain, p) => {
-                    let all: Vec<Value> = p.iter().map(|p| held(p, me)).collect();
+                    let all: Vec<Value> = p.iter().map(|p| held_mod(p, domain.width(), me)).collect();
                     let terms: Vec<_> = all.as_chunks::<2>().0.iter().map(|[a, b]| (a, b)).collect();
                     r.sum(*domain, &terms, &all[all.len() - 1]);
                 }
@@ -144,9 +154,9 @@ pub(super) fn records(claims: &[Claim]) -> [Record; 3] {
                     layout: *layout,
                     geometry: g.clone(),
                     bits: *bits,
-                    x: held(&p[0], me),
-                    w: held(&p[1], me),
-                    c: held(&p[2], me),
+                    x: held_mod(&p[0], *bits, me),
+                    w: held_mod(&p[1], *bits, me),
+                    c: held_mod(&p[2], *bits, me),
                 }),
             }
         }

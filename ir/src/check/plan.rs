@@ -1,11 +1,6 @@
 //! The exchanges of a check: public, a function of how much there is to check.
-use super::element::{DEGREE, Element, index_bits};
-use super::field::Gf;
-use super::galois::Gr;
-use super::grid::{corner, points};
-use super::record::{Size, Sizes};
-use crate::runtime::Message;
-use ir::Party;
+use super::{BYTES, DEGREE, LATER, Message, Size, Sizes, corner, index_bits, points};
+use crate::types::Party;
 
 /// One compression.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +18,7 @@ pub struct Level {
 }
 
 /// The compressions of one kind.
-pub fn levels<E: Element>(size: &Size) -> Vec<Level> {
+fn levels(size: &Size, later: u32) -> Vec<Level> {
     let (t, block) = (size.first(), size.groups().terms);
     if block + size.depth == 0 {
         return vec![];
@@ -32,8 +27,8 @@ pub fn levels<E: Element>(size: &Size) -> Vec<Level> {
     let mut out = vec![Level { t, block, sent, first: true, last: false }];
     let mut len = DEGREE * block + size.depth;
     loop {
-        let last = len < 1 << E::LATER;
-        let t = if last { len.ilog2() + 1 } else { E::LATER };
+        let last = len < 1 << later;
+        let t = if last { len.ilog2() + 1 } else { later };
         let block = if last { 1 } else { len.div_ceil(1 << t) };
         // The value at the first corner follows from the sum over all of them.
         out.push(Level { t, block, sent: (1..points(t)).collect(), first: false, last });
@@ -77,8 +72,6 @@ pub struct Plan {
     sizes: Sizes,
 }
 
-/// Bytes of an element of each kind.
-const BYTES: [usize; 3] = [Gf::BYTES, Gr::<u32>::BYTES, Gr::<u64>::BYTES];
 /// Bytes of a hash.
 pub const HASH: usize = 32;
 /// Bytes of a challenge.
@@ -88,7 +81,7 @@ impl Plan {
     /// The plan for so much; no exchange if there is nothing.
     pub fn of(sizes: &Sizes) -> Plan {
         let [bits, narrow, wide] = &sizes.kinds;
-        let levels = [levels::<Gf>(bits), levels::<Gr<u32>>(narrow), levels::<Gr<u64>>(wide)];
+        let levels = [levels(bits, LATER[0]), levels(narrow, LATER[1]), levels(wide, LATER[2])];
         let deepest = levels.iter().map(Vec::len).max().unwrap_or(0);
         let mut plan = Plan { levels, steps: vec![], sizes: sizes.clone() };
         if deepest == 0 {
@@ -109,12 +102,12 @@ impl Plan {
     }
 
     /// Most pixels and channels of a convolution, and how many there are.
-    pub(super) fn linear_sizes(&self) -> [usize; 3] {
+    pub fn linear_sizes(&self) -> [usize; 3] {
         [self.sizes.rows, self.sizes.columns, self.sizes.linear]
     }
 
     /// Challenges for these three.
-    pub(super) fn linear_indices(&self) -> [u32; 3] {
+    pub fn linear_indices(&self) -> [u32; 3] {
         self.linear_sizes().map(index_bits)
     }
 
@@ -151,7 +144,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ir::Domain;
+    use crate::types::Domain;
 
     fn sizes(bits: usize, narrow: usize) -> Sizes {
         let mut s = Sizes::default();
