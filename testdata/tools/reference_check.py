@@ -207,8 +207,11 @@ class Kind:
 
     def laid(self, part, claim, raised):
         """Elements of a part, filled up to whole groups."""
-        up = 0 if claim["bits"] is None or not raised else self.ring.k - claim["bits"]
-        out = [[(x << up) % self.ring.mod for x in e] for e in self.blocks(part, claim)]
+        bits = claim["bits"]
+        up = 0 if bits is None or not raised else self.ring.k - bits
+        # What is above the ring is arbitrary.
+        mod = self.ring.mod if bits is None or raised else 1 << bits
+        out = [[(x << up) % mod for x in e] for e in self.blocks(part, claim)]
         return out + [self.ring.zero] * (-len(out) % 2**self.t)
 
     def begin(self, coins, inner):
@@ -337,7 +340,7 @@ def inner(ring, claim, chi, alpha, beta):
                 total = r.zero
                 for o in range(c // gi * go, (c // gi + 1) * go):
                     at = tap * g["out_c"] + o if g["depthwise"] else (o * taps + tap) * gi + c % gi
-                    total = r.add(total, r.scale(claim["w"][j][at], beta[o]))
+                    total = r.add(total, r.scale(claim["w"][j][at] % (1 << claim["bits"]), beta[o]))
                 w.append(total)
         z = r.sum(r.scale(claim["c"][j][p * g["out_c"] + o], r.mul(alpha[p], beta[o]))
                   for p in range(len(pixels)) for o in range(g["out_c"]))

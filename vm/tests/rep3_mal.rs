@@ -16,7 +16,7 @@ fn own_models_equal_the_recorded_outputs() {
 #[test]
 fn models_equal_the_recorded_outputs() {
     let Some(dir) = models() else { return };
-    for name in ["digits_cnn", "kws_dscnn"] {
+    for name in ["digits_cnn", "kws_dscnn", "resnet8_cifar10", "mobilenet_v1_0.25_128_quant"] {
         let c = build_with(&dir.join(format!("{name}.tflite")), checked());
         check(&c, &[sample(&dir, name, 0)], name);
     }
