@@ -49,6 +49,7 @@ impl Exchange {
         match self.cause {
             _ if self.setup => Phase::Setup,
             Cause::Input => Phase::Input,
+            Cause::Check => Phase::Check,
             Cause::Open => Phase::Output,
             _ => Phase::Compute,
         }
@@ -64,13 +65,15 @@ pub enum Phase {
     Input,
     /// Everything between.
     Compute,
+    /// The check of all products.
+    Check,
     /// Opening the outputs.
     Output,
 }
 
 impl Phase {
     /// In order.
-    pub const ALL: [Phase; 4] = [Phase::Setup, Phase::Input, Phase::Compute, Phase::Output];
+    pub const ALL: [Phase; 5] = [Phase::Setup, Phase::Input, Phase::Compute, Phase::Check, Phase::Output];
 
     /// Name in tables.
     pub fn name(self) -> &'static str {
@@ -78,6 +81,7 @@ impl Phase {
             Phase::Setup => "setup",
             Phase::Input => "input",
             Phase::Compute => "compute",
+            Phase::Check => "check",
             Phase::Output => "output",
         }
     }
@@ -138,6 +142,7 @@ pub fn analyse(p: &Program, typed: &Typed, profile: &Profile) -> Costs {
     let setup_rounds = p.setup_rounds as usize;
     let rounds = (p.rounds.len() - setup_rounds.min(p.rounds.len())) as u32;
     let latest = latest_rounds(p, typed, rounds);
+    let checks = ir::check::claims(p, typed);
     // The exchange that each instruction waits for longest.
     let mut waits: Vec<Option<usize>> = vec![None; p.insts.len()];
     let mut round_at: Vec<(bool, u32)> = vec![(true, 0); p.insts.len()];
@@ -149,7 +154,7 @@ pub fn analyse(p: &Program, typed: &Typed, profile: &Profile) -> Costs {
         let talking = (at..end).filter(|i| p.insts[*i].op.class() == Class::Round);
         let operand = |i: usize| &typed.types[p.insts[i].op.operands()[0].index()];
         let here: Vec<_> = talking.map(|i| (&p.insts[i].op, operand(i))).collect();
-        let mut messages = profile.round(&here).into_iter();
+        let mut messages = profile.round(&here, checks.as_ref()).into_iter();
         let round = if setup { r + 1 } else { r + 1 - setup_rounds } as u32;
         for i in at..end {
             let inst = &p.insts[i];

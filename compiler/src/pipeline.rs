@@ -2,7 +2,9 @@
 use crate::lower::plan::Plan;
 pub use crate::lower::{Aim, Options, Owners, Reveal, Route};
 use crate::lower::{LowerError, Lowered, lower, plan};
-use crate::passes::{Function, Observed, Pass, Unit, fold::fold, merge::merge, opened_bits, unused::remove_unused};
+use crate::passes::{
+    Function, Observed, Pass, Unit, check::check, fold::fold, merge::merge, opened_bits, unused::remove_unused,
+};
 use crate::profile::{self, Profile, REP3};
 use crate::qgraph::{Graph, TensorId};
 use crate::schedule::{KERNELS, measure, peak_memory, schedule};
@@ -67,6 +69,14 @@ pub const PASSES: &[Pass] = &[
         about: "removes instructions and constants that no output needs",
         run: |u| {
             remove_unused(u.function());
+            Ok(())
+        },
+    },
+    Pass {
+        name: "check",
+        about: "puts the check of all products in front of the openings, where a party may lie in them",
+        run: |u| {
+            check(u.function());
             Ok(())
         },
     },
@@ -158,6 +168,7 @@ pub fn program_of(lowered: Lowered) -> Program {
 /// The same for another protocol.
 pub fn program_for(lowered: Lowered, profile: &Profile) -> Program {
     let mut function = assemble(lowered, &[], profile);
+    check(&mut function);
     schedule(&mut function, profile);
     measure(&mut function.program, profile);
     function.program.peak_memory = peak_memory(&function.program, profile);

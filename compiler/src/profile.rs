@@ -1,5 +1,6 @@
 //! What a protocol offers and what its exchanges cost: data, no protocol code. The list of protocols is [`ir::Protocol`].
 pub use ir::Protocol;
+use ir::check::Claims;
 use ir::{Domain, Form, Holders, Op, Party, Scheme, Type};
 
 /// Messages of one exchange as (sender, receiver) roles; role r is party base + r.
@@ -54,20 +55,20 @@ const fn profile(protocol: Protocol, exchanges: Exchanges) -> Profile {
     Profile { name: facts.name, parties: facts.scheme.parties, scheme: facts.scheme, dealer: facts.dealer, exchanges }
 }
 
-const fn replicated() -> Exchanges {
+const fn replicated(open: Routes) -> Exchanges {
     Exchanges::Alone {
         reshare: [&[(0, 2)], &[(1, 2), (2, 1)], &[(0, 1), (1, 2), (2, 0)]],
         join: &[(1, 2), (2, 1)],
         deal: &[(0, 1)],
-        open: &[(1, 0)],
+        open,
     }
 }
 
 /// Replicated sharing among three parties, one of them may be curious.
-pub const REP3: Profile = profile(Protocol::Rep3, replicated());
+pub const REP3: Profile = profile(Protocol::Rep3, replicated(&[(1, 0)]));
 
 /// Two parties, and a dealer that sends what does not depend on inputs and may be gone before there is one.
-pub const DEALER2: Profile = profile(Protocol::Dealer2, replicated());
+pub const DEALER2: Profile = profile(Protocol::Dealer2, replicated(&[(1, 0)]));
 
 /// Replicated sharing among four parties, one of them may cheat.
 pub const REP4: Profile = profile(
@@ -86,6 +87,9 @@ const fn semi(parties: u8) -> Profile {
 /// Additive sharing among 2 to 10 parties.
 static SEMI: [Profile; 9] = [semi(2), semi(3), semi(4), semi(5), semi(6), semi(7), semi(8), semi(9), semi(10)];
 
+/// Replicated sharing among three parties, one of them may cheat: products are checked, and both others open.
+pub const REP3_MAL: Profile = profile(Protocol::Rep3Mal, replicated(&[(1, 0), (2, 0)]));
+
 /// What a protocol offers and costs.
 pub fn of(protocol: Protocol) -> &'static Profile {
     match protocol {
@@ -93,6 +97,7 @@ pub fn of(protocol: Protocol) -> &'static Profile {
         Protocol::Dealer2 => &DEALER2,
         Protocol::Rep4 => &REP4,
         Protocol::Semi { parties } => &SEMI[usize::from(parties.clamp(2, 10)) - 2],
+        Protocol::Rep3Mal => &REP3_MAL,
     }
 }
 
@@ -207,8 +212,13 @@ impl Profile {
     }
 
     /// Messages of each exchange of one round. What vouches for them follows the last.
-    pub fn round(&self, exchanges: &[(&Op<ir::Value>, &Type)]) -> Vec<Messages> {
-        let mut messages: Vec<Messages> = exchanges.iter().map(|(op, x)| self.messages(op, x)).collect();
+    /// `checks` says what the steps of a check are made of.
+    pub fn round(&self, exchanges: &[(&Op<ir::Value>, &Type)], checks: Option<&Claims>) -> Vec<Messages> {
+        let one = |(op, x): &(&Op<ir::Value>, &Type)| match (op, checks) {
+            (Op::Check { step, .. }, Some(checks)) => checks.messages(*step),
+            _ => self.messages(op, x),
+        };
+        let mut messages: Vec<Messages> = exchanges.iter().map(one).collect();
         let mut vouched: Vec<(Party, Party)> = exchanges.iter().flat_map(|(op, x)| self.vouches(op, x)).collect();
         vouched.sort_unstable();
         vouched.dedup();

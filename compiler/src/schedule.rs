@@ -6,6 +6,7 @@ mod order;
 
 use crate::passes::{Function, opened_bits};
 use crate::profile::Profile;
+use ir::check::claims;
 use ir::memory;
 use ir::ops::Class;
 use ir::verify::type_program;
@@ -82,11 +83,12 @@ fn arrange(function: &mut Function, order: impl FnOnce(&Rounds<'_>) -> Vec<Regio
 /// Fills in the length of every message, and the bits that are opened.
 pub fn measure(p: &mut Program, profile: &Profile) {
     let Ok(typed) = type_program(p) else { return };
+    let checks = claims(p, &typed);
     for round in &mut p.rounds {
         let exchanges = &p.insts[round.local_end as usize..round.exchange_end as usize];
         let exchanges: Vec<_> =
             exchanges.iter().map(|inst| (&inst.op, &typed.types[inst.op.operands()[0].index()])).collect();
-        for (from, to, bytes) in profile.round(&exchanges).into_iter().flatten() {
+        for (from, to, bytes) in profile.round(&exchanges, checks.as_ref()).into_iter().flatten() {
             round.messages.add(p.parties, from, to, bytes);
         }
     }

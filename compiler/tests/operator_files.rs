@@ -45,7 +45,7 @@ fn by(b: &mut Builder, route: Route, source: Source, c: &[Stair], bound: i64) ->
     match route {
         Route::Dealer => dealer::requantize(b, source, &f, 10, 1),
         Route::Boolean => requantize(b, source, &f, 10, 2),
-        Route::Circuit => unreachable!("files are of protocols with roles"),
+        Route::Circuit | Route::Adder => unreachable!("files are of protocols with roles"),
     }
 }
 
@@ -129,7 +129,7 @@ fn averages() {
                 let y = match route {
                     Route::Dealer => dealer::requantize(b, Source::Shared(x), &f, 10, 1),
                     Route::Boolean => requantize(b, Source::Shared(x), &f, 10, 2),
-                    Route::Circuit => unreachable!("files are of protocols with roles"),
+                    Route::Circuit | Route::Adder => unreachable!("files are of protocols with roles"),
                 };
                 b.reshape(y, &[3 * rows.len() as u32])
             };

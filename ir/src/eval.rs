@@ -162,6 +162,7 @@ fn eval_with(
                 let data = arg(x).bits();
                 vec![Plain::Bits(xor(data, &beta(seed, *tag, data.len(), ty(x).len())))]
             }
+            Op::Check { parts, .. } => parts.iter().map(|x| arg(x).clone()).collect(),
             op => vec![pure(
                 &op.map(|v| (values[v.index()].as_ref().expect("defined"), &typed.types[v.index()])),
                 &out[0],
@@ -290,6 +291,7 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
         | Op::Split { .. }
         | Op::SplitShared { .. }
         | Op::Operand { .. }
+        | Op::Check { .. }
         | Op::Beta { .. }
         | Op::Mask { .. } => unreachable!("handled by the caller"),
         Op::WindowCount { size, window } => {

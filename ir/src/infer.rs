@@ -574,6 +574,12 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             need(w.shape[2].is_multiple_of(x.shape[3]), || format!("{w} does not fit the channels of {x}"))?;
             one(x.domain, Form::Shared, &[x.shape[0], win.out[0], win.out[1], w.shape[2]])
         }
+        Op::Check { parts, step: _ } => {
+            need(scheme.checked, || "nobody may lie in a product, so there is nothing to check".into())?;
+            need(!parts.is_empty(), || "hands on nothing".into())?;
+            parts.iter().try_for_each(|x| shared(x))?;
+            Ok(parts.iter().map(|x| (*x).clone()).collect())
+        }
         Op::Open { x, to } => {
             shared(x)?;
             known(*to)?;

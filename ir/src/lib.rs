@@ -2,6 +2,7 @@
 //!
 //! Knows no TFLite, no sockets and no protocol. Start reading at [`ops`].
 pub mod bytecode;
+pub mod check;
 pub mod eval;
 pub mod exit;
 pub mod imm;

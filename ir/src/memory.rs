@@ -1,4 +1,5 @@
 //! How much memory a party needs to run a program: values alive at once, and the messages of a round.
+use crate::check::claims;
 use crate::ops::Op;
 use crate::program::{Inst, Messages, Program, Value};
 use crate::types::{Domain, Form, Party, Type};
@@ -81,5 +82,6 @@ pub fn peak(p: &Program, typed: &Typed, me: Party, pieces: impl Fn(Form) -> u64)
         most = most.max(now.saturating_add(scratch(p, i, typed, &pieces)).saturating_sub(once));
         now = dead.iter().map(|v| size(*v as usize)).fold(now, u64::saturating_sub);
     }
-    most.saturating_add(buffers).saturating_add(ENTRY * typed.types.len() as u64)
+    let check = claims(p, typed).map_or(0, |c| c.memory_bytes(p, typed, &pieces));
+    most.saturating_add(check).saturating_add(buffers).saturating_add(ENTRY * typed.types.len() as u64)
 }

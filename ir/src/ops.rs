@@ -328,4 +328,8 @@ ops! {
     conv2d_sh = Conv2dSh(x, w) { window: Window, groups: u32, width: u8, at: Holders } Round;
     /// Depthwise convolution of a sharing, NHWC, by weights of `width` bits that `at`, one party, holds, `[kh kw in·m]`.
     depthwise_sh = DepthwiseSh(x, w) { window: Window, width: u8, at: Holders } Round;
+
+    /// Step `step` of the check of all products, where a party may lie in them; the sharings are handed on. What comes through
+    /// the last step may be opened.
+    check = Check()[parts] { step: u32 } Round;
 }

@@ -17,6 +17,8 @@ pub enum Protocol {
         /// Number of parties.
         parties: u8,
     },
+    /// Replicated sharing among three, of which one may cheat.
+    Rep3Mal,
 }
 
 /// Most parties of a protocol whose number can be chosen.
@@ -57,6 +59,8 @@ pub struct Scheme {
     pub echo: bool,
     /// Whether a sharing is a summand at each party, and products are made ahead.
     pub additive: bool,
+    /// Whether products must be checked before anything is opened.
+    pub checked: bool,
 }
 
 /// A protocol as a user sees it.
@@ -93,12 +97,20 @@ const SINGLES: &[Holders] = &[
     Holders(256),
     Holders(512),
 ];
-const REP3: Scheme =
-    Scheme { parties: 3, operands: PAIRS_OF_THREE, witnesses: 1, roles: true, echo: false, additive: false };
+const REP3: Scheme = Scheme {
+    parties: 3,
+    operands: PAIRS_OF_THREE,
+    witnesses: 1,
+    roles: true,
+    echo: false,
+    additive: false,
+    checked: false,
+};
 
 impl Protocol {
     /// All of them.
-    pub const ALL: [Protocol; 4] = [Protocol::Rep3, Protocol::Dealer2, Protocol::Rep4, Protocol::Semi { parties: 2 }];
+    pub const ALL: [Protocol; 5] =
+        [Protocol::Rep3, Protocol::Dealer2, Protocol::Rep4, Protocol::Semi { parties: 2 }, Protocol::Rep3Mal];
 
     /// What it is.
     pub const fn facts(self) -> Facts {
@@ -132,6 +144,7 @@ impl Protocol {
                     roles: false,
                     echo: true,
                     additive: false,
+                    checked: false,
                 },
             },
             Protocol::Semi { parties } => Facts {
@@ -147,7 +160,16 @@ impl Protocol {
                     roles: false,
                     echo: false,
                     additive: true,
+                    checked: false,
                 },
+            },
+            Protocol::Rep3Mal => Facts {
+                name: "rep3-mal",
+                adversary: Adversary::Malicious,
+                corrupted: 1,
+                about: "replicated sharing, all products checked before anything is opened",
+                dealer: None,
+                scheme: Scheme { roles: false, checked: true, ..REP3 },
             },
         }
     }
@@ -178,7 +200,15 @@ impl Scheme {
         match Protocol::of(protocol, parties).map(|p| p.facts().scheme) {
             Some(scheme) => scheme,
             _ if parties == 3 => REP3,
-            _ => Scheme { parties, operands: &[], witnesses: 1, roles: false, echo: false, additive: false },
+            _ => Scheme {
+                parties,
+                operands: &[],
+                witnesses: 1,
+                roles: false,
+                echo: false,
+                additive: false,
+                checked: false,
+            },
         }
     }
 
@@ -200,7 +230,11 @@ mod tests {
             assert!(Protocol::ALL[..i].iter().all(|q| q.facts().name != f.name));
             let scheme = f.scheme;
             assert!(scheme.operands.iter().all(|g| g.within(scheme.all()) && g.count() < scheme.parties.into()));
-            assert_eq!(f.adversary == Adversary::Malicious, scheme.echo, "who may cheat may share inconsistently");
+            assert_eq!(
+                f.adversary == Adversary::Malicious,
+                scheme.echo || scheme.checked,
+                "who may cheat is looked after"
+            );
         }
     }
 }

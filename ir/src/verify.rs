@@ -21,6 +21,9 @@
 //! - V14 where a party may cheat, what an owner shares goes into an `echo` and nowhere else, and an `echo` names that owner
 //! - V15 what a client holds, nobody else holds; it computes with that alone, shares it in a ring, or has it delivered. What
 //!   it shares in set-up depends on weights alone, so that pieces made ahead of a session serve it
+//! - V16 where products are checked, every message but an owner's, who hands over each of its values once, a step of the check and
+//!   an opening shares a sum of products in its own ring ([`crate::check`])
+//! - V17 there, what is opened or stored has come through all steps of one check, behind all products
 use crate::infer::{Context, checked_len, infer};
 use crate::ops::{Class, Op};
 use crate::program::{Port, Program, Value};
@@ -120,6 +123,7 @@ pub fn verify(p: &Program) -> Result<Typed, Vec<Violation>> {
     check_tags(p, &typed, &mut report);
     check_states(p, &typed, &mut report);
     check_echoes(p, &typed, &mut report);
+    crate::check::rule(p, &typed, &round_of, &mut report);
     check_reveal(p, &mut report);
     check_client(p, &typed, &mut report);
     width::check(p, &typed, |inst, what| report(12, inst, what));
@@ -389,6 +393,15 @@ pub fn last_uses(p: &Program, typed: &Typed) -> Vec<u32> {
         for v in inst.op.operands() {
             let kept = typed.origin[v.index()] < setup_end && i as u32 >= setup_end;
             last[v.index()] = if kept { u32::MAX } else { last[v.index()].max(i as u32) };
+        }
+    }
+    // Factors are kept until their product is recorded, at the end of its round.
+    let mut rounds = p.rounds.iter().map(|r| r.exchange_end as usize).peekable();
+    for claim in crate::check::claims(p, typed).iter().flat_map(|c| &c.list) {
+        while rounds.next_if(|end| *end <= claim.at).is_some() {}
+        let at = rounds.peek().map_or(claim.at, |end| end - 1) as u32;
+        for v in claim.products.iter().flat_map(|i| p.insts[*i].op.operands()) {
+            last[v.index()] = last[v.index()].max(at);
         }
     }
     last

@@ -7,6 +7,8 @@
 //! What every protocol offers is in [`Runtime`]; the steps of three roles, of which one knows the masks of the two others, in
 //! [`Roles`]. A program that the verifier accepts uses roles only where its protocol has them.
 use crate::data::{Data, Value};
+use crate::prg::Segment;
+pub use ir::check::Message;
 use ir::{Domain, Form, Holders, Party};
 
 /// Domain, form and length of an operand.
@@ -68,17 +70,6 @@ pub struct Pad {
     pub instruction: u32,
 }
 
-/// One message of an exchange.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Message {
-    /// Sender.
-    pub from: Party,
-    /// Receiver.
-    pub to: Party,
-    /// Exact payload bytes.
-    pub bytes: u64,
-}
-
 /// Products of pieces: given pairs of pieces, the sum of their products.
 pub type Bilinear<'a> = &'a dyn Fn(&[(&Data, &Data)]) -> Data;
 
@@ -121,6 +112,11 @@ pub trait Runtime: Send {
 
     /// What is made before each inference, where the protocol needs that.
     fn offline(&mut self) -> Option<&mut dyn Offline> {
+        None
+    }
+
+    /// What the check of all products needs, where the protocol has one.
+    fn checked(&self) -> Option<&dyn Checked> {
         None
     }
 
@@ -210,6 +206,13 @@ pub const DIGEST: usize = 32;
 pub struct Mismatch {
     /// Whose word differs.
     pub vouching: Party,
+}
+
+/// What [`crate::check`] needs of a protocol in which a party may lie in products. The VM records them.
+pub trait Checked {
+    /// A fresh segment of key `which` (0: lacked by the next party, 1: by the one after), for a purpose from
+    /// [`crate::check::PURPOSES`] on.
+    fn segment(&self, which: usize, pad: Pad, purpose: u32) -> Segment;
 }
 
 /// The steps of roles A = rot, B = rot+1, C = rot+2 among three parties, none of which cheats.

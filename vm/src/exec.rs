@@ -4,7 +4,8 @@
 //! and no index here depends on a secret.
 mod offline;
 
-use crate::lane::{Code, Given, Lane, States};
+use crate::checking::Planned;
+use crate::lane::{Code, Fault, Given, Lane, States};
 use ir::memory;
 use ir::verify::{Typed, Violation, verify};
 use ir::weights::Weights;
@@ -34,6 +35,9 @@ pub enum LoadError {
     /// The program uses roles, the runtime has none.
     #[error("the program is for a protocol with roles; compile it for this protocol")]
     Roles,
+    /// The program has its products checked, the runtime cannot.
+    #[error("the program is for a protocol that checks products; compile it for this protocol")]
+    Checked,
     /// The program uses products made ahead, the runtime has none.
     #[error("the program is for a protocol that makes products ahead; compile it for this protocol")]
     Ahead,
@@ -185,11 +189,18 @@ impl Machine {
         if program.scheme().roles && runtime.roles().is_none() {
             return Err(LoadError::Roles);
         }
+        let planned = Planned::of(&program, &typed);
+        if planned.is_some() != runtime.checked().is_some() {
+            return Err(LoadError::Checked);
+        }
         let mut at = 0usize;
         for (r, round) in program.rounds.iter().enumerate() {
             let mut sent = ir::Messages::none(n);
             let mut vouched = BTreeSet::new();
             for inst in &program.insts[at..round.exchange_end as usize] {
+                if let (Op::Check { step, .. }, Some(planned)) = (&inst.op, &planned) {
+                    planned.messages(*step).into_iter().for_each(|m| sent.add(n, m.from, m.to, m.bytes));
+                }
                 if let Some((x, what)) = exchange_of(&inst.op) {
                     for m in runtime.messages(what, flat(&typed, x)) {
                         sent.add(n, m.from, m.to, m.bytes);
@@ -217,7 +228,7 @@ impl Machine {
         }
         let dead_after = memory::dead_after(&program, &typed);
         let kept = vec![None; typed.types.len()];
-        let code = Code { program, typed, dead_after, kept };
+        let code = Code { program, typed, dead_after, kept, planned };
         let (states, buffers, beside) = (Vec::new(), Default::default(), Vec::new());
         Ok(Machine { code, runtime, states, inferences: 0, buffers, beside, needed })
     }
@@ -452,7 +463,7 @@ impl Machine {
             outcome.layers[l].wait_s += share;
         }
         let incoming = &*incoming;
-        let read = |at: usize, lane: &mut Lane, runtime: &mut dyn Runtime| -> Result<(), Mismatch> {
+        let read = |at: usize, lane: &mut Lane, runtime: &mut dyn Runtime| -> Result<(), Fault> {
             let mut readers: Vec<&[u8]> =
                 receives.iter().zip(incoming).map(|(bytes, all)| &all[at * bytes..][..*bytes]).collect();
             lane.receive(code, runtime, insts.clone(), &mut readers)?;
@@ -465,13 +476,17 @@ impl Machine {
         } else {
             lanes.iter_mut().enumerate().try_for_each(|(at, lane)| read(at, lane, self.runtime.as_mut()))
         };
-        checked.map_err(|Mismatch { vouching }| refuse(link, vouching, &place))
+        checked.map_err(|fault| refuse(link, fault, &place))
     }
 }
 
-/// Ends a run in which what was received is not what `peer` vouches for.
-fn refuse(link: &mut dyn Link, peer: Party, at: &Place<'_>) -> LinkError {
-    let e = LinkError::Inconsistent { peer, round: at.round, what: at.what.to_owned() };
+/// Ends a run in which somebody cheats.
+fn refuse(link: &mut dyn Link, fault: Fault, at: &Place<'_>) -> LinkError {
+    let (round, what) = (at.round, at.what.to_owned());
+    let e = match fault {
+        Fault::Mismatch(Mismatch { vouching: peer }) => LinkError::Inconsistent { peer, round, what },
+        Fault::Cheating(fault) => LinkError::Cheating { round, what, fault },
+    };
     link.abort(e.exit_code(), &e.to_string());
     e
 }

@@ -1,13 +1,15 @@
 //! One sample of a batch: its values, and the instructions on them.
 //!
 //! Lanes share nothing that changes, so those of a batch can go side by side.
+use crate::checking::{Checking, Planned};
 use crate::client::{self, Beside};
 use crate::exec::{Inputs, LayerStats, Pieces, exchange_of, flat, other_of};
 use crate::{local, replace};
 use ir::memory;
 use ir::verify::Typed;
 use ir::weights::Weights;
-use ir::{Op, Program};
+use ir::{Op, Party, Program};
+use runtime_protocols::check::Cheating;
 use runtime_protocols::data::{Data, Value};
 use runtime_protocols::runtime::{Exchange, Mismatch, Pad, Runtime};
 use std::collections::BTreeMap;
@@ -25,6 +27,8 @@ pub(crate) struct Code {
     pub(crate) dead_after: Vec<Vec<u32>>,
     /// Made in set-up, for every inference.
     pub(crate) kept: Vec<Option<Value>>,
+    /// What is checked before anything is opened.
+    pub(crate) planned: Option<Planned>,
 }
 
 /// What set-up or a sample brings along.
@@ -34,6 +38,14 @@ pub(crate) struct Given<'a> {
     pub(crate) weights: Option<&'a Weights>,
     /// None where there is no client.
     pub(crate) pieces: Option<&'a Pieces>,
+}
+
+/// Why a lane stops: somebody cheats.
+pub(crate) enum Fault {
+    /// What was received is not what another vouches for.
+    Mismatch(Mismatch),
+    /// The check of the products fails.
+    Cheating(Cheating),
 }
 
 /// One sample.
@@ -55,6 +67,8 @@ pub(crate) struct Lane {
     pub(crate) opened_bits: u64,
     /// Summands of the results for the client.
     pub(crate) for_client: Vec<u8>,
+    /// How far the check of the products is.
+    check: Checking,
 }
 
 impl Lane {
@@ -69,6 +83,7 @@ impl Lane {
             layers: vec![LayerStats::default(); code.program.layers.len()],
             opened_bits: 0,
             for_client: Vec::new(),
+            check: code.planned.as_ref().filter(|_| inference > 0).map_or(Checking::Nothing, Planned::begin),
         }
     }
 
@@ -193,6 +208,13 @@ impl Lane {
         for i in insts.clone() {
             let start = Instant::now();
             let before: usize = out.iter().map(Vec::len).sum();
+            if let Op::Check { .. } = code.program.insts[i].op {
+                let keys = runtime.checked().expect("compared with the runtime at load");
+                self.check.send(runtime.me(), keys, self.pad(i), out);
+                self.sent.push((Value::none(), Value::none()));
+                self.account(code, i, start, out.iter().map(Vec::len).sum::<usize>() - before);
+                continue;
+            }
             let (x, what) = exchange_of(&code.program.insts[i].op).expect("verified: exchanges stand here");
             let (mut value, ty, pad) = (self.value(code, x).clone(), flat(&code.typed, x), self.pad(i));
             let other = other_of(&code.program.insts[i].op).map(|v| self.value(code, v).clone());
@@ -221,11 +243,19 @@ impl Lane {
                 runtime.seal(out);
             }
             drop(value);
-            self.drop_operands(code, i);
-            if let Some(l) = self.layers.get_mut(code.program.insts[i].layer as usize) {
-                l.payload_bytes += (out.iter().map(Vec::len).sum::<usize>() - before) as u64;
-                l.compute_s += start.elapsed().as_secs_f64();
+            // Factors are kept to the end of the round where their products are recorded.
+            if code.planned.is_none() || i + 1 < insts.end {
+                self.drop_operands(code, i);
             }
+            self.account(code, i, start, out.iter().map(Vec::len).sum::<usize>() - before);
+        }
+    }
+
+    /// Adds the cost of an instruction to its layer.
+    fn account(&mut self, code: &Code, i: usize, start: Instant, sent: usize) {
+        if let Some(l) = self.layers.get_mut(code.program.insts[i].layer as usize) {
+            l.payload_bytes += sent as u64;
+            l.compute_s += start.elapsed().as_secs_f64();
         }
     }
 
@@ -236,10 +266,19 @@ impl Lane {
         runtime: &mut dyn Runtime,
         insts: Range<usize>,
         incoming: &mut [&[u8]],
-    ) -> Result<(), Mismatch> {
+    ) -> Result<(), Fault> {
         let sent = std::mem::take(&mut self.sent);
         for (i, (kept, other)) in insts.clone().zip(sent) {
             let start = Instant::now();
+            if let Op::Check { step, .. } = code.program.insts[i].op {
+                self.check_step(code, runtime.me(), step, incoming).map_err(Fault::Cheating)?;
+                let handed = code.program.insts[i].op.operands();
+                let handed: Vec<Value> = handed.into_iter().map(|x| self.value(code, x).clone()).collect();
+                self.set(code, i, handed);
+                self.drop_dead(code, i);
+                self.account(code, i, start, 0);
+                continue;
+            }
             let (x, what) = exchange_of(&code.program.insts[i].op).expect("verified: exchanges stand here");
             let (op, ty) = (&code.program.insts[i].op, flat(&code.typed, x));
             let mut result = match client::beside(what, ty.form) {
@@ -253,15 +292,32 @@ impl Lane {
             }
             if i + 1 == insts.end {
                 // Before anything that was received is used, and before this party sends anything else.
-                runtime.check(incoming)?;
+                runtime.check(incoming).map_err(Fault::Mismatch)?;
             }
+            self.record(code, i, &result);
             self.set(code, i, [result]);
             self.drop_dead(code, i);
-            if let Some(l) = self.layers.get_mut(code.program.insts[i].layer as usize) {
-                l.compute_s += start.elapsed().as_secs_f64();
-            }
+            self.account(code, i, start, 0);
         }
         Ok(())
+    }
+
+    /// Reads the messages of a step of the check.
+    fn check_step(&mut self, code: &Code, me: Party, step: u32, incoming: &mut [&[u8]]) -> Result<(), Cheating> {
+        let mut mine: Vec<&[u8]> = vec![&[]; incoming.len()];
+        for m in code.planned.iter().flat_map(|p| p.messages(step)).filter(|m| m.to == me) {
+            let from = m.from.index();
+            mine[from] = incoming[from].split_off(..m.bytes as usize).expect("lengths were compared at load");
+        }
+        self.check.receive(&mine)
+    }
+
+    /// Records a product that was shared.
+    fn record(&mut self, code: &Code, i: usize, result: &Value) {
+        let Some(planned) = &code.planned else { return };
+        let mut check = std::mem::take(&mut self.check);
+        planned.record(i, (&code.program, &code.typed), |v| self.value(code, v), result, &mut check);
+        self.check = check;
     }
 }
 

@@ -1,5 +1,6 @@
 //! One party: loads a program, checks it, executes its side.
 pub mod ahead;
+mod checking;
 pub mod client;
 pub mod deploy;
 pub mod exec;

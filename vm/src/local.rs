@@ -92,7 +92,8 @@ fn public(data: Vec<u64>) -> Value {
     Value::one(Data::W64(data))
 }
 
-fn conv(x: &Type, out: &Type, w: &Window, groups: usize) -> Conv {
+/// The shape of a convolution.
+pub(crate) fn conv(x: &Type, out: &Type, w: &Window, groups: usize) -> Conv {
     let dim = |t: &Type, i: usize| t.shape[i] as usize;
     let two = |v: [u32; 2]| v.map(|x| x as usize);
     Conv {
@@ -173,6 +174,7 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
         | Op::Mask { .. }
         | Op::Deal { .. }
         | Op::Echo { .. }
+        | Op::Check { .. }
         | Op::Open { .. } => unreachable!("handled by the machine"),
         Op::Constant { index } => public(program.consts[*index as usize].data.iter().map(|x| *x as u64).collect()),
         Op::WindowCount { size, window } => {

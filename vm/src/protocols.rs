@@ -4,6 +4,7 @@ use ir::protocol::Facts;
 use runtime_protocols::data::{Data, Value};
 use runtime_protocols::link::{Link, LinkError, exchange_keys};
 use runtime_protocols::rep3::{Rep3, client};
+use runtime_protocols::rep3_mal::Rep3Mal;
 use runtime_protocols::rep4::{self, Rep4};
 use runtime_protocols::runtime::{Flat, Runtime};
 use runtime_protocols::semi::Semi;
@@ -72,6 +73,7 @@ pub fn runtime(protocol: ir::Protocol) -> Protocol {
     let (agree, client, make): (_, _, Make) = match protocol {
         ir::Protocol::Rep3 => (pairs as _, Some(REP3_CLIENT), |me, seeds, id| Box::new(Rep3::new(me, seeds, id))),
         ir::Protocol::Dealer2 => (pairs as _, None, |me, seeds, id| Box::new(Rep3::with_dealer(me, seeds, id))),
+        ir::Protocol::Rep3Mal => (pairs as _, None, |me, seeds, id| Box::new(Rep3Mal::new(me, seeds, id))),
         ir::Protocol::Semi { .. } => (with_own as _, None, |me, seeds, id| Box::new(Semi::new(me, seeds, id))),
         ir::Protocol::Rep4 => (rep4::agree as _, None, |me, seeds, id| Box::new(Rep4::new(me, seeds, id))),
     };

@@ -28,13 +28,15 @@ pub enum Cause {
     BitToRing,
     /// Summands of a result become shares.
     Reshare,
+    /// A step of the check of all products.
+    Check,
     /// The receiver learns the result.
     Open,
 }
 
 impl Cause {
     /// Every cause, in order.
-    pub const ALL: [Cause; 12] = [
+    pub const ALL: [Cause; 13] = [
         Cause::Weights,
         Cause::Input,
         Cause::Join,
@@ -46,6 +48,7 @@ impl Cause {
         Cause::And,
         Cause::BitToRing,
         Cause::Reshare,
+        Cause::Check,
         Cause::Open,
     ];
 
@@ -63,6 +66,7 @@ impl Cause {
             Cause::And => "and",
             Cause::BitToRing => "bit-to-ring",
             Cause::Reshare => "reshare",
+            Cause::Check => "check",
             Cause::Open => "open",
         }
     }
@@ -81,6 +85,7 @@ impl Cause {
             Cause::And => "products of shared bits: one level of a comparison tree",
             Cause::BitToRing => "a bit becomes a ring value",
             Cause::Reshare => "summands of a result become shares",
+            Cause::Check => "all products are checked before anything is opened",
             Cause::Open => "the receiver learns the result",
         }
     }
@@ -93,6 +98,7 @@ impl Cause {
         let has = |names: &[&str]| names.iter().any(|n| made.contains(n));
         let bits = matches!(typed.types[x.index()].domain, Domain::Bits(_));
         match op {
+            Op::Check { .. } => Cause::Check,
             Op::Open { .. } => Cause::Open,
             Op::Mul { .. } if bits => Cause::And,
             Op::ToRing { .. } => Cause::BitToRing,

@@ -1,4 +1,5 @@
 //! Appends instructions to an unscheduled program; each result gets its type at once.
+use super::requant::Source;
 use ir::infer::{Context, infer};
 use ir::{Const, Dims, Domain, Form, Holders, Inst, Interface, Layer, Op, Party, Scheme, Type, Value};
 use std::collections::HashMap;
@@ -152,6 +153,16 @@ impl Builder {
             Form::Held(from) if self.scheme.echo => self.one(Op::Echo { x: shared, from }),
             _ => shared,
         }
+    }
+
+    /// Where an accumulator is: summands that are shared where they are needed, or at once where nothing else may be done with
+    /// them, because products are checked.
+    pub(super) fn settle(&mut self, sum: Value) -> Source {
+        if !self.scheme.checked {
+            return Source::Sum(sum);
+        }
+        let bits = self.ty(sum).domain.width();
+        Source::Shared(self.one(Op::Reshare { x: sum, bits }))
     }
 
     /// A tag that no other mask has.

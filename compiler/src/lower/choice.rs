@@ -173,6 +173,10 @@ impl Emitter<'_> {
                 }
                 let difference = self.b.one(Op::Sub { a: sides[1], b: sides[2] });
                 let change = self.b.one(Op::MulSs { a: sides[0], b: difference });
+                if self.b.scheme.checked {
+                    let change = self.b.one(Op::Reshare { x: change, bits: k });
+                    return Ok(self.b.one(Op::Add { a: change, b: sides[2] }));
+                }
                 let at = self.b.all();
                 let other = self.b.one(Op::AsSum { x: sides[2], at, bits: k });
                 let y = self.b.one(Op::Add { a: change, b: other });

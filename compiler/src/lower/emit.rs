@@ -8,8 +8,8 @@ use super::masked::Opened;
 use super::plan::{Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
 use super::{
-    Aim, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, circuit, dealer, maximum, shape32, softmax,
-    table, table16, top,
+    Aim, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, adder, circuit, dealer, maximum, shape32,
+    softmax, table, table16, top,
 };
 use crate::qgraph::{Graph, Kind, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
@@ -159,6 +159,7 @@ pub fn staircase(
             let formula = formula(b, &f.for_dealer(), index);
             circuit::requant::requantize(b, source, &formula, k)
         }
+        Route::Adder => adder::requant::requantize(b, source, f, index, k),
     }
 }
 
@@ -254,7 +255,7 @@ impl Emitter<'_> {
                 requantize(&mut self.b, source, &formula, k, rot)
             }
             Route::Dealer => self.deal(source, f, index, k),
-            Route::Circuit => staircase(&mut self.b, source, f, index, k, self.route, 0),
+            Route::Circuit | Route::Adder => staircase(&mut self.b, source, f, index, k, self.route, 0),
         };
         self.b.add_scalar(y, f.base - zero_point(self.g.tensor(op.output)))
     }
@@ -489,7 +490,8 @@ impl Emitter<'_> {
     fn product(&mut self, op: &QOp, n: u8) -> Result<Source, LowerError> {
         let (a, b) = (self.operand(op, 0, n)?, self.operand(op, 1, n)?);
         let (a, b) = (self.whole(op, a), self.whole(op, b));
-        Ok(Source::Sum(self.b.one(Op::MulSs { a, b })))
+        let product = self.b.one(Op::MulSs { a, b });
+        Ok(self.b.settle(product))
     }
 
     /// Stored integers of an operand as a sharing of the result's shape.

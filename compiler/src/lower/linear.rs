@@ -172,10 +172,12 @@ impl Emitter<'_> {
         let most = p.channels.iter().map(|c| c.bias_hi.max(-c.bias_lo)).max().unwrap_or(0);
         let all: Vec<i64> = placed.iter().map(|b| b.bias).collect();
         let bias = self.biases(&all, most, n);
-        let acc = self.b.one(Op::Add { a: products, b: bias });
-        let mut y = self.finish(op, Source::Sum(acc), &p.formulas, None);
+        let source = self.b.settle(products);
+        let (Source::Sum(products) | Source::Shared(products)) = source;
+        let acc = source.of(self.b.one(Op::Add { a: products, b: bias }));
+        let mut y = self.finish(op, acc, &p.formulas, None);
         for (start, formulas) in &p.parts {
-            let part = self.finish(op, Source::Sum(acc), formulas, None);
+            let part = self.finish(op, acc, formulas, None);
             let part = self.b.add_scalar(part, zero_point(self.g.tensor(op.output)) - start);
             y = self.b.one(Op::Add { a: y, b: part });
         }
@@ -206,6 +208,6 @@ impl Emitter<'_> {
             let high = self.b.one(Op::Raise { x: high, by: LOW });
             self.b.one(Op::Add { a: low, b: high })
         };
-        self.b.one(Op::AsSum { x: bias, at: everyone, bits: n })
+        if self.b.scheme.checked { bias } else { self.b.one(Op::AsSum { x: bias, at: everyone, bits: n }) }
     }
 }

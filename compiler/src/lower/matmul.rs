@@ -40,8 +40,10 @@ impl Emitter<'_> {
         let columns = self.transposed(b, &[groups, depth, n], [0, 2, 1]);
         let w = self.b.reshape(columns, &[groups * n, 1, 1, depth]);
         let sums = self.b.one(Op::Conv2dSs { x, w, window: ir::Window::POINT, groups });
+        let source = self.b.settle(sums);
+        let (Source::Sum(sums) | Source::Shared(sums)) = source;
         let sums = self.transposed(sums, &[m, groups, n], [1, 0, 2]);
         let sums = self.b.reshape(sums, &out);
-        Ok(self.finish(op, Source::Sum(sums), formulas, None))
+        Ok(self.finish(op, source.of(sums), formulas, None))
     }
 }

@@ -15,13 +15,13 @@
 //!
 //! **Boolean route**: the sign by a carry tree on bits that all three share, then a product of sharings.
 //!
-//! **Circuit route**: [`super::circuit::compare`].
+//! **Circuit route**: [`super::circuit::compare`]. **Adder route**: [`super::adder::compare`].
 use super::builder::Builder;
 use super::compare::{carry_trees, pick};
 use super::dealer::Comparison;
 use super::masked::Opened;
 use super::requant::bit_to_ring;
-use super::{Route, circuit};
+use super::{Route, adder, circuit};
 use ir::infer::roles;
 use ir::{Amounts, Dims, Holders, Op, Strided, Value};
 
@@ -56,6 +56,10 @@ pub fn sign(b: &mut Builder, x: Value, m: u8, k: u8, route: Route, rot: u8) -> V
             let bit = circuit::compare::negative(b, x, m);
             circuit::bit_to_ring(b, bit, k)
         }
+        Route::Adder => {
+            let bit = adder::compare::negative(b, x, m);
+            adder::bit_to_ring(b, bit, k)
+        }
     }
 }
 
@@ -64,6 +68,10 @@ pub fn zero(b: &mut Builder, x: Value, m: u8, k: u8, route: Route, rot: u8) -> V
     if route == Route::Circuit {
         let bit = circuit::compare::zero(b, x, m);
         return circuit::bit_to_ring(b, bit, k);
+    }
+    if route == Route::Adder {
+        let bit = adder::compare::zero(b, x, m);
+        return adder::bit_to_ring(b, bit, k);
     }
     let (u, v) = b.two(Op::SplitShared { x, rot });
     let [u, v] = [u, v].map(|x| b.one(Op::PlanesH { x, lo: 0, width: m + 1 }));
@@ -117,6 +125,7 @@ pub fn less(b: &mut Builder, a: Value, c: Value, m: u8, route: Route, rot: u8) -
             Less::Shared(negative_boolean(b, difference, m, k, rot))
         }
         Route::Circuit => Less::Bit(circuit::compare::negative(b, difference, m)),
+        Route::Adder => Less::Bit(adder::compare::negative(b, difference, m)),
     }
 }
 
@@ -131,6 +140,10 @@ impl Less {
                 let gain = bit.times(b, difference);
                 let own = b.one(Op::AsSum { x: a, at: Holders::pair(rb, rc), bits: k });
                 b.one(Op::Sub { a: own, b: gain })
+            }
+            Less::Bit(bit) if b.scheme.checked => {
+                let gain = adder::compare::bit_times(b, *bit, difference);
+                return b.one(Op::Sub { a, b: gain });
             }
             Less::Bit(bit) => {
                 let gain = circuit::compare::bit_times(b, *bit, difference);

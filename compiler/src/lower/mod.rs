@@ -3,6 +3,7 @@
 //! Activations are shared *centred* (stored integer minus zero point), so padding is zero. Each tensor lives in the
 //! widest ring that a consumer asks for. First every operator is planned (constants, accumulator width), from the last to
 //! the first so that ring widths are known, then the instructions are emitted in order.
+pub mod adder;
 mod balance;
 pub mod builder;
 mod choice;
@@ -164,6 +165,9 @@ pub enum Route {
     /// Each group that holds an operand enters bits and numbers of its own; all else are products of sharings. For protocols
     /// without roles, which take it whatever is asked for.
     Circuit,
+    /// All three operands are added up bit by bit, by products that are checked. Of protocols that check products, which take it
+    /// whatever is asked for.
+    Adder,
 }
 
 /// Choices a user has.
@@ -183,8 +187,9 @@ impl Options {
     /// With the route that the protocol has.
     fn resolved(self) -> Options {
         let route = match (self.protocol.facts().scheme.roles, self.route) {
-            (true, Route::Circuit) => Route::Boolean,
+            (true, Route::Circuit | Route::Adder) => Route::Boolean,
             (true, route) => route,
+            (false, _) if self.protocol.facts().scheme.checked => Route::Adder,
             (false, _) => Route::Circuit,
         };
         Options { route, ..self }
@@ -286,7 +291,7 @@ pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
         return Err(LowerError::Operators(g.ops.len()));
     }
     let options = options.resolved();
-    if options.route == Route::Circuit && matches!(options.reveal, Reveal::Places { .. }) {
+    if matches!(options.route, Route::Circuit | Route::Adder) && matches!(options.reveal, Reveal::Places { .. }) {
         let name = options.protocol.facts().name;
         let what = format!("protocol {name} does not offer places of the largest yet; reveal `output` or `logits`");
         return Err(LowerError::Model(what));

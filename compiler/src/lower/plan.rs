@@ -181,7 +181,16 @@ impl Planner<'_> {
     }
 
     /// Refuses constants with which the gadget would leave 64-bit words.
-    pub(super) fn fits(&self, op: &Op, f: Formulas) -> Result<Formulas, LowerError> {
+    pub(super) fn fits(&self, op: &Op, mut f: Formulas) -> Result<Formulas, LowerError> {
+        if self.options.route == super::Route::Adder {
+            let n = super::adder::requant::ring(&f);
+            if n > 64 {
+                let reason = format!("{} takes a ring of {n} bits, there are at most 64", f.summary());
+                return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
+            }
+            f.n = n;
+            return Ok(f);
+        }
         self.fits_in(op, f, self.ring)
     }
 
@@ -550,7 +559,7 @@ fn offered(op: &Op, plan: &Plan, options: Options) -> Result<(), LowerError> {
         Plan::FineSum(_) | Plan::Folded { .. } | Plan::Product { .. } if additive => "results rescaled in steps",
         _ => return Ok(()),
     };
-    if options.route != super::Route::Circuit {
+    if !matches!(options.route, super::Route::Circuit | super::Route::Adder) {
         return Ok(());
     }
     let logits = matches!(plan, Plan::Softmax(_) | Plan::Stepwise(_));

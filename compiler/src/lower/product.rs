@@ -104,10 +104,12 @@ impl Emitter<'_> {
         for (i, Step { middle, formulas, fold }) in steps.iter().enumerate() {
             let next = factor(self, i as u32 + 1, formulas.n);
             let sum = self.b.one(Op::MulSs { a: product, b: next });
-            let sum = self.b.add_scalar(sum, -middle);
+            let source = self.b.settle(sum);
+            let (Source::Sum(sum) | Source::Shared(sum)) = source;
+            let sum = source.of(self.b.add_scalar(sum, -middle));
             let (next, rot) = (steps.get(i + 1).map_or(last.n, |s| s.formulas.n), self.rot());
             let k = fold.as_ref().map_or(next, |f| f.n.max(next));
-            product = emit::staircase(&mut self.b, Source::Sum(sum), formulas, None, k, self.route, rot);
+            product = emit::staircase(&mut self.b, sum, formulas, None, k, self.route, rot);
             if let Some(fold) = fold {
                 let (x, rot) = (self.b.cast(product, fold.n), self.rot());
                 let wraps = emit::staircase(&mut self.b, Source::Shared(x), fold, None, next, self.route, rot);

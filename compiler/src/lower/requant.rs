@@ -46,11 +46,22 @@ pub struct Formula {
 }
 
 /// Where the accumulator comes from.
+#[derive(Clone, Copy)]
 pub enum Source {
     /// Summands at all parties, in the ring of `n` bits.
     Sum(Value),
     /// A sharing in the ring of `n` bits.
     Shared(Value),
+}
+
+impl Source {
+    /// Another value of the same form.
+    pub fn of(self, x: Value) -> Source {
+        match self {
+            Source::Sum(_) => Source::Sum(x),
+            Source::Shared(_) => Source::Shared(x),
+        }
+    }
 }
 
 /// Both operands of acc + offset: u at A, v at B and C.

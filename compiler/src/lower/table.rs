@@ -16,7 +16,7 @@
 //! bits as in [`super::masked`]; the reshare as every reshare. A simulator draws them at random. A receives nothing.
 use super::builder::Builder;
 use super::masked::Opened;
-use super::{Route, circuit};
+use super::{Route, adder, circuit};
 use ir::{Op, Value};
 
 /// Bits of an index.
@@ -42,6 +42,7 @@ pub fn look_up(b: &mut Builder, hot: Value, table: &[u64], width: u8) -> Value {
 /// [`table`] by a route.
 pub fn by(b: &mut Builder, x: Value, entries: &[i64], k: u8, route: Route, rot: u8) -> Value {
     match route {
+        Route::Adder => adder::table::table(b, x, entries, k),
         Route::Circuit => circuit::table::table(b, x, entries, k),
         Route::Dealer | Route::Boolean => table(b, x, entries, k, rot),
     }

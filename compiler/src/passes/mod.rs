@@ -2,6 +2,7 @@
 //!
 //! A model becomes a graph, the graph gets plans, graph and plans become a function: a [`Program`], at first without
 //! rounds. Later passes rewrite the function. After each pass the program must keep every rule of the verifier.
+pub mod check;
 pub mod fold;
 pub mod merge;
 pub mod text;
@@ -87,14 +88,16 @@ impl<'a> Unit<'a> {
             return verify(&f.program).err().unwrap_or_default();
         }
         let mut broken = verify(&one_by_one(&f.program)).err().unwrap_or_default();
-        // What belongs to set-up is not known before scheduling.
-        broken.retain(|v| v.rule != SETUP_RULE);
+        // What belongs to set-up is not known before scheduling, and the check is put in late.
+        broken.retain(|v| ![SETUP_RULE, CHECK_RULE].contains(&v.rule));
         broken
     }
 }
 
 /// Rule of the verifier that says what happens in set-up.
 const SETUP_RULE: u8 = 8;
+/// The one that says where the check of products stands.
+const CHECK_RULE: u8 = 16;
 
 /// The program with a round for each exchange, so that the rules of scheduled programs can be asked of it.
 fn one_by_one(p: &Program) -> Program {
@@ -144,6 +147,7 @@ pub fn rewrite(f: &mut Function, mut step: impl FnMut(&mut Builder, usize, &Inst
 pub fn results_of(op: &Op<Value>) -> usize {
     match op {
         Op::Output { .. } | Op::Store { .. } => 0,
+        Op::Check { parts, .. } => parts.len(),
         Op::Split { .. } | Op::SplitShared { .. } => 2,
         _ => 1,
     }

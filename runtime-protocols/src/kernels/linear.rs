@@ -73,6 +73,25 @@ impl Conv {
         self.batch * self.out_h * self.out_w * self.out_c
     }
 
+    /// Output pixels of all images.
+    pub fn pixels(&self) -> usize {
+        self.rows()
+    }
+
+    /// Numbers that the kernel covers in the input: its taps times the input channels.
+    pub fn depth_of_input(&self) -> usize {
+        self.taps() * self.in_c
+    }
+
+    /// Where in the input the channels start that tap `tap` of output pixel `row` reads; none in the padding.
+    pub fn tap_source(&self, row: usize, tap: usize) -> Option<usize> {
+        let [image, y, x] = self.place(row);
+        let line = self.source(0, y, tap / self.kernel[1])?;
+        let column = self.source(1, x, tap % self.kernel[1])?;
+        let [lines, columns] = [self.in_h, self.in_w];
+        Some(((image * lines + line) * columns + column) * self.in_c)
+    }
+
     /// Taps of the kernel.
     fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]

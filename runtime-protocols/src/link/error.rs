@@ -145,6 +145,19 @@ pub enum LinkError {
         /// Layer or step.
         what: String,
     },
+    /// The check of all products failed.
+    #[error(
+        "round {round} ({what}): {fault}: a party cheats, or its program or machine is broken; nothing was opened, find out who it \
+         is before the next run"
+    )]
+    Cheating {
+        /// Round of the schedule.
+        round: u32,
+        /// Layer or step.
+        what: String,
+        /// What was found.
+        fault: crate::check::Cheating,
+    },
     /// This party gave up by [`Link::abort`](super::Link::abort).
     #[error("the link was given up: {reason}")]
     GaveUp {
@@ -220,7 +233,7 @@ impl LinkError {
             LinkError::Deadline { .. } | LinkError::Silent { .. } | LinkError::Session { .. } => 12,
             LinkError::Disagree { .. } => 13,
             LinkError::Authentication { .. } => 21,
-            LinkError::Inconsistent { .. } => 20,
+            LinkError::Inconsistent { .. } | LinkError::Cheating { .. } => 20,
             LinkError::GaveUp { code, .. } => *code,
             // Failures of the computation as a whole keep their code; a peer's own trouble makes it a lost peer.
             LinkError::Aborted { code, .. } => match code {
@@ -244,6 +257,7 @@ impl LinkError {
             LinkError::Authentication { peer, .. } => *peer,
             LinkError::Listen { .. }
             | LinkError::Session { .. }
+            | LinkError::Cheating { .. }
             | LinkError::GaveUp { .. }
             | LinkError::Random { .. } => None,
         }
@@ -269,7 +283,7 @@ impl LinkError {
             LinkError::Disagree { .. } => {
                 "give all parties the same files, options and release; nothing secret was sent; do not retry before"
             }
-            LinkError::Inconsistent { .. } => {
+            LinkError::Inconsistent { .. } | LinkError::Cheating { .. } => {
                 "do not retry automatically: keep the reports and contact the other operators"
             }
             LinkError::Aborted { .. } | LinkError::GaveUp { .. } | LinkError::Random { .. } => return None,

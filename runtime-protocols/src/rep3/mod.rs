@@ -68,6 +68,11 @@ impl Rep3 {
         Rep3 { dealer: Some(DEALER.0), ..Rep3::new(me, seeds, session) }
     }
 
+    /// Key `which` (0: lacked by the next party, 1: by the one after).
+    pub(crate) fn key(&self, which: usize) -> &KeyStream {
+        &self.keys[which]
+    }
+
     /// 0 if this party plays A under `a`, 1 for B, 2 for C.
     fn role(&self, a: u8) -> u8 {
         (self.me + 3 - a % 3) % 3

@@ -100,11 +100,16 @@ pub fn among(parties: u8) -> Options {
     Options { protocol: Protocol::Semi { parties }, reveal: Reveal::Logits, ..Options::default() }
 }
 
+/// Compiled for three, one of whom may cheat; the receiver finishes a last softmax.
+pub fn checked() -> Options {
+    Options { protocol: Protocol::Rep3Mal, ..four() }
+}
+
 /// Where every exchange saved is worth any number of bits.
 pub const FAR: Network = Network { rtt: Duration::from_secs(10), bits_per_second: 1e12 };
 
 /// What a compiler is asked for, with its name in files.
-pub fn ways() -> [(Options, &'static str); 6] {
+pub fn ways() -> [(Options, &'static str); 7] {
     let to = |route, aim| Options { route, aim, ..Options::default() };
     [
         (to(Route::Dealer, Aim::Bits), "rep3"),
@@ -113,6 +118,7 @@ pub fn ways() -> [(Options, &'static str); 6] {
         (to(Route::Dealer, Aim::Seconds(FAR)), "rep3-far"),
         (Options { protocol: Protocol::Dealer2, ..Options::default() }, "dealer2"),
         (four(), "rep4"),
+        (checked(), "rep3-mal"),
     ]
 }
 

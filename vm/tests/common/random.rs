@@ -42,7 +42,7 @@ impl Draw {
 const SHAPES: [&[u32]; 8] = [&[5], &[1], &[2, 3], &[65], &[1, 4, 4, 2], &[2, 3, 2, 1], &[], &[4, 1]];
 
 /// Ops that programs of three with roles do not have: other protocols' programs show them.
-pub const ELSEWHERE: [&str; 6] = ["operand", "echo", "mul", "to_ring", "conv2d_sh", "depthwise_sh"];
+pub const ELSEWHERE: [&str; 7] = ["operand", "echo", "mul", "to_ring", "conv2d_sh", "depthwise_sh", "check"];
 
 /// A random program before it is scheduled.
 pub struct Random {

@@ -147,7 +147,7 @@ impl Tile {
             Route::Dealer => dealer::requantize_by(&mut b, Source::Sum(x), &formula, self.k, self.rot, tree)
                 .expect("few enough products"),
             Route::Boolean => requantize(&mut b, Source::Sum(x), &formula, self.k, self.rot),
-            Route::Circuit => circuit::requant::requantize(&mut b, Source::Sum(x), &formula, self.k),
+            Route::Circuit | Route::Adder => circuit::requant::requantize(&mut b, Source::Sum(x), &formula, self.k),
         };
         let y = b.one(Op::Open { x: y, to: Holders::one(OWNER) });
         b.emit(Op::Output { x: y, index: 0 });

@@ -1,0 +1,23 @@
+//! Three parties, one of whom may cheat: recorded outputs, and what the program predicts of rounds and bytes.
+mod common;
+use common::{build_with, check, checked, models, npy, sample, testdata};
+
+/// Models of the project, from their recorded inputs.
+#[test]
+fn own_models_equal_the_recorded_outputs() {
+    for name in ["digits_mlp", "digits_u8", "digits"] {
+        let c = build_with(&testdata(&format!("{name}.tflite")), checked());
+        let one = |i| (npy(&format!("{name}.input_{i}.npy")), npy(&format!("{name}.output_{i}.npy")));
+        check(&c, &[one(0), one(1)], name);
+    }
+}
+
+/// Models of others, where present.
+#[test]
+fn models_equal_the_recorded_outputs() {
+    let Some(dir) = models() else { return };
+    for name in ["digits_cnn", "kws_dscnn", "resnet8_cifar10", "mobilenet_v1_0.25_128_quant"] {
+        let c = build_with(&dir.join(format!("{name}.tflite")), checked());
+        check(&c, &[sample(&dir, name, 0)], name);
+    }
+}
