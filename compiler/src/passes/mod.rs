@@ -97,7 +97,7 @@ impl<'a> Unit<'a> {
 /// Rule of the verifier that says what happens in set-up.
 const SETUP_RULE: u8 = 8;
 /// The one that says where the check of products stands.
-const CHECK_RULE: u8 = 16;
+const CHECK_RULE: u8 = 17;
 
 /// The program with a round for each exchange, so that the rules of scheduled programs can be asked of it.
 fn one_by_one(p: &Program) -> Program {
