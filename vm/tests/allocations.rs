@@ -1,7 +1,7 @@
 //! What a party allocates: nothing in exchanges over TCP, and values as the program predicts.
 mod common;
 use common::counting::{COUNT, Counting, LIVE, PEAK};
-use common::{build, models, testdata};
+use common::{build, build_with, checked, models, testdata};
 use compiler::pipeline::Compiled;
 use ir::Party;
 use runtime_protocols::link::tcp::{self, TcpLink};
@@ -115,6 +115,21 @@ fn memory_is_as_predicted() {
             println!("{name}, party {party}: {predicted} predicted, {peak} taken");
             let off = (*peak - *predicted as i64).unsigned_abs();
             assert!(off * 20 <= *predicted, "{name}, party {party}: {predicted} predicted, {peak} taken");
+        }
+    }
+}
+
+/// What is recorded for the check of products, and what the check makes of it, is predicted too: no party takes more.
+#[test]
+fn memory_of_checks_is_bounded() {
+    let own = ["digits_mlp", "digits", "digits_u8"].map(|name| testdata(&format!("{name}.tflite")));
+    let other = models().map(|dir| dir.join("resnet8_cifar10.tflite"));
+    for path in own.into_iter().chain(other) {
+        let (name, c) = (path.display(), build_with(&path, checked()));
+        for (party, (predicted, peak, _)) in measure(&c).iter().enumerate() {
+            println!("{name}, party {party}: {predicted} predicted, {peak} taken");
+            assert!(*peak <= *predicted as i64, "{name}, party {party}: {predicted} predicted, {peak} taken");
+            assert!(*peak * 2 >= *predicted as i64, "{name}, party {party}: {predicted} predicted, {peak} taken");
         }
     }
 }

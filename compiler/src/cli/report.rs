@@ -20,9 +20,9 @@ const SLOT: &str = "/*DATA*/";
 const MAX_RUN: u64 = 64 << 20;
 
 /// One colour per cause, in the order of [`Cause::ALL`]: told apart with the usual colour blindnesses.
-const COLOURS: [&str; 12] = [
+const COLOURS: [&str; 13] = [
     "#7f7f7f", "#bcbd22", "#1f77b4", "#ff7f0e", "#8c564b", "#2ca02c", "#e6b800", "#9467bd", "#17becf", "#e377c2",
-    "#d62728", "#000000",
+    "#d62728", "#aec7e8", "#000000",
 ];
 
 /// What the page takes from `qnnvm local --json`.

@@ -184,6 +184,7 @@ impl Planner<'_> {
     pub(super) fn fits(&self, op: &Op, mut f: Formulas) -> Result<Formulas, LowerError> {
         if self.options.route == super::Route::Adder {
             let n = super::adder::requant::ring(&f);
+            // Classes that are picked by an index are not told apart.
             if n > 64 {
                 let reason = format!("{} takes a ring of {n} bits, there are at most 64", f.summary());
                 return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });

@@ -9,9 +9,12 @@ use crate::ops::{Class, Op};
 use crate::program::{Program, Value};
 use crate::types::{Domain, Form, Party};
 use crate::verify::Typed;
+use std::collections::BTreeMap;
 
 /// Most products in one sum.
-const MOST: usize = 4096;
+const MOST: usize = 128;
+/// Most bits and numbers that are multiplied in one inference: far more than any machine holds.
+const MOST_FACTORS: u64 = 1 << 44;
 
 /// A sharing of summands.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +34,8 @@ pub struct Claims {
     pub sizes: Sizes,
     /// The exchanges of the check.
     pub plan: Plan,
+    /// Whether there was more to check than fits; the rest is left out.
+    overflows: bool,
 }
 
 impl Claims {
@@ -86,7 +91,7 @@ pub fn claims(p: &Program, typed: &Typed) -> Option<Claims> {
     if !p.scheme().checked {
         return None;
     }
-    let (mut list, mut sizes) = (Vec::new(), Sizes::default());
+    let (mut list, mut sizes, mut factors) = (Vec::new(), Sizes::default(), 0u64);
     for (at, inst) in p.insts.iter().enumerate() {
         let Op::Reshare { x, .. } = inst.op else { continue };
         if !matches!(typed.types[x.index()].form, Form::Sum(_)) {
@@ -94,6 +99,14 @@ pub fn claims(p: &Program, typed: &Typed) -> Option<Claims> {
         }
         let Ok(products) = products(p, typed, x) else { continue };
         let t = &typed.types[typed.results(at).start];
+        let operands = products.iter().flat_map(|i| p.insts[*i].op.operands());
+        let count = |v: Value| typed.types[v.index()].len() as u64 * u64::from(t.domain.width());
+        let more = operands.map(count).fold(factors, u64::saturating_add);
+        if more > MOST_FACTORS {
+            factors = u64::MAX;
+            continue;
+        }
+        factors = more;
         match (&p.insts[products[0]].op, t.domain) {
             (Op::Conv2dSs { x, window, .. } | Op::DepthwiseSs { x, window, .. }, Domain::Ring(k)) => {
                 let depth = (window.kernel[0] * window.kernel[1] * typed.types[x.index()].shape[3]) as usize;
@@ -105,7 +118,7 @@ pub fn claims(p: &Program, typed: &Typed) -> Option<Claims> {
         list.push(Claim { at, products });
     }
     let plan = Plan::of(&sizes);
-    Some(Claims { list, sizes, plan })
+    Some(Claims { list, sizes, plan, overflows: factors == u64::MAX })
 }
 
 /// Rules V16 and V17; `report` is given the rule, the instruction and what is wrong.
@@ -114,6 +127,9 @@ pub fn rule(p: &Program, typed: &Typed, round_of: &[usize], report: &mut impl Fn
     let form = |v: &Value| typed.types[v.index()].form;
     let alone = |v: &Value| matches!(form(v), Form::Held(h) if h.count() == 1);
     let setup = p.setup_end() as usize;
+    if claims.overflows {
+        report(16, 0, "multiplies more than can be checked".into());
+    }
     // What an owner holds, as long as it is not opened, is handed over once.
     let mut opened = vec![false; typed.types.len()];
     let mut used = vec![false; typed.types.len()];
@@ -160,6 +176,10 @@ fn check_chain(
     report: &mut impl FnMut(u8, usize, String),
 ) {
     let steps = claims.plan.steps.len();
+    let mut busy: BTreeMap<usize, usize> = BTreeMap::new();
+    for i in (0..p.insts.len()).filter(|i| p.insts[*i].op.class() == Class::Round) {
+        *busy.entry(round_of[i]).or_default() += 1;
+    }
     let mut done: Vec<usize> = Vec::new();
     for (i, inst) in p.insts.iter().enumerate() {
         let checked = |v: &Value| {
@@ -177,8 +197,7 @@ fn check_chain(
                         report(17, i, "a step of the check hands on something else".into());
                     }
                 }
-                let alone = |j: usize| j == i || round_of[j] != round_of[i] || p.insts[j].op.class() == Class::Local;
-                if !(0..p.insts.len()).all(alone) {
+                if busy.get(&round_of[i]) != Some(&1) {
                     report(17, i, "another exchange in the round of a step of the check".into());
                 }
                 done.push(i);

@@ -5,6 +5,9 @@ use crate::types::Domain;
 /// Widest first level: 3^6 values.
 const WIDEST: u32 = 6;
 
+/// Bytes of the tiles of loops.
+const TILES: u64 = 8 << 20;
+
 /// How much of one kind there is; public.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Size {
@@ -81,12 +84,13 @@ impl Sizes {
     }
 
     /// Bytes that a check of this size takes at a party at most: the record, operands of convolutions apart, and what its
-    /// first level leaves of it.
+    /// first level leaves of it, and tiles of its loops on two cores; a further core takes 3 MB more.
     pub fn memory_bytes(&self) -> u64 {
         let of_kind = |(size, bytes): (&Size, usize)| {
             let Groups { terms, claims } = size.groups();
             (((4 * terms + 2 * claims) << size.first()) * bytes + 4 * (DEGREE * terms + size.depth) * bytes) as u64
         };
-        self.kinds.iter().zip(BYTES).map(of_kind).sum()
+        let all: u64 = self.kinds.iter().zip(BYTES).map(of_kind).sum();
+        if all == 0 { 0 } else { all + TILES }
     }
 }

@@ -18,10 +18,34 @@ use super::super::requant::Source;
 use super::{product, sum, weighted, xor};
 use ir::{Op, Value};
 
-/// Bits of the ring in which a formula of the dealer route is computed.
-pub fn ring(f: &Formulas) -> u8 {
+/// Bits of the ring in which constants are computed side by side.
+fn together(f: &Formulas) -> u8 {
     let f = f.for_dealer();
     f.h + f.width
+}
+
+/// Bits of the ring of the accumulator.
+pub fn ring(f: &Formulas) -> u8 {
+    groups(f).iter().map(|g| together(&f.of(g))).max().unwrap_or(1)
+}
+
+/// Classes that are computed side by side: all of them, or, where shifts differ so much that no ring is wide enough, as many of
+/// similar shifts as one ring has room for.
+fn groups(f: &Formulas) -> Vec<Vec<u32>> {
+    let mut order: Vec<u32> = (0..f.classes.len() as u32).collect();
+    if together(f) <= 64 {
+        return vec![order];
+    }
+    order.sort_by_key(|c| f.classes[*c as usize].s);
+    let mut groups: Vec<Vec<u32>> = Vec::new();
+    for class in order {
+        let fits = |g: &Vec<u32>| together(&f.of(&[&g[..], &[class]].concat())) <= 64;
+        match groups.last_mut().filter(|g| fits(g)) {
+            Some(group) => group.push(class),
+            None => groups.push(vec![class]),
+        }
+    }
+    groups
 }
 
 /// A piece: what is subtracted of the floor, the largest result, and the offset.
@@ -36,9 +60,6 @@ struct Piece {
 /// Emits the gadget; the result is shared in a ring of `k` bits. `index` picks the class of each element; without it classes
 /// lie along the last axis.
 pub fn requantize(b: &mut Builder, source: Source, f: &Formulas, index: Option<Value>, k: u8) -> Value {
-    let n = ring(f);
-    let f = f.for_dealer();
-    let (width, h) = (u32::from(f.width), u32::from(f.h));
     let x = match source {
         Source::Sum(x) => {
             let bits = b.ty(x).domain.width();
@@ -46,6 +67,13 @@ pub fn requantize(b: &mut Builder, source: Source, f: &Formulas, index: Option<V
         }
         Source::Shared(x) => x,
     };
+    let groups = groups(f);
+    if groups.len() > 1 && index.is_none() {
+        return apart(b, x, f, &groups, k);
+    }
+    let n = together(f);
+    let f = f.for_dealer();
+    let (width, h) = (u32::from(f.width), u32::from(f.h));
     let x = b.cast(x, n);
     let get = |b: &mut Builder, of: &dyn Fn(&Class) -> i64| {
         let data: Vec<i64> = f.classes.iter().map(of).collect();
@@ -116,4 +144,20 @@ pub fn requantize(b: &mut Builder, source: Source, f: &Formulas, index: Option<V
     let y = weighted(b, planes, &weights, k);
     let least = get(b, &|c| c.lo);
     b.one(Op::AddP { x: y, p: least })
+}
+
+/// Groups of channels one beside the other.
+fn apart(b: &mut Builder, x: Value, f: &Formulas, groups: &[Vec<u32>], k: u8) -> Value {
+    let axis = b.ty(x).shape.len() as u32 - 1;
+    let mut parts = Vec::new();
+    for group in groups {
+        let index = b.constant(&[group.len() as u32], group.iter().map(|c| i64::from(*c)).collect());
+        let x = b.one(Op::Gather { x, index, axis });
+        parts.push(requantize(b, Source::Shared(x), &f.of(group), None, k));
+    }
+    let mut order = vec![0; f.classes.len()];
+    groups.iter().flatten().enumerate().for_each(|(at, c)| order[*c as usize] = at as i64);
+    let joined = b.one(Op::Concat { parts, axis });
+    let index = b.constant(&[order.len() as u32], order);
+    b.one(Op::Gather { x: joined, index, axis })
 }
