@@ -7,12 +7,12 @@ use ir::{Op, Value};
 /// [x < 0] for −2^m ≤ x < 2^m, as a shared plane.
 pub fn negative(b: &mut Builder, x: Value, m: u8) -> Value {
     let top = u32::from(m);
-    sum::bits(b, &[(x, vec![top..top + 1])])[0]
+    sum::bits(b, &[(x, vec![top])])[0]
 }
 
 /// [x = 0] for −2^m ≤ x < 2^m, as a shared plane.
 pub fn zero(b: &mut Builder, x: Value, m: u8) -> Value {
-    let bits = sum::bits(b, &[(x, vec![0..u32::from(m) + 1])])[0];
+    let bits = sum::bits(b, &[(x, (0..=u32::from(m)).collect())])[0];
     let mut same = b.one(Op::Not { x: bits });
     loop {
         let n = u32::from(b.ty(same).domain.width());

@@ -108,7 +108,7 @@ pub fn requantize(b: &mut Builder, source: Source, f: &Formulas, index: Option<V
         .iter()
         .flat_map(|p| {
             let results = width..width + u32::from(most(p)).min(h - 1);
-            [(p.z, vec![results, top..top + 1]), (p.beyond, vec![top..top + 1])]
+            [(p.z, results.chain([top]).collect()), (p.beyond, vec![top])]
         })
         .collect();
     let found = sum::bits(b, &wanted);

@@ -13,7 +13,6 @@ use super::super::compare::{pick, stack};
 use super::{product, xor};
 use ir::{Op, Value};
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 /// A plane of a value.
 type Plane = (Value, u32);
@@ -69,7 +68,7 @@ fn height(x: Interval) -> u32 {
 
 /// Bits of the numbers that `xs` share, each in a ring of its own: for each the wanted ones, as planes of one value. All side by
 /// side.
-pub(super) fn bits(b: &mut Builder, xs: &[(Value, Vec<Range<u32>>)]) -> Vec<Value> {
+pub(super) fn bits(b: &mut Builder, xs: &[(Value, Vec<u32>)]) -> Vec<Value> {
     let mut adders: Vec<Adder> = xs.iter().map(|(x, wanted)| Adder::new(b, *x, wanted)).collect();
     let most = adders.iter().flat_map(|a| a.wanted.keys()).map(|x| height(*x)).max().unwrap_or(0);
     for level in 1..=most {
@@ -89,8 +88,8 @@ struct Adder {
 }
 
 impl Adder {
-    fn new(b: &mut Builder, x: Value, wanted: &[Range<u32>]) -> Adder {
-        let outputs: Vec<u32> = wanted.iter().cloned().flatten().collect();
+    fn new(b: &mut Builder, x: Value, outputs: &[u32]) -> Adder {
+        let outputs = outputs.to_vec();
         let n = outputs.iter().max().map_or(1, |top| top + 1);
         let [p, q, r] = [0, 1, 2].map(|index| {
             let x = b.one(Op::Operand { x, index });

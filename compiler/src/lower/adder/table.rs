@@ -25,7 +25,7 @@ pub fn table(b: &mut Builder, x: Value, table: &[i64], k: u8) -> Value {
 
 /// Bits of `table[x mod 2^8]`, shared.
 fn look_up(b: &mut Builder, x: Value, table: &[u64], width: u8) -> Value {
-    let bits = sum::bits(b, &[(x, vec![0..8])])[0];
+    let bits = sum::bits(b, &[(x, (0..8).collect())])[0];
     let (even, odd) = (pick(b, bits, vec![0, 2, 4, 6]), pick(b, bits, vec![1, 3, 5, 7]));
     let both = product(b, even, odd);
     // Entry 0 is the constant; then a, b and ab: neither = 1 + a + b + ab, a alone = a + ab, b alone = b + ab.
