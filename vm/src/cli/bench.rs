@@ -10,6 +10,7 @@ use std::path::PathBuf;
 #[derive(Serialize)]
 struct Row {
     program: String,
+    protocol: String,
     network: String,
     /// `plain` or `tls`.
     links: &'static str,
@@ -25,7 +26,18 @@ struct Row {
     rounds: u32,
     /// Per party and sample.
     payload_bytes: Vec<u64>,
+    /// What is made before the input is there, for a sample.
+    ahead: Option<Before>,
     peak_memory_bytes: Vec<u64>,
+}
+
+/// Preprocessing for one sample.
+#[derive(Serialize)]
+struct Before {
+    seconds: f64,
+    rounds: u32,
+    /// Of the party that sends most.
+    payload_bytes: u64,
 }
 
 /// The command `bench`.
@@ -47,13 +59,18 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         .collect::<Result<_, Failure>>()?;
     if !args.json {
         say!(
-            "{:18} {:>5} {:>10} {:>10} {:>10} {:>10} {:>7} {:>10} {:>9}",
+            "{:8} {:>7} {:18} {:>5} {:>10} {:>10} {:>10} {:>10} {:>7} {:>10} {:>9} {:>9} {:>9} {:>9}",
+            "protocol",
+            "parties",
             "network",
             "batch",
             "set-up s",
             "seconds",
             "fastest",
             "s/sample",
+            "rounds",
+            "MB/party",
+            "ahead s",
             "rounds",
             "MB/party",
             "peak MB"
@@ -102,8 +119,25 @@ fn row(args: &BenchArgs, network: String, loaded: &load::Loaded, report: &Report
     let timed = &report.inferences[(args.warmup as usize).min(report.inferences.len() - 1)..];
     let (fastest, slowest) = timed.iter().fold((f64::INFINITY, 0f64), |(a, b), t| (a.min(*t), b.max(*t)));
     let middle = median(timed.iter().copied());
+    let most = |list: &[u64]| list.iter().max().copied().unwrap_or(0);
+    let samples = f64::from(args.batch);
+    let ahead = match (&report.ahead, report.offline_bytes) {
+        (Some(ahead), _) => Some(Before {
+            seconds: report.seconds.offline / samples,
+            rounds: ahead.rounds.measured,
+            payload_bytes: most(&ahead.payload_bytes.measured) / u64::from(args.batch),
+        }),
+        // Dealt into files at once, for all batches.
+        (None, Some(bytes)) => {
+            let batches = f64::from(args.runs + args.warmup);
+            let payload_bytes = (bytes as f64 / (batches * samples)).round() as u64;
+            Some(Before { seconds: report.seconds.offline / (batches * samples), rounds: 0, payload_bytes })
+        }
+        (None, None) => None,
+    };
     Row {
         program: loaded.hash_text(),
+        protocol: report.protocol.clone(),
         network,
         links: "plain",
         times_plain: None,
@@ -111,9 +145,10 @@ fn row(args: &BenchArgs, network: String, loaded: &load::Loaded, report: &Report
         runs: timed.len(),
         setup_seconds: report.seconds.setup,
         seconds: [middle, fastest, slowest],
-        seconds_per_sample: middle / f64::from(args.batch),
+        seconds_per_sample: middle / samples,
         rounds: report.rounds.measured,
         payload_bytes: report.payload_bytes.measured.clone(),
+        ahead,
         peak_memory_bytes: report.peak_memory_bytes.clone(),
     }
 }
@@ -121,8 +156,16 @@ fn row(args: &BenchArgs, network: String, loaded: &load::Loaded, report: &Report
 fn print(row: &Row) {
     let most = |list: &[u64]| list.iter().max().copied().unwrap_or(0) as f64;
     let times = row.times_plain.map_or(String::new(), |times| format!("  {times:.2} times plain"));
+    let ahead = match &row.ahead {
+        None => ["-", "-", "-"].map(str::to_owned),
+        Some(b) => [format!("{:.4}", b.seconds), b.rounds.to_string(), format!("{:.3}", b.payload_bytes as f64 / 1e6)],
+    };
+    let [ahead_seconds, ahead_rounds, ahead_bytes] = ahead;
     say!(
-        "{:18} {:>5} {:>10.4} {:>10.4} {:>10.4} {:>10.4} {:>7} {:>10.3} {:>9.1}{times}",
+        "{:8} {:>7} {:18} {:>5} {:>10.4} {:>10.4} {:>10.4} {:>10.4} {:>7} {:>10.3} {ahead_seconds:>9} {ahead_rounds:>9} \
+         {ahead_bytes:>9} {:>9.1}{times}",
+        text::escape(&row.protocol),
+        row.payload_bytes.len(),
         text::escape(&row.network) + if row.links == "tls" { ", TLS" } else { "" },
         row.batch,
         row.setup_seconds,

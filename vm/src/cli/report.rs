@@ -106,7 +106,8 @@ pub struct PartyReport {
 #[derive(Serialize, Clone, Debug)]
 pub struct Report {
     schema: u32,
-    protocol: String,
+    /// Its name.
+    pub protocol: String,
     samples: u32,
     batch: u32,
     program: String,
