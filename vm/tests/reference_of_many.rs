@@ -93,8 +93,7 @@ fn wire_equals_the_reference() {
     for n in [2usize, 3, 5] {
         let c = build_with(&testdata("digits_mlp.tflite"), among(n as u8));
         let (stock, before) = ahead(&c.program, &c.weights);
-        let pairs: Vec<Value> =
-            (0..n).flat_map(|p| (p + 1..n).map(move |q| json!([p, q, hex(&seed(p, q))]))).collect();
+        let pairs: Vec<Value> = (0..n).flat_map(|p| (p + 1..n).map(move |q| json!([p, q, hex(&seed(p, q))]))).collect();
         let case = json!({
             "program": ir::text::print(&c.program, false).expect("typed"), "parties": n, "inputs": [input],
             "weights": c.weights.tensors, "pairs": pairs, "session": hex(&SESSION), "inference": 1, "ahead": stock,
