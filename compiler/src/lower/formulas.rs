@@ -4,15 +4,23 @@ use crate::staircase::Constants;
 /// Constants of one class of elements (a channel, a pooling count, or all), relative to [`Formulas::base`].
 #[derive(Clone, Copy, Debug)]
 pub struct Class {
+    /// Slope times 2^s.
     pub m: i64,
+    /// Shift.
     pub s: u32,
+    /// Offset of the piece above the split.
     pub above: i64,
+    /// Offset of the piece below.
     pub below: i64,
+    /// Least result.
     pub lo: i64,
+    /// Largest result.
     pub hi: i64,
+    /// Result where the pieces meet; `lo` for one piece.
     pub split: i64,
     /// First threshold below the split; `split` if there is none.
     pub first_below: i64,
+    /// What it computes.
     pub kind: ClassKind,
     /// Largest |acc|; 0 where the layer's is to be taken.
     pub bound: i64,
@@ -32,6 +40,7 @@ pub enum ClassKind {
 /// Constants of a requantization.
 #[derive(Clone, Debug)]
 pub struct Formulas {
+    /// Constants of each class.
     pub classes: Vec<Class>,
     /// What to add to the result to have stored integers.
     pub base: i64,
@@ -43,6 +52,7 @@ pub struct Formulas {
     pub width: u8,
     /// |floor − bound| < 2^(h−1) for every bound of the clamp; known in the form for the dealer route.
     pub h: u8,
+    /// Whether a class has a second piece.
     pub two: bool,
 }
 

@@ -13,7 +13,7 @@ pub mod compare;
 mod cost;
 pub mod dealer;
 mod emit;
-pub(crate) mod formulas;
+pub mod formulas;
 mod groups;
 #[cfg(test)]
 mod handmade;
@@ -48,6 +48,7 @@ use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
 pub use cost::Aim;
+pub use emit::staircase;
 use ir::{Interface, Party, Port};
 pub use owners::Owners;
 use plan::Plans;
