@@ -1,8 +1,9 @@
 //! What operators cost: a small graph of one operator for each class, compiled as any other, its exchanges counted.
 use crate::costs::analyse;
+use crate::lower::LowerError;
 use crate::passes::Unit;
-use crate::pipeline::{CompileError, Options, PASSES, Route, finish};
-use crate::profile::REP3;
+use crate::pipeline::{CompileError, Options, PASSES, Protocol, Route, finish};
+use crate::profile;
 use crate::qgraph::{
     AddOperand, DType, Graph, Kind, Linear, Multiplier, Op, Output, Quant, Relation, Rescale, Tensor, TensorId, Window,
 };
@@ -21,6 +22,8 @@ pub struct Price {
     pub rounds: usize,
     /// Bits that a party sends, on average.
     pub bits: f64,
+    /// The same of what is made before the input is there.
+    pub ahead: f64,
 }
 
 /// A line of the table.
@@ -30,8 +33,16 @@ pub struct Row {
     pub operators: &'static str,
     /// What was measured.
     pub what: &'static str,
-    /// By the dealer route and by the Boolean one.
-    pub prices: [Price; 2],
+    /// By each of [`routes`]; none where the protocol does not offer it.
+    pub prices: Vec<Option<Price>>,
+}
+
+/// Ways to requantize that a protocol leaves open, by name.
+pub fn routes(protocol: Protocol) -> &'static [(&'static str, Route)] {
+    match protocol {
+        Protocol::Rep3 => &[("dealer", Route::Dealer), ("boolean", Route::Boolean)],
+        _ => &[("only", Route::Dealer)],
+    }
 }
 
 const SAME: &str = "RELU, RELU6, QUANTIZE";
@@ -67,17 +78,21 @@ const EXAMPLES: &[Example] = &[
 ];
 
 /// The table.
-pub fn rows() -> Result<Vec<Row>, CompileError> {
+pub fn rows(protocol: Protocol) -> Result<Vec<Row>, CompileError> {
     let row = |e: &Example| {
-        let prices = [price((e.graph)(), Route::Dealer)?, price((e.graph)(), Route::Boolean)?];
+        let price = |(_, route): &(_, Route)| match price((e.graph)(), protocol, *route) {
+            Err(CompileError::Lower(LowerError::Unsupported { .. })) => Ok(None),
+            other => other.map(Some),
+        };
+        let prices = routes(protocol).iter().map(price).collect::<Result<_, _>>()?;
         Ok(Row { operators: e.operators, what: e.what, prices })
     };
     EXAMPLES.iter().map(row).collect()
 }
 
-fn price(g: Graph, route: Route) -> Result<Price, CompileError> {
+fn price(g: Graph, protocol: Protocol, route: Route) -> Result<Price, CompileError> {
     let elements = g.tensor(g.outputs[0]).len();
-    let mut unit = Unit { graph: Some(g), ..Unit::new(&[], Options { route, ..Options::default() }) };
+    let mut unit = Unit { graph: Some(g), ..Unit::new(&[], Options { protocol, route, ..Options::default() }) };
     PASSES[1..].iter().try_for_each(|pass| (pass.run)(&mut unit))?;
     let p = finish(unit)?.program;
     let typed = ir::verify::verify(&p).map_err(|bad| CompileError::Broken {
@@ -85,9 +100,11 @@ fn price(g: Graph, route: Route) -> Result<Price, CompileError> {
         violations: bad.iter().map(ToString::to_string).collect(),
     })?;
     // Layer 0 shares the input, the last opens the output.
-    let total = analyse(&p, &typed, &REP3).total(|e| e.layer == 1);
-    let bits = total.payload() as f64 * 8.0 / f64::from(REP3.parties) / elements as f64;
-    Ok(Price { rounds: total.rounds.len(), bits })
+    let total = analyse(&p, &typed, profile::of(protocol)).total(|e| e.layer == 1);
+    let needs: Vec<_> = ir::offline::needs(&p, &typed).into_iter().map(|(_, need)| need).collect();
+    let ahead: u64 = ir::offline::messages(&needs, p.parties.into()).iter().flatten().flatten().sum();
+    let per_element = |bytes: u64| bytes as f64 * 8.0 / f64::from(p.parties) / elements as f64;
+    Ok(Price { rounds: total.rounds.len(), bits: per_element(total.payload()), ahead: per_element(ahead) })
 }
 
 /// Without activation: thresholds below the zero point lie later.
@@ -276,11 +293,22 @@ mod tests {
 
     #[test]
     fn every_example_compiles_and_the_dealer_route_is_no_longer() {
-        for row in rows().expect("compiles") {
-            let [dealer, boolean] = row.prices;
+        for row in rows(Protocol::Rep3).expect("compiles") {
+            let [Some(dealer), Some(boolean)] = row.prices[..] else { panic!("{row:?}") };
             let free = row.operators == MOVES;
             assert_eq!(dealer.rounds == 0 && dealer.bits == 0.0, free, "{row:?}");
             assert!(dealer.rounds <= boolean.rounds && dealer.bits <= 1.05 * boolean.bits, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn protocols_without_roles_say_what_they_offer() {
+        for protocol in [Protocol::Rep4, Protocol::Rep3Mal, Protocol::Semi { parties: 3 }] {
+            let rows = rows(protocol).expect("compiles or is refused by name");
+            let offered = rows.iter().filter(|r| r.prices[0].is_some()).count();
+            assert!(offered >= 12, "{protocol:?}: {offered} of {}", rows.len());
+            let ahead = rows.iter().flat_map(|r| r.prices[0]).any(|p| p.ahead > 0.0);
+            assert_eq!(ahead, protocol.facts().scheme.additive, "{protocol:?}");
         }
     }
 }

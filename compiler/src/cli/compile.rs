@@ -6,8 +6,17 @@ use super::instruments::Watch;
 use super::{CompileArgs, print, print_json, program, remarks, say};
 use compiler::passes::Unit;
 use compiler::passes::text::Shown;
-use compiler::pipeline::{Aim, Options, Owners, PASSES, Reveal, finish, run};
+use compiler::pipeline::{Aim, Options, Owners, PASSES, Protocol, Reveal, finish, run};
 use std::path::{Path, PathBuf};
+
+/// A protocol for as many parties as were asked for.
+pub fn among(protocol: Protocol, parties: Option<u8>) -> Result<Protocol, Failure> {
+    let Some(n) = parties else { return Ok(protocol) };
+    protocol.with_parties(n).ok_or_else(|| {
+        let what = format!("protocol {} does not run among {n} parties", protocol.facts().name);
+        Failure::usage(&what, "`semi` has 2 to 10, `rep4` has 4, the others have 3")
+    })
+}
 
 /// Compiles and writes both files, or neither; without an output only shows what was asked for.
 pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
@@ -23,14 +32,7 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
     let model = files::read(&args.model, MAX_MODEL)?;
     let owners = Owners { inputs: args.input_owner.clone(), receiver: args.receiver, weights: args.model_owner };
     let aim = args.net.map_or(Aim::Bits, Aim::Seconds);
-    let protocol = match args.parties {
-        None => args.protocol,
-        Some(n) => args.protocol.with_parties(n).ok_or_else(|| {
-            let name = args.protocol.facts().name;
-            let what = format!("protocol {name} does not run among {n} parties");
-            Failure::usage(&what, "`semi` has 2 to 10, `rep3` and `dealer2` have 3, `rep4` has 4")
-        })?,
-    };
+    let protocol = among(args.protocol, args.parties)?;
     let facts = protocol.facts();
     if args.route.is_some() && !facts.scheme.roles {
         let what = format!("`--route`: protocol {} has one way to requantize", facts.name);

@@ -254,6 +254,12 @@ enum Command {
         /// Say what they cost: rounds, and bits that a party sends for an element of the result
         #[arg(long)]
         costs: bool,
+        /// Costs of this protocol
+        #[arg(long, value_name = "NAME", default_value = "rep3", value_parser = protocol, requires = "costs")]
+        protocol: Protocol,
+        /// Among so many, for `semi`
+        #[arg(long, value_name = "N", requires = "costs")]
+        parties: Option<u8>,
         /// Print one JSON object on stdout
         #[arg(long)]
         json: bool,
@@ -288,8 +294,10 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         (Some(Command::Diff { first, second, json }), _) => diff::diff(&first, &second, json),
         (Some(Command::Compare(args)), _) => compare::compare(&args),
         (Some(Command::Report { program, run, output }), _) => report::report(&program, run.as_deref(), &output),
-        (Some(Command::Ops { costs: true, json }), _) => prices::prices(json),
-        (Some(Command::Ops { costs: false, json }), _) => explain::operators(json),
+        (Some(Command::Ops { costs: true, protocol, parties, json }), _) => {
+            prices::prices(compile::among(protocol, parties)?, json)
+        }
+        (Some(Command::Ops { costs: false, json, .. }), _) => explain::operators(json),
         (Some(Command::Completions { shell }), _) => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "qnnc", &mut text);

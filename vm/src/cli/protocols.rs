@@ -22,6 +22,7 @@ pub fn print() {
         for line in lines(&f, rt.as_ref()) {
             say!("         {line}");
         }
+        say!("         rounds and bits of each operator: qnnc ops --costs --protocol {name}");
     }
 }
 
