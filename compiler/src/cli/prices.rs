@@ -55,6 +55,9 @@ pub fn prices(protocol: Protocol, as_json: bool) -> Result<u8, Failure> {
     if rows.iter().any(|r| r.prices.iter().any(Option::is_none)) {
         text += "-: not offered by this protocol\n";
     }
+    if facts.scheme.checked {
+        text += "the check of all products of a program comes on top, once, before it opens anything\n";
+    }
     print(&text)?;
     Ok(0)
 }
