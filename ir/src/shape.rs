@@ -89,17 +89,20 @@ pub fn zip_broadcast_assign<A: Copy, B: Copy>(
     how: &Broadcast,
     mut f: impl FnMut(A, B) -> A,
 ) {
-    how.runs(|b, s, run, stride| {
-        let part = &mut big[b..b + run];
-        match stride {
-            0 => {
-                let y = small[s];
-                part.iter_mut().for_each(|x| *x = f(*x, y));
+    how.runs(
+        #[inline(always)]
+        |b, s, run, stride| {
+            let part = &mut big[b..b + run];
+            match stride {
+                0 => {
+                    let y = small[s];
+                    part.iter_mut().for_each(|x| *x = f(*x, y));
+                }
+                1 => part.iter_mut().zip(&small[s..s + run]).for_each(|(x, y)| *x = f(*x, *y)),
+                _ => part.iter_mut().enumerate().for_each(|(i, x)| *x = f(*x, small[s + i * stride])),
             }
-            1 => part.iter_mut().zip(&small[s..s + run]).for_each(|(x, y)| *x = f(*x, *y)),
-            _ => part.iter_mut().enumerate().for_each(|(i, x)| *x = f(*x, small[s + i * stride])),
-        }
-    });
+        },
+    );
 }
 
 /// `out[i] = f(big[i], small[i broadcast])`.
@@ -111,17 +114,20 @@ pub fn zip_broadcast<A: Copy, B: Copy, C>(
     mut f: impl FnMut(A, B) -> C,
 ) -> Vec<C> {
     let mut out = Vec::with_capacity(big.len());
-    how.runs(|b, s, run, stride| {
-        let part = &big[b..b + run];
-        match stride {
-            0 => {
-                let y = small[s];
-                out.extend(part.iter().map(|x| f(*x, y)));
+    how.runs(
+        #[inline(always)]
+        |b, s, run, stride| {
+            let part = &big[b..b + run];
+            match stride {
+                0 => {
+                    let y = small[s];
+                    out.extend(part.iter().map(|x| f(*x, y)));
+                }
+                1 => out.extend(part.iter().zip(&small[s..s + run]).map(|(x, y)| f(*x, *y))),
+                _ => out.extend(part.iter().enumerate().map(|(i, x)| f(*x, small[s + i * stride]))),
             }
-            1 => out.extend(part.iter().zip(&small[s..s + run]).map(|(x, y)| f(*x, *y))),
-            _ => out.extend(part.iter().enumerate().map(|(i, x)| f(*x, small[s + i * stride]))),
-        }
-    });
+        },
+    );
     out
 }
 

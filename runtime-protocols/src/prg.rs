@@ -11,11 +11,10 @@
 #[cfg(debug_assertions)]
 use std::{collections::HashSet, sync::Mutex};
 
-use aes::Aes128;
-use cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use rayon::prelude::*;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::kernels::counter::Counter;
 use crate::kernels::wide::wide;
 
 /// Names one segment of a key stream.
@@ -78,7 +77,7 @@ impl KeyStream {
         let mut key = Zeroizing::new([0; 16]);
         key.copy_from_slice(&hash.as_bytes()[..16]);
         hash.zeroize();
-        Segment { cipher: cipher(&key), key }
+        Segment { blocks: Counter::new(&key), at: 0 }
     }
 }
 
@@ -90,12 +89,9 @@ impl std::fmt::Debug for KeyStream {
 
 /// One segment of a key stream and a place in it: each fill goes on where the last one stopped.
 pub struct Segment {
-    key: Zeroizing<[u8; 16]>,
-    cipher: ctr::Ctr64LE<Aes128>,
-}
-
-fn cipher(key: &[u8; 16]) -> ctr::Ctr64LE<Aes128> {
-    ctr::Ctr64LE::new(key.into(), &[0; 16].into())
+    blocks: Counter,
+    /// Bytes before the place.
+    at: u64,
 }
 
 impl std::fmt::Debug for Segment {
@@ -104,8 +100,12 @@ impl std::fmt::Debug for Segment {
     }
 }
 
-/// Words are made from bytes through a buffer that stays in the first-level cache.
-const BUFFER: usize = 4096;
+/// Bytes of a block.
+const BLOCK: usize = 16;
+/// Words are made from bytes through a buffer of this many blocks, which stays in the first-level cache.
+const MANY: usize = 256;
+/// The same for short fills, where it would take long to clear the larger one.
+const FEW: usize = 16;
 /// Fills longer than this are shared out among threads, this many bytes each.
 const PARALLEL: usize = 256 << 10;
 
@@ -115,12 +115,12 @@ impl Segment {
     /// For filling one message in parts, out of order or in parallel; reading a part twice to hide two things breaks
     /// the rule above and is not noticed.
     pub fn seek(&mut self, byte: u64) {
-        self.cipher.seek(byte);
+        self.at = byte;
     }
 
     /// The next `out.len()` bytes.
     pub fn fill_bytes(&mut self, out: &mut [u8]) {
-        self.fill_parts(out, 1, |cipher, part| cipher.write_keystream(part));
+        self.mix(out, |_, [byte]| byte);
     }
 
     /// The next `out.len()` words of 4 bytes, little-endian.
@@ -156,60 +156,93 @@ impl Segment {
             return words;
         }
         let mut words = Vec::with_capacity(len);
-        let mut buffer = Zeroizing::new([0; BUFFER]);
-        while words.len() < len {
-            let bytes = &mut buffer[..BUFFER.min((len - words.len()) * B)];
-            self.cipher.write_keystream(bytes);
-            words.extend(bytes.as_chunks::<B>().0.iter().map(|bytes| word(*bytes)));
-        }
+        self.parts(
+            self.at,
+            len * B,
+            #[inline(always)]
+            |_, bytes| words.extend(bytes.as_chunks::<B>().0.iter().map(|bytes| word(*bytes))),
+        );
+        self.at += (len * B) as u64;
         words
     }
 
     /// Replaces each of `values` by `f` of it and the next word of 4 bytes: what [`Segment::fill_u32`] and a second pass
     /// would do, without storing the stream.
     pub fn mix_u32(&mut self, values: &mut [u32], f: impl Fn(u32, u32) -> u32 + Sync) {
-        self.fill_parts(values, 4, |cipher, part| mix_words(cipher, part, |v, word| f(v, u32::from_le_bytes(word))));
+        self.mix(
+            values,
+            #[inline(always)]
+            |v, word| f(v, u32::from_le_bytes(word)),
+        );
     }
 
     /// The same with words of 8 bytes.
     pub fn mix_u64(&mut self, values: &mut [u64], f: impl Fn(u64, u64) -> u64 + Sync) {
-        self.fill_parts(values, 8, |cipher, part| mix_words(cipher, part, |v, word| f(v, u64::from_le_bytes(word))));
-    }
-
-    fn fill_parts<T: Send>(
-        &mut self,
-        out: &mut [T],
-        size: usize,
-        fill: impl Fn(&mut ctr::Ctr64LE<Aes128>, &mut [T]) + Sync,
-    ) {
-        if out.len() * size <= PARALLEL {
-            return fill(&mut self.cipher, out);
-        }
-        let start: u64 = self.cipher.current_pos();
-        let end = start + (out.len() * size) as u64;
-        let key = &self.key;
-        out.par_chunks_mut(PARALLEL / size).enumerate().for_each(|(at, part)| {
-            let mut cipher = cipher(key);
-            cipher.seek(start + (at * PARALLEL) as u64);
-            fill(&mut cipher, part);
-        });
-        self.cipher.seek(end);
-    }
-}
-
-fn mix_words<T: Copy, const B: usize>(cipher: &mut ctr::Ctr64LE<Aes128>, out: &mut [T], f: impl Fn(T, [u8; B]) -> T) {
-    let mut buffer = [0; BUFFER];
-    for part in out.chunks_mut(BUFFER / B) {
-        let bytes = &mut buffer[..part.len() * B];
-        cipher.write_keystream(bytes);
-        wide(
+        self.mix(
+            values,
             #[inline(always)]
-            || part.iter_mut().zip(bytes.as_chunks::<B>().0).for_each(|(v, &bytes)| *v = f(*v, bytes)),
+            |v, word| f(v, u64::from_le_bytes(word)),
         );
     }
-    let used = BUFFER.min(out.len() * B);
-    buffer[..used].fill(0);
-    zeroize::optimization_barrier(&buffer);
+
+    fn mix<T: Copy + Send, const B: usize>(&mut self, out: &mut [T], f: impl Fn(T, [u8; B]) -> T + Sync) {
+        let start = self.at;
+        self.at += (out.len() * B) as u64;
+        if out.len() * B <= PARALLEL {
+            return self.mix_part(start, out, f);
+        }
+        let own = &*self;
+        out.par_chunks_mut(PARALLEL / B).enumerate().for_each(|(i, part)| {
+            own.mix_part(start + (i * PARALLEL) as u64, part, &f);
+        });
+    }
+
+    /// The same from byte `from` on, in this thread.
+    fn mix_part<T: Copy, const B: usize>(&self, from: u64, out: &mut [T], f: impl Fn(T, [u8; B]) -> T) {
+        self.parts(
+            from,
+            out.len() * B,
+            #[inline(always)]
+            |at, bytes| {
+                let part = &mut out[at / B..][..bytes.len() / B];
+                part.iter_mut().zip(bytes.as_chunks::<B>().0).for_each(
+                    #[inline(always)]
+                    |(v, &bytes)| *v = f(*v, bytes),
+                );
+            },
+        );
+    }
+
+    /// Hands `len` bytes from byte `from` on to `each`, a buffer at a time with its place among them. Buffers but the last
+    /// have whole words.
+    #[inline(always)]
+    fn parts(&self, from: u64, len: usize, each: impl FnMut(usize, &[u8])) {
+        match len <= (FEW - 1) * BLOCK {
+            true => self.parts_of::<FEW>(from, len, each),
+            false => self.parts_of::<MANY>(from, len, each),
+        }
+    }
+
+    #[inline(always)]
+    fn parts_of<const BLOCKS: usize>(&self, from: u64, len: usize, mut each: impl FnMut(usize, &[u8])) {
+        let mut buffer = [[0; BLOCK]; BLOCKS];
+        // A place within a block takes one block more.
+        let (first, skip) = (from / BLOCK as u64, (from % BLOCK as u64) as usize);
+        let most = (BLOCKS - 1) * BLOCK;
+        for at in (0..len).step_by(most) {
+            let bytes = most.min(len - at);
+            let blocks = &mut buffer[..(skip + bytes).div_ceil(BLOCK)];
+            self.blocks.blocks(first + (at / BLOCK) as u64, blocks);
+            let part = &blocks.as_flattened()[skip..skip + bytes];
+            wide(
+                #[inline(always)]
+                || each(at, part),
+            );
+        }
+        let used = BLOCKS.min(len / BLOCK + 2);
+        buffer[..used].fill([0; BLOCK]);
+        zeroize::optimization_barrier(&buffer);
+    }
 }
 
 #[cfg(test)]

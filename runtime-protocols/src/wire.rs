@@ -84,12 +84,20 @@ pub fn write_padded(domain: Domain, x: &Data, pad: &mut Segment, out: &mut Vec<u
             write(domain, &y, out);
         }
         (Domain::Bits(_), Data::Planes { words, len }) => {
-            let mut plane = Vec::with_capacity(plane_words(*len));
-            for words in words.chunks(plane_words(*len).max(1)) {
-                plane.clear();
-                plane.extend_from_slice(words);
-                pad.mix_u64(&mut plane, |x, y| x ^ y);
-                planes::planes_to_bytes(&plane, *len, out);
+            // Planes of whole words are one on the wire, and so they go in long blocks.
+            let (per, len) = match len % 64 {
+                0 => (words.len(), 64 * words.len()),
+                _ => (plane_words(*len), *len),
+            };
+            let mut block = [0; BLOCK / 2];
+            for plane in words.chunks(per.max(1)) {
+                for (i, words) in plane.chunks(block.len()).enumerate() {
+                    let block = &mut block[..words.len()];
+                    block.copy_from_slice(words);
+                    pad.mix_u64(block, |x, y| x ^ y);
+                    let here = (64 * block.len()).min(len - i * 64 * (BLOCK / 2));
+                    planes::planes_to_bytes(block, here, out);
+                }
             }
         }
         (Domain::Bits(_), _) => unreachable!("verified: domain and data agree"),
@@ -97,15 +105,17 @@ pub fn write_padded(domain: Domain, x: &Data, pad: &mut Segment, out: &mut Vec<u
 }
 
 fn padded_blocks<T: Copy>(x: &[T], out: &mut Vec<u8>, k: u32, pad: &mut Segment, narrow: impl Fn(T) -> u32) {
-    let mut block = [0; BLOCK];
+    let (mut block, mut bytes) = ([0; BLOCK], [0; 4 * BLOCK]);
     for x in x.chunks(BLOCK) {
         let block = &mut block[..x.len()];
+        let bytes = &mut bytes[..pack::packed_len(k, x.len())];
         wide(
             #[inline(always)]
             || block.iter_mut().zip(x).for_each(|(y, x)| *y = narrow(*x)),
         );
         pad.mix_u32(block, u32::wrapping_sub);
-        pack::pack_u32(k, block, out);
+        pack::write_u32(k, block, bytes);
+        out.extend_from_slice(bytes);
     }
 }
 

@@ -153,6 +153,10 @@ const TILE_ROWS: usize = 48;
 const TILE_DEPTH: usize = 512;
 /// Keeps rows of a tile off the same cache set.
 const SKEW: usize = 16;
+/// Products that are worth waking another thread for: it takes some microseconds, these take fifty or so.
+const SHARE: usize = 1 << 20;
+/// The same for weights that are laid out.
+const SHARE_OF_WEIGHTS: usize = 1 << 16;
 
 fn conv2d<T: Lane>(isa: Isa, g: &Conv, pairs: &[(&[T], &[T])], out: &mut [T]) {
     g.check(g.out_c * g.taps() * (g.in_c / g.groups.max(1)), pairs, out);
@@ -230,7 +234,8 @@ impl<T: Lane> Product<'_, T> {
         for (row, out) in out.chunks_exact_mut(g.out_c).enumerate() {
             for (group, out) in out.chunks_exact_mut(self.group_out).enumerate() {
                 self.gather(row, group, 0, &mut patch);
-                out.par_iter_mut().enumerate().with_min_len(16).for_each(|(c, out)| {
+                let least = SHARE.div_ceil(self.depth());
+                out.par_iter_mut().enumerate().with_min_len(least).for_each(|(c, out)| {
                     let start = (group * self.group_out + c) * pair_depth;
                     for (x, (_, w)) in patch.chunks_exact(pair_depth).zip(self.pairs) {
                         *out = out.plus(loops.dot(x, &w[start..start + pair_depth]));
@@ -251,7 +256,9 @@ impl<T: Lane> Product<'_, T> {
         let rows = share.next_multiple_of(loops.rows).min(TILE_ROWS);
         let stride = depth.min(TILE_DEPTH) + SKEW;
         let tile = || Wiped::zeros(rows.next_multiple_of(Loops::<T>::ROW_STEP) * stride);
-        out.par_chunks_mut(rows * g.out_c).enumerate().for_each_init(tile, |tile, (at, out)| {
+        let least = SHARE.div_ceil(rows * self.group_out * g.groups * depth);
+        let parts = out.par_chunks_mut(rows * g.out_c).enumerate().with_min_len(least);
+        parts.for_each_init(tile, |tile, (at, out)| {
             let count = out.len() / g.out_c;
             for (group, panels) in panels.chunks_exact(panels.len() / g.groups).enumerate() {
                 for from in (0..depth).step_by(TILE_DEPTH) {
@@ -299,7 +306,8 @@ impl<T: Lane> Product<'_, T> {
                 rest = more;
             }
         }
-        parts.into_par_iter().for_each(|(group, first, panel)| {
+        let least = SHARE_OF_WEIGHTS.div_ceil(loops.cols * depth);
+        parts.into_par_iter().with_min_len(least).for_each(|(group, first, panel)| {
             let width = width(first);
             let cols = width.min(self.group_out - first);
             for ((_, weights), panel) in self.pairs.iter().zip(panel.chunks_exact_mut(width * pair_depth)) {
@@ -325,7 +333,9 @@ fn depthwise2d<T: Lane>(isa: Isa, g: &Conv, pairs: &[(&[T], &[T])], out: &mut [T
         return;
     }
     let loops = T::loops(isa);
-    out.par_chunks_mut(g.out_w * g.out_c).enumerate().for_each_init(Default::default, |(taps, ends), (row, out)| {
+    let least = SHARE.div_ceil((g.out_w * g.out_c * g.taps() * pairs.len()).max(1));
+    let lines = out.par_chunks_mut(g.out_w * g.out_c).enumerate().with_min_len(least);
+    lines.for_each_init(Default::default, |(taps, ends), (row, out)| {
         let [image, y, _] = g.place(row * g.out_w);
         taps_of_line(g, image, y, taps, ends);
         if g.in_c == g.out_c {

@@ -4,6 +4,7 @@
 //! Lengths are the caller's duty: a kernel panics on slices that do not fit together. Running time and memory
 //! accesses depend on lengths only, never on a value.
 pub mod choose;
+pub mod counter;
 pub mod linear;
 mod micro;
 pub mod pack;

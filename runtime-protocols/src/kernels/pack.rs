@@ -4,6 +4,7 @@
 //! bits of the last byte are written as zero and ignored when read. Bits of an element above k are dropped when
 //! packing and zero after unpacking. The reader checks a message's length against [`packed_len`] first.
 
+use super::wide::Isa;
 use super::words::{Word, low_mask};
 
 /// Bytes that `n` elements of `k` bits take.
@@ -122,9 +123,28 @@ fn read_words<T: Word, const B: usize>(bytes: &[u8], values: &mut [T], word: imp
     }
 }
 
-/// Any `k`. 64 elements are exactly `k` words of 64 bits, so blocks of 64 start on a byte and need no state.
+/// Any `k`.
 pub(crate) fn pack<T: Word>(k: u32, values: &[T], out: &mut [u8]) {
     assert!((1..=T::BITS).contains(&k), "elements of {k} bits in words of {}", T::BITS);
+    let done = match vectors(k) {
+        // SAFETY: `vectors` asked the processor for the features and compared the width.
+        #[cfg(target_arch = "x86_64")]
+        true => unsafe { x86::pack(k, values, out) },
+        _ => 0,
+    };
+    pack_blocks(k, &values[done..], &mut out[done / 8 * k as usize..]);
+}
+
+/// Whether elements of `k` bits are moved by vectors, eight at once, which are exactly `k` bytes.
+fn vectors(k: u32) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return x86::WIDTHS.contains(&k) && Isa::best() == Isa::Avx512 && is_x86_feature_detected!("avx512vbmi");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// 64 elements are exactly `k` words of 64 bits, so blocks of 64 start on a byte and need no state.
+fn pack_blocks<T: Word>(k: u32, values: &[T], out: &mut [u8]) {
     let (blocks, rest) = values.as_chunks::<64>();
     let (whole, tail) = out.split_at_mut(blocks.len() * k as usize * 8);
     for (block, bytes) in blocks.iter().zip(whole.chunks_exact_mut(k as usize * 8)) {
@@ -159,6 +179,16 @@ fn pack_words<T: Word>(k: u32, values: &[T; 64], bytes: &mut [u8]) {
 
 pub(crate) fn unpack<T: Word>(k: u32, bytes: &[u8], values: &mut [T]) {
     assert!((1..=T::BITS).contains(&k), "elements of {k} bits in words of {}", T::BITS);
+    let done = match vectors(k) {
+        // SAFETY: `vectors` asked the processor for the features and compared the width.
+        #[cfg(target_arch = "x86_64")]
+        true => unsafe { x86::unpack(k, bytes, values) },
+        _ => 0,
+    };
+    unpack_blocks(k, &bytes[done / 8 * k as usize..], &mut values[done..]);
+}
+
+fn unpack_blocks<T: Word>(k: u32, bytes: &[u8], values: &mut [T]) {
     let (blocks, rest) = values.as_chunks_mut::<64>();
     let (whole, tail) = bytes.split_at(blocks.len() * k as usize * 8);
     for (block, bytes) in blocks.iter_mut().zip(whole.chunks_exact(k as usize * 8)) {
@@ -191,6 +221,88 @@ fn unpack_words<T: Word>(k: u32, bytes: &[u8], values: &mut [T; 64]) {
             acc = word.checked_shr(taken).unwrap_or(0);
             held = 64 - taken;
         }
+    }
+}
+
+/// Eight elements at once, as long as a whole vector of bytes can be read or the elements are eight. An element is brought to
+/// its place within a byte by a shift, and to its bytes by a permutation of bytes.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Word, low_mask};
+    use std::arch::x86_64::*;
+    use std::ops::RangeInclusive;
+
+    /// A byte has bits of at most two elements, so of one even and one odd; and an element lies in 8 bytes.
+    pub(super) const WIDTHS: RangeInclusive<u32> = 8..=57;
+
+    /// By how many bits each element is off the beginning of a byte.
+    fn shifts(k: u32) -> [u64; 8] {
+        std::array::from_fn(|i| u64::from(i as u32 * k % 8))
+    }
+
+    /// Packs the first elements, and returns how many.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+    pub(super) fn pack<T: Word>(k: u32, values: &[T], out: &mut [u8]) -> usize {
+        // Where byte b is found in the eight shifted elements: what it has of the even ones, and of the odd ones.
+        let (mut from, mut there) = ([[0u8; 64]; 2], [0u64; 2]);
+        for i in 0..8 {
+            let (first, last) = (i * k / 8, ((i + 1) * k - 1) / 8);
+            for b in first..=last {
+                from[i as usize % 2][b as usize] = (8 * i + b - first) as u8;
+                there[i as usize % 2] |= 1 << b;
+            }
+        }
+        let (shift, mask) = (shifts(k), _mm512_set1_epi64(low_mask(k) as i64));
+        // SAFETY: the arrays are as long as the vectors, and the loads take any alignment.
+        let [even, odd, shift] = [from[0].as_ptr(), from[1].as_ptr(), shift.as_ptr().cast()]
+            .map(|p| unsafe { _mm512_loadu_si512(p.cast()) });
+        let all = low_mask(k);
+        let (blocks, _) = values.as_chunks::<8>();
+        for (block, bytes) in blocks.iter().zip(out.chunks_exact_mut(k as usize)) {
+            // SAFETY: eight elements are as long as the vector, and the loads take any alignment.
+            let x = unsafe {
+                match T::BITS {
+                    32 => _mm512_cvtepu32_epi64(_mm256_loadu_si256(block.as_ptr().cast())),
+                    _ => _mm512_loadu_si512(block.as_ptr().cast()),
+                }
+            };
+            let x = _mm512_sllv_epi64(_mm512_and_si512(x, mask), shift);
+            let packed = _mm512_or_si512(
+                _mm512_maskz_permutexvar_epi8(there[0], even, x),
+                _mm512_maskz_permutexvar_epi8(there[1], odd, x),
+            );
+            // SAFETY: the mask keeps the store within the `k` bytes.
+            unsafe { _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), all, packed) };
+        }
+        8 * blocks.len()
+    }
+
+    /// Reads the first elements, and returns how many.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+    pub(super) fn unpack<T: Word>(k: u32, bytes: &[u8], values: &mut [T]) -> usize {
+        let mut from = [0u8; 64];
+        for (i, b) in (0..64).map(|at| (at / 8, at % 8)) {
+            from[8 * i + b] = (i * k as usize / 8 + b) as u8;
+        }
+        let (shift, mask) = (shifts(k), _mm512_set1_epi64(low_mask(k) as i64));
+        // SAFETY: the arrays are as long as the vectors, and the loads take any alignment.
+        let [from, shift] = [from.as_ptr(), shift.as_ptr().cast()].map(|p| unsafe { _mm512_loadu_si512(p.cast()) });
+        let mut done = 0;
+        for block in values.as_chunks_mut::<8>().0 {
+            let Some(bytes) = bytes[done / 8 * k as usize..].first_chunk::<64>() else { break };
+            // SAFETY: the bytes are as long as the vector, and the load takes any alignment.
+            let x = _mm512_permutexvar_epi8(from, unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) });
+            let x = _mm512_and_si512(_mm512_srlv_epi64(x, shift), mask);
+            // SAFETY: eight elements are as long as the vector, and the stores take any alignment.
+            unsafe {
+                match T::BITS {
+                    32 => _mm256_storeu_si256(block.as_mut_ptr().cast(), _mm512_cvtepi64_epi32(x)),
+                    _ => _mm512_storeu_si512(block.as_mut_ptr().cast(), x),
+                }
+            }
+            done += 8;
+        }
+        done
     }
 }
 
@@ -244,6 +356,12 @@ mod tests {
 
     #[test]
     fn every_width_round_trips() {
+        #[cfg(debug_assertions)]
+        Isa::available().for_each(|isa| isa.at_most(every_width));
+        every_width();
+    }
+
+    fn every_width() {
         for k in 1..=64 {
             for n in [0, 1, 2, 7, 8, 63, 64, 65, 128, 200, 512, 1100] {
                 check(k, n);
