@@ -1,5 +1,6 @@
 //! Three parties with keys of their own, each in its folder, as three organisations would have them.
 use super::launch::{Dir, error_text, qnnvm};
+use super::ports::Block;
 use super::testdata;
 use std::fs;
 use std::io::{Read, Write};
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 /// Folders `h0` to `h2` with keys and `net.toml`.
 pub struct Hosts {
     pub dir: Dir,
-    pub ports: Vec<u16>,
+    ports: Vec<u16>,
+    block: Block,
     pub children: Vec<Option<Child>>,
 }
 
@@ -31,10 +33,8 @@ impl Hosts {
         fs::rename(dir.file(&format!("{model}.mpcb")), dir.file("m.mpcb")).expect("program");
         fs::rename(dir.file(&format!("{model}.mpcw")), dir.file("m.mpcw")).expect("weights");
         fs::copy(testdata(&format!("{model}.input_1.npy")), dir.file("in.npy")).expect("input");
-        let free: Vec<TcpListener> =
-            (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
-        let ports = free.iter().map(|l| l.local_addr().expect("address").port()).collect();
-        let hosts = Hosts { dir, ports, children: vec![None, None, None] };
+        let block = Block::claim();
+        let hosts = Hosts { dir, ports: block.ports(3), block, children: vec![None, None, None] };
         for me in 0..3 {
             let mut keygen = qnnvm();
             keygen.args(["keygen", "--name", &format!("org{me}"), "-o"]).arg(hosts.home(me));
@@ -106,9 +106,7 @@ impl Hosts {
     }
 
     pub fn ports_are_free(&self) {
-        for port in &self.ports {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).expect("nothing listens any more");
-        }
+        assert!(self.block.is_free(3), "somebody still listens");
     }
 
     /// Puts a relay into every connection. `see` is told of each piece before it travels, by the party that sends it, and
