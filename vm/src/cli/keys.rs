@@ -59,8 +59,10 @@ pub fn write(dir: &Path, certificate: &str, key: &str) -> Result<(), Failure> {
     private
         .and_then(|()| file.write_all(key.as_bytes()))
         .and_then(|()| file.sync_all())
-        .map_err(|e| config(&path, e))?;
-    output::write_atomic(&dir.join(CERTIFICATE), certificate.as_bytes())
+        .map_err(|e| Failure::new(ir::exit::of_write(&e), format!("{}: {e}", path.display())))
+        .and_then(|()| output::write_atomic(&dir.join(CERTIFICATE), certificate.as_bytes()))
+        // Half a key, or one without its certificate, would stand in the way of the next try.
+        .inspect_err(|_| drop(fs::remove_file(&path)))
 }
 
 /// The command `keygen`.
