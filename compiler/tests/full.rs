@@ -94,6 +94,52 @@ fn a_report() {
     at_every_size(&|to| strings(&["report", &program, "-o", &to.path("r.html")]), &["r.html"]);
 }
 
+/// A file of the project.
+fn testdata(name: &str) -> String {
+    model().with_file_name(name).display().to_string()
+}
+
+#[test]
+fn a_program_from_its_text() {
+    let text = Dir::with(&["1", "2", "3", "4"]);
+    let (model, program) = (model().display().to_string(), text.path("m.mpcb"));
+    let run = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_qnnc")).args(args).output().expect("runs");
+    assert!(run(&[&model, "-o", &program]).status.success());
+    fs::write(text.path("m.qir"), run(&["dis", &program]).stdout).expect("text");
+    at_every_size(&|dir| strings(&["as", &text.path("m.qir"), "-o", &dir.path("again.mpcb")]), &["again.mpcb"]);
+}
+
+#[test]
+fn outputs_in_the_clear() {
+    let (model, input) = (model().display().to_string(), testdata("digits_mlp.input_0.npy"));
+    at_every_size(&|dir| strings(&["simulate", &model, "-i", &input, "-o", &dir.path("y.npy")]), &["y.npy"]);
+}
+
+/// One file after each pass: those that are there are whole.
+#[test]
+fn what_passes_leave() {
+    let model = model().display().to_string();
+    let whole = Dir::with(&["1", "2", "3", "4", "5"]);
+    let run = |to: &str, bytes| limited(&[&model, "--dump-ir-dir", to], bytes);
+    let Some(out) = run(&whole.path("passes"), 1 << 30) else { return };
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let read = |dir: &Dir| -> Vec<(String, Vec<u8>)> {
+        let list = fs::read_dir(dir.path("passes")).expect("folder");
+        let entry = |e: fs::DirEntry| (e.file_name().into_string().expect("UTF-8"), fs::read(e.path()).expect("file"));
+        list.map(|e| entry(e.expect("entry"))).collect()
+    };
+    let all: std::collections::BTreeMap<String, Vec<u8>> = read(&whole).into_iter().collect();
+    let largest = all.values().map(Vec::len).max().expect("passes");
+    for bytes in (0..largest).step_by(largest / 12) {
+        let dir = Dir::with(&["1", "2", "3", "4", "5", "6"]);
+        let out = run(&dir.path("passes"), bytes).expect("as before");
+        assert_eq!(out.status.code(), Some(5), "{bytes} bytes: {}", String::from_utf8_lossy(&out.stderr));
+        for (name, text) in read(&dir) {
+            assert!(all.get(&name) == Some(&text), "{name}, {bytes} bytes");
+        }
+    }
+}
+
 #[test]
 fn standard_output_that_is_full() {
     let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else {

@@ -225,7 +225,7 @@ pub(crate) fn io_error(path: &Path, source: io::Error) -> AheadError {
     AheadError::Io { path: path.display().to_string(), source }
 }
 
-fn write_error(path: &Path, source: io::Error) -> AheadError {
+pub(crate) fn write_error(path: &Path, source: io::Error) -> AheadError {
     AheadError::Write { path: path.display().to_string(), source }
 }
 

@@ -8,7 +8,7 @@
 //! the weights, and two of the three say everything. The deployment is drawn anew each time; parties compare it when they meet,
 //! as shares of two deployments add up to nonsense. Sessions may use one file again and again: what is sent in them is padded
 //! with keys of their own.
-use crate::ahead::{AheadError, Partial, bad, io_error};
+use crate::ahead::{AheadError, Partial, bad, io_error, write_error};
 use crate::client::{ClientError, ClientSide, Phase};
 use ir::Party;
 use ir::weights::Weights;
@@ -71,7 +71,7 @@ pub fn deploy(
         let hash = blake3::hash(&bytes);
         bytes.extend_from_slice(hash.as_bytes());
         let (partial, mut file) = Partial::new(&path)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|e| io_error(&path, e))?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|e| write_error(&path, e))?;
         files.push((partial, path));
     }
     // All or, but for a failure of the file system in between, none.

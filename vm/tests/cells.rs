@@ -2,11 +2,11 @@
 mod common;
 
 use common::launch::{Dir, error_text, qnnvm};
+use common::ports::Block;
 use common::serve::owners;
 use common::testdata;
 use compiler::pipeline::Options;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Stdio};
 
 const CELLS: u32 = 3;
@@ -20,16 +20,6 @@ impl Drop for Running {
             let _ = child.wait();
         }
     }
-}
-
-/// First three digits of ports of which the fourth is the cell and the fifth anything up to 5.
-fn prefix() -> u32 {
-    let start = 200 + std::process::id() % 100;
-    let is_free = |p: &u32| {
-        let mut ports = (0..CELLS).flat_map(|cell| (0..6).map(move |k| (p * 100 + cell * 10 + k) as u16));
-        ports.all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
-    };
-    (start..start + 100).find(is_free).expect("free ports")
 }
 
 #[test]
@@ -46,7 +36,9 @@ fn three_cells_of_three_parties() {
         .arg(dir.file(""))
         .output();
     assert!(out.is_ok_and(|o| o.status.success()));
-    let prefix = prefix();
+    // The last digits of a port are the cell and what it is for.
+    let block = Block::claim();
+    let prefix = block.first / 100;
     let entry = |i: u32| {
         let at = |k: u32| format!("127.0.0.1:{prefix}{{cell}}{k}");
         format!("[[party]]\nindex = {i}\naddress = \"{}\"\nclient = \"{}\"\n", at(i), at(3 + i))
@@ -110,7 +102,8 @@ fn three_cells_of_three_parties() {
 fn a_manifest_is_shared_out_among_cells() {
     let dir = Dir::new();
     dir.compile("digits_mlp", &testdata("digits_mlp.tflite"));
-    let prefix = prefix() + 100;
+    let block = Block::claim();
+    let prefix = block.first / 100;
     let entry = |i: u32| format!("[[party]]\nindex = {i}\naddress = \"127.0.0.1:{prefix}{{cell}}{i}\"\n");
     fs::write(dir.file("net.toml"), (0..3).map(entry).collect::<String>()).expect("net.toml");
     let mut lines = String::new();

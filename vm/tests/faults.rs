@@ -298,7 +298,7 @@ fn killed_after(killed: usize, k: usize) -> bool {
     let pid = Arc::new(AtomicI32::new(0));
     let (tell, told) = mpsc::channel();
     let (count, victim) = (sent.clone(), pid.clone());
-    hosts.relay(move |sender| {
+    hosts.relay(move |[sender, _], _| {
         if sender == killed && count.fetch_add(1, Ordering::SeqCst) + 1 == k {
             // What it has written travels on.
             let victim = rustix::process::Pid::from_raw(victim.load(Ordering::SeqCst)).expect("it was started");
@@ -373,7 +373,7 @@ fn a_partition_is_survived_or_noticed() {
         let (begun, parted) = (Instant::now(), Arc::new(AtomicBool::new(false)));
         let pieces = AtomicUsize::new(0);
         let flag = parted.clone();
-        hosts.relay(move |_| {
+        hosts.relay(move |_, _| {
             if pieces.fetch_add(1, Ordering::SeqCst) == 200 {
                 flag.store(true, Ordering::SeqCst);
                 sleep(Duration::from_millis(length));

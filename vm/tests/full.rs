@@ -1,7 +1,9 @@
 //! A disk that is full, a limit of file sizes, a folder that may not be changed: exit code 5, what stood there before still
 //! stands there, and nothing half-written is left.
 mod common;
+use common::hosts::Hosts;
 use common::launch::{Dir, error_text, local, qnnvm};
+use common::serve::owners;
 use common::testdata;
 use compiler::pipeline::{Options, Owners, Protocol};
 use std::fs::{self, OpenOptions};
@@ -91,6 +93,95 @@ fn a_run_at_every_size() {
     let out = limited(&run(&file), largest + 1).expect("as before");
     assert_eq!(out.status.code(), Some(0), "{}", error_text(&out));
     assert_eq!(fs::read(&file).ok(), fs::read(testdata("digits_mlp.output_0.npy")).ok());
+}
+
+/// Neither a key without its certificate nor half a key stays in the way of the next try.
+#[test]
+fn keys_at_every_size() {
+    let dir = Dir::new();
+    let home = dir.file("home");
+    let mut keygen = qnnvm();
+    keygen.args(["keygen", "--name", "clinic", "-o"]).arg(&home);
+    for bytes in (0..).step_by(20) {
+        let Some(out) = limited(&keygen, bytes) else { return };
+        if out.status.success() {
+            assert!(bytes > 200, "{bytes} bytes are no key and certificate");
+            break;
+        }
+        assert_eq!(out.status.code(), Some(5), "{bytes} bytes: {}", error_text(&out));
+        assert!(names(&home).is_empty(), "{bytes} bytes: {:?}", names(&home));
+    }
+    assert_eq!(names(&home), ["party.crt", "party.key"]);
+    let out = keygen.output().expect("runs");
+    assert!(out.status.code() == Some(6) && error_text(&out).contains("there is a key already"));
+}
+
+#[test]
+fn who_the_parties_are_at_every_size() {
+    let hosts = Hosts::new("digits_mlp");
+    let path = hosts.home(0).join("net.toml");
+    let before = fs::read(&path).expect("net.toml");
+    let mut add = qnnvm();
+    add.args(["net", "add-peer"]).arg(hosts.home(2).join("party.crt")).args(["example.org:7700", "--party", "1"]);
+    add.args(["--replace", "--dir"]).arg(hosts.home(0));
+    let files = names(&hosts.home(0));
+    for bytes in (0..before.len() - 80).step_by(25) {
+        let Some(out) = limited(&add, bytes) else { return };
+        assert_eq!(out.status.code(), Some(5), "{bytes} bytes: {}", error_text(&out));
+        assert_eq!(fs::read(&path).expect("still there"), before, "{bytes} bytes");
+        assert_eq!(names(&hosts.home(0)), files, "{bytes} bytes");
+    }
+}
+
+#[test]
+fn shares_of_weights_at_every_size() {
+    let dir = Dir::new();
+    dir.compile_for("m", &testdata("digits_mlp.tflite"), Options::default(), owners());
+    let first = alone(&dir, "m.0.mpcs", b"before");
+    let mut deploy = qnnvm();
+    deploy.arg("deploy").arg(dir.file("m.mpcb")).arg("-w").arg(dir.file("m.mpcw")).arg("-o").arg(dir.file("out"));
+    assert!(deploy.output().expect("runs").status.success());
+    // Parties 0 and 1 get a seed and a part, party 2 gets seeds.
+    let sizes = names(&dir.file("out")).into_iter().map(|f| fs::metadata(dir.file("out").join(f)).expect("made").len());
+    let largest = sizes.max().expect("shares") as usize;
+    for bytes in (0..largest).step_by(largest / 12).chain([largest - 1]) {
+        alone(&dir, "m.0.mpcs", b"before");
+        let Some(out) = limited(&deploy, bytes) else { return };
+        assert_eq!(out.status.code(), Some(5), "{bytes} of {largest} bytes: {}", error_text(&out));
+        assert_eq!(fs::read(&first).expect("still there"), b"before", "{bytes} bytes");
+        assert_eq!(names(&dir.file("out")), ["m.0.mpcs"], "{bytes} bytes");
+    }
+}
+
+/// A session that cannot be noted is not begun, and half a line does not hide the next one.
+#[test]
+fn used_sessions_at_every_size() {
+    let mut hosts = Hosts::new("digits_mlp");
+    let store = hosts.home(2).join("sessions");
+    let run = |hosts: &mut Hosts, bytes: usize| -> Option<i32> {
+        let command = |p: usize| {
+            let mut command = hosts.command(p);
+            command.args(["--session", "monday", "--connect-timeout", "10"]);
+            command
+        };
+        let [first, second, last] = [0, 1, 2].map(command);
+        hosts.start(0, first);
+        hosts.start(1, second);
+        let out = limited(&last, bytes)?;
+        let others = hosts.finish(&[0, 1], std::time::Duration::from_secs(20));
+        assert!(others.iter().all(|o| o.status.success() == out.status.success()), "{}", error_text(&out));
+        // What they have noted stays, and would stop them.
+        (0..2).for_each(|p| fs::remove_file(hosts.home(p).join("sessions")).expect("sessions"));
+        Some(out.status.code().expect("an end"))
+    };
+    for bytes in [0, 1, 20, 32, 39] {
+        let Some(code) = run(&mut hosts, bytes) else { return };
+        assert_eq!(code, 5, "{bytes} bytes");
+        assert_eq!(fs::read(&store).ok().as_deref(), Some(&[][..]), "{bytes} bytes");
+    }
+    // 32 digits, a space, a name, the end of the line.
+    assert_eq!(run(&mut hosts, 40), Some(0));
+    assert_eq!(fs::read_to_string(&store).map(|text| text.lines().count()).ok(), Some(1));
 }
 
 #[test]

@@ -31,6 +31,22 @@ fn members_use_only_what_they_may() {
     }
 }
 
+/// The targets compile the command line once more, with what it uses.
+#[test]
+fn fuzz_targets_have_what_the_command_line_uses() {
+    let table = |path: &str| -> toml::Table {
+        let text = std::fs::read_to_string(root().join(path)).expect("manifest");
+        text.parse::<toml::Table>().expect("valid manifest")["dependencies"].as_table().expect("dependencies").clone()
+    };
+    let sources = std::fs::read_dir(root().join("vm/src/cli")).expect("the command line");
+    let sources: String =
+        sources.map(|entry| std::fs::read_to_string(entry.expect("entry").path()).expect("source")).collect();
+    let fuzz = table("vm/fuzz/Cargo.toml");
+    let used = |name: &str| sources.contains(&format!("{}::", name.replace('-', "_")));
+    let missing: Vec<_> = table("vm/Cargo.toml").keys().filter(|n| used(n) && !fuzz.contains_key(*n)).cloned().collect();
+    assert!(missing.is_empty(), "vm/fuzz/Cargo.toml lacks {missing:?}");
+}
+
 #[test]
 fn top_level_holds_the_named_parts() {
     let known: BTreeSet<&str> = [

@@ -41,11 +41,6 @@ struct Clock {
 }
 
 impl Core {
-    /// How often a sign of life is due.
-    fn every(&self) -> Duration {
-        self.timeouts.silence / 5
-    }
-
     /// Longest time that the loop of an exchange sleeps.
     fn tick(&self) -> Duration {
         const LONGEST: Duration = Duration::from_millis(200);
@@ -174,7 +169,7 @@ impl Core {
         if self.failed.is_some() || self.closed {
             return false;
         }
-        let every = self.every();
+        let every = self.timeouts.every();
         for peer in self.peers.iter_mut().flatten() {
             // The end of a connection is found where it is read.
             let _ = peer.beat(now, every);

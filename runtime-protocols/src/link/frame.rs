@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The sequence counts the messages of one sender to one receiver from 0. The payload of an abort is the exit code and
-//! a reason of at most [`REASON_LIMIT`] bytes. A beat says that its sender is alive; it carries nothing, is not counted
-//! and may stand between any two other frames.
+//! a reason of at most [`REASON_LIMIT`] bytes. A beat says that its sender is alive; it carries nothing, has no
+//! number and may stand between any two other frames.
 
 use super::Fault;
 
@@ -79,6 +79,11 @@ impl Header {
         }
         Ok(())
     }
+}
+
+/// Whether this is the whole frame of a beat.
+pub(super) fn is_beat(bytes: &[u8; HEADER]) -> bool {
+    Header::decode(bytes).is_ok_and(|header| header.kind == Kind::Beat)
 }
 
 /// The whole frame of a beat.

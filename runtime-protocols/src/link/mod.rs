@@ -96,6 +96,12 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// How often a sign of life is due.
+    pub(crate) fn every(&self) -> Duration {
+        const SHORTEST: Duration = Duration::from_millis(10);
+        (self.silence / 5).max(SHORTEST)
+    }
+
     /// The time allowed for an exchange that moves `bytes` bytes.
     pub(crate) fn exchange(&self, bytes: usize) -> Duration {
         const SLOWEST_BYTES_PER_SECOND: u64 = 64 << 10;

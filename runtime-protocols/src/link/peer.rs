@@ -1,16 +1,20 @@
 //! One peer of a link: its connection and the messages under way.
 
-use super::frame::{self, HEADER, Header, Kind, REASON_LIMIT};
+use super::frame::{self, HEADER, Header, REASON_LIMIT};
 use super::stream::Stream;
 use super::{Fault, poll};
 use rustix::event::{PollFd, PollFlags};
 use std::{
-    io::{self, IoSlice, IoSliceMut},
+    io::{self, ErrorKind, IoSlice, IoSliceMut},
     time::{Duration, Instant},
 };
 
 /// Reads from one peer before the others have their turn and the clock is looked at, whatever it sends.
 pub(super) const AT_A_TIME: usize = 64;
+/// Signs of life that a connection may bring in each second, and as many again as pile up while the network is down. An
+/// honest peer sends a tenth, see `Timeouts::every`.
+const BEATS_A_SECOND: u64 = 1000;
+const BEATS_AT_ONCE: u64 = 10_000;
 
 pub(super) struct Peer {
     pub(super) stream: Stream,
@@ -26,6 +30,9 @@ pub(super) struct Peer {
     pub(super) told: Instant,
     /// Bytes of a beat that the socket has not taken.
     beat: usize,
+    /// When it came, and the signs of life since.
+    since: Instant,
+    beats: u64,
 }
 
 /// A message under way.
@@ -85,6 +92,8 @@ impl Peer {
             heard: now,
             told: now,
             beat: 0,
+            since: now,
+            beats: 0,
         }
     }
 
@@ -180,7 +189,7 @@ impl Peer {
                 *done += n;
                 if n > 0 {
                     self.heard = Instant::now();
-                    self.skip_beats(payload);
+                    self.skip_beats(payload)?;
                 }
                 Ok(Some(n))
             }
@@ -189,16 +198,26 @@ impl Peer {
         }
     }
 
-    /// Drops beats that stand before a message. What was read behind one moves to the front.
-    fn skip_beats(&mut self, payload: &mut [u8]) {
-        const BEAT: u8 = Kind::Beat as u8;
+    /// Drops beats that stand before a message. What was read behind them moves to the front, once: nobody may make this
+    /// party busy with moving bytes. Fails when there are more than anybody needs.
+    fn skip_beats(&mut self, payload: &mut [u8]) -> io::Result<()> {
         let Transfer { header, done, .. } = &mut self.incoming;
-        while *done >= HEADER && header[HEADER - 1] == BEAT && Header::decode(header).is_ok() {
-            let behind = *done - HEADER;
-            let head = behind.min(HEADER);
-            header[..head].copy_from_slice(&payload[..head]);
-            payload.copy_within(head..behind, 0);
-            *done = behind;
+        if *done < HEADER || !frame::is_beat(header) {
+            return Ok(());
+        }
+        let behind = *done - HEADER;
+        let more = payload[..behind].chunks_exact(HEADER);
+        let more = more.take_while(|frame| frame.first_chunk().is_some_and(frame::is_beat)).count();
+        let (from, rest) = (more * HEADER, behind - more * HEADER);
+        let head = rest.min(HEADER);
+        header[..head].copy_from_slice(&payload[from..from + head]);
+        payload.copy_within(from + head..behind, 0);
+        *done = rest;
+        self.beats += 1 + more as u64;
+        let seconds = self.heard.saturating_duration_since(self.since).as_secs();
+        match self.beats <= BEATS_AT_ONCE + BEATS_A_SECOND * seconds {
+            true => Ok(()),
+            false => Err(io::Error::new(ErrorKind::InvalidData, "it sends signs of life without end")),
         }
     }
 

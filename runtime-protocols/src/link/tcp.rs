@@ -152,7 +152,7 @@ pub fn join(setup: Setup<'_>) -> Result<TcpLink, LinkError> {
     };
     let shared = Arc::new(Shared::new(core));
     // From here on peers may wait for this party, so it beats.
-    let alive = beats(&shared, timeouts.silence / 5)?;
+    let alive = beats(&shared, timeouts.every())?;
     let session = shared.core().agree(&nonces, &shared.watch)?;
     let mut link = TcpLink { me, parties: n, session, shared, _alive: alive };
     link.begin();

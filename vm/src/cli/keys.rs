@@ -59,8 +59,10 @@ pub fn write(dir: &Path, certificate: &str, key: &str) -> Result<(), Failure> {
     private
         .and_then(|()| file.write_all(key.as_bytes()))
         .and_then(|()| file.sync_all())
-        .map_err(|e| config(&path, e))?;
-    output::write_atomic(&dir.join(CERTIFICATE), certificate.as_bytes())
+        .map_err(|e| Failure::new(ir::exit::of_write(&e), format!("{}: {e}", path.display())))
+        .and_then(|()| output::write_atomic(&dir.join(CERTIFICATE), certificate.as_bytes()))
+        // Half a key, or one without its certificate, would stand in the way of the next try.
+        .inspect_err(|_| drop(fs::remove_file(&path)))
 }
 
 /// The command `keygen`.
@@ -106,8 +108,9 @@ pub fn identity(net: &net::Net, me: usize) -> Result<Option<Identity>, Failure> 
 pub fn from_folder(dir: &Path) -> Result<Identity, Failure> {
     let (key_path, path) = (dir.join(KEY), dir.join(CERTIFICATE));
     let about = fs::metadata(&key_path).map_err(|e| config(&key_path, e))?;
-    // What root gives to a service, as a secret of a pod or a credential of a unit, is read by its group.
-    let others = if about.uid() == 0 { 0o037 } else { 0o077 };
+    // What root gives to a service, as a secret of a pod or a credential of a unit, is read by its group, and not by root.
+    let given = about.uid() == 0 && !rustix::process::geteuid().is_root();
+    let others = if given { 0o037 } else { 0o077 };
     let mode = about.permissions().mode();
     if mode & others != 0 {
         let what = format!("mode {:04o} lets others read the key; `chmod 600` it, or make a new one", mode & 0o7777);

@@ -5,7 +5,7 @@
 use super::Failure;
 use ir::text::escape;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -43,9 +43,15 @@ impl Sessions {
         if text.lines().any(again) {
             return Err(self.used(&id));
         }
-        let line = name.map_or(format!("{id}\n"), |name| format!("{id} {name}\n"));
-        let written = file.seek(SeekFrom::End(0)).and_then(|_| file.write_all(line.as_bytes()));
-        written.and_then(|()| file.sync_data()).map_err(|e| self.fail(&e))
+        // What a crash has cut stays a line of its own.
+        let begin = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        let line = name.map_or(format!("{begin}{id}\n"), |name| format!("{begin}{id} {name}\n"));
+        let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_data());
+        written.map_err(|e| {
+            // Best effort: the error that matters is the first.
+            let _ = file.set_len(text.len() as u64);
+            Failure::new(ir::exit::of_write(&e), format!("{}: {e}", self.0.display()))
+        })
     }
 
     fn used(&self, what: &str) -> Failure {
@@ -100,6 +106,11 @@ mod tests {
             assert_eq!(code(store.take(&[restart; 16], None)), Ok(()));
             assert_eq!(code(store.check("tuesday")), Ok(()));
         }
+        // A line that a crash has cut hides no other.
+        let mut file = OpenOptions::new().append(true).open(dir.join(FILE)).expect("the store");
+        file.write_all(b"0909").expect("half a line");
+        assert_eq!(code(Sessions::new(&dir).take(&[10; 16], None)), Ok(()));
+        assert_eq!(code(Sessions::new(&dir).take(&[10; 16], None)), Err(Failure::DISAGREE));
         std::fs::remove_dir_all(&dir).expect("folder");
         assert!(name("a b").is_err() && name("").is_err() && name("run-7").is_ok());
     }

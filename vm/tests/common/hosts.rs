@@ -1,5 +1,6 @@
 //! Three parties with keys of their own, each in its folder, as three organisations would have them.
 use super::launch::{Dir, error_text, qnnvm};
+use super::ports::Block;
 use super::testdata;
 use std::fs;
 use std::io::{Read, Write};
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 /// Folders `h0` to `h2` with keys and `net.toml`.
 pub struct Hosts {
     pub dir: Dir,
-    pub ports: Vec<u16>,
+    ports: Vec<u16>,
+    block: Block,
     pub children: Vec<Option<Child>>,
 }
 
@@ -31,10 +33,8 @@ impl Hosts {
         fs::rename(dir.file(&format!("{model}.mpcb")), dir.file("m.mpcb")).expect("program");
         fs::rename(dir.file(&format!("{model}.mpcw")), dir.file("m.mpcw")).expect("weights");
         fs::copy(testdata(&format!("{model}.input_1.npy")), dir.file("in.npy")).expect("input");
-        let free: Vec<TcpListener> =
-            (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
-        let ports = free.iter().map(|l| l.local_addr().expect("address").port()).collect();
-        let hosts = Hosts { dir, ports, children: vec![None, None, None] };
+        let block = Block::claim();
+        let hosts = Hosts { dir, ports: block.ports(3), block, children: vec![None, None, None] };
         for me in 0..3 {
             let mut keygen = qnnvm();
             keygen.args(["keygen", "--name", &format!("org{me}"), "-o"]).arg(hosts.home(me));
@@ -106,15 +106,23 @@ impl Hosts {
     }
 
     pub fn ports_are_free(&self) {
-        for port in &self.ports {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).expect("nothing listens any more");
+        assert!(self.block.is_free(3), "somebody still listens");
+    }
+
+    /// Takes the certificates out of every `net.toml`: links are plain, and what travels can be read.
+    pub fn expose(&self) {
+        for me in 0..3 {
+            let path = self.home(me).join("net.toml");
+            let text = fs::read_to_string(&path).expect("net.toml");
+            let plain = |line: &&str| !line.starts_with("cert_sha256");
+            fs::write(path, text.lines().filter(plain).flat_map(|l| [l, "\n"]).collect::<String>()).expect("net.toml");
         }
     }
 
-    /// Puts a relay into every connection. `see` is told of each piece before it travels, by the party that sends it, and
-    /// says whether it may.
-    pub fn relay(&self, see: impl Fn(usize) -> bool + Send + Sync + 'static) {
-        let see: Arc<dyn Fn(usize) -> bool + Send + Sync> = Arc::new(see);
+    /// Puts a relay into every connection. `see` is told of each piece before it travels, with the parties that send and
+    /// receive it, and says whether it may.
+    pub fn relay(&self, see: impl Fn([usize; 2], &[u8]) -> bool + Send + Sync + 'static) {
+        let see: See = Arc::new(see);
         for dialler in 1..3 {
             let path = self.home(dialler).join("net.toml");
             let mut text = fs::read_to_string(&path).expect("net.toml");
@@ -137,7 +145,7 @@ impl Drop for Hosts {
     }
 }
 
-type See = Arc<dyn Fn(usize) -> bool + Send + Sync>;
+type See = Arc<dyn Fn([usize; 2], &[u8]) -> bool + Send + Sync>;
 
 fn relay(far: SocketAddr, ends: [usize; 2], see: See) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
@@ -145,13 +153,14 @@ fn relay(far: SocketAddr, ends: [usize; 2], see: See) -> SocketAddr {
     thread::spawn(move || {
         for near in listener.incoming().flatten() {
             let Ok(far) = TcpStream::connect(far) else { continue };
-            let pairs = [(near.try_clone(), far.try_clone(), ends[0]), (Ok(far), Ok(near), ends[1])];
-            for (from, to, sender) in pairs {
+            let back = [ends[1], ends[0]];
+            let pairs = [(near.try_clone(), far.try_clone(), ends), (Ok(far), Ok(near), back)];
+            for (from, to, who) in pairs {
                 let (Ok(mut from), Ok(mut to), see) = (from, to, see.clone()) else { continue };
                 thread::spawn(move || {
                     let mut piece = vec![0; 64 << 10];
                     while let Ok(n @ 1..) = from.read(&mut piece) {
-                        if see(sender) && to.write_all(&piece[..n]).is_err() {
+                        if see(who, &piece[..n]) && to.write_all(&piece[..n]).is_err() {
                             break;
                         }
                     }

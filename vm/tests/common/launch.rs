@@ -1,8 +1,8 @@
 //! The program `qnnvm` as a user starts it: by the launcher, or party by party.
+use super::ports::Block;
 use compiler::pipeline::{Compiled, Options, Owners, compile_for};
 use serde_json::Value;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -86,19 +86,16 @@ pub fn check(dir: &Dir, name: &str, compiled: &Compiled, input: &Path, want: &[u
 /// Three parties started one by one, as in production.
 pub struct Three {
     pub dir: Dir,
-    pub ports: Vec<u16>,
+    block: Block,
     pub children: Vec<Child>,
 }
 
 impl Three {
     pub fn new(dir: Dir) -> Three {
-        // All at once, so that they differ.
-        let free: Vec<TcpListener> =
-            (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
-        let ports: Vec<u16> = free.iter().map(|l| l.local_addr().expect("address").port()).collect();
+        let block = Block::claim();
         let net = |(i, p): (usize, &u16)| format!("[[party]]\nindex = {i}\naddress = \"127.0.0.1:{p}\"\n");
-        fs::write(dir.file("net.toml"), ports.iter().enumerate().map(net).collect::<String>()).expect("net.toml");
-        Three { dir, ports, children: Vec::new() }
+        fs::write(dir.file("net.toml"), block.ports(3).iter().enumerate().map(net).collect::<String>()).expect("net.toml");
+        Three { dir, block, children: Vec::new() }
     }
 
     pub fn command(&self, party: usize, name: &str) -> Command {
@@ -128,9 +125,7 @@ impl Three {
     }
 
     pub fn ports_are_free(&self) {
-        for port in &self.ports {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).expect("nothing listens any more");
-        }
+        assert!(self.block.is_free(3), "somebody still listens");
     }
 }
 

@@ -6,6 +6,7 @@ pub mod dealt;
 pub mod four;
 pub mod hosts;
 pub mod launch;
+pub mod ports;
 pub mod serve;
 pub mod tile;
 pub mod wrapped;

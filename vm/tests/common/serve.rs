@@ -1,11 +1,12 @@
 //! Servers as a user starts them, and what a client says to them.
 use super::launch::{Dir, error_text, qnnvm};
+use super::ports::Block;
 use super::testdata;
 use compiler::pipeline::{Compiled, Options, Owners};
 use ir::{Party, Program};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -22,13 +23,6 @@ pub fn side(program: &Program) -> ClientSide {
     ClientSide::new(program.clone(), vm::protocols::of(program).expect("protocol")).expect("verified")
 }
 
-/// Ports that were free a moment ago, all different.
-fn free(n: usize) -> Vec<u16> {
-    let all: Vec<TcpListener> =
-        (0..n).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
-    all.iter().map(|l| l.local_addr().expect("address").port()).collect()
-}
-
 /// Three servers of a model, and their files.
 pub struct Servers {
     pub dir: Dir,
@@ -41,6 +35,7 @@ pub struct Servers {
     keys: bool,
     more: Vec<String>,
     children: Vec<Option<Child>>,
+    _block: Block,
 }
 
 impl Servers {
@@ -48,7 +43,8 @@ impl Servers {
     pub fn new(name: &str, more: &[&str]) -> Servers {
         let dir = Dir::new();
         let compiled = dir.compile_for(name, &testdata(&format!("{name}.tflite")), Options::default(), owners());
-        let ports = free(9);
+        let block = Block::claim();
+        let ports = block.ports(9);
         let entry = |i: usize| {
             format!(
                 "[[party]]\nindex = {i}\naddress = \"127.0.0.1:{}\"\nclient = \"127.0.0.1:{}\"\n",
@@ -69,6 +65,7 @@ impl Servers {
             keys: false,
             more: more.iter().map(|m| (*m).to_owned()).collect(),
             children: vec![None, None, None],
+            _block: block,
         };
         servers.deploy();
         servers
