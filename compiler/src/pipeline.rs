@@ -11,7 +11,7 @@ use crate::schedule::{KERNELS, measure, peak_memory, schedule};
 use crate::tflite::{ImportReport, import};
 pub use ir::Protocol;
 use ir::weights::Weights;
-use ir::{Party, Program};
+use ir::{Party, Program, Round};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -96,7 +96,7 @@ pub const PASSES: &[Pass] = &[
             let profile = profile::of(u.options.protocol);
             let program = &mut u.function().program;
             measure(program, profile);
-            undisturbed(program, profile)
+            undisturbed(u, profile)
         },
     },
     Pass {
@@ -144,20 +144,24 @@ fn assemble(lowered: Lowered, made: &[TensorId], profile: &Profile) -> Function 
 }
 
 /// Refuses a program that sends something to the dealer.
-fn undisturbed(p: &Program, profile: &Profile) -> Result<(), CompileError> {
+fn undisturbed(u: &mut Unit<'_>, profile: &Profile) -> Result<(), CompileError> {
     let Some(dealer) = profile.dealer else { return Ok(()) };
-    let mut at = 0;
-    for round in &p.rounds {
-        let here = &p.insts[at..round.exchange_end as usize];
-        at = round.exchange_end as usize;
-        if (0..p.parties).any(|q| round.messages.get(p.parties, Party(q), dealer) > 0) {
-            let name = here.last().and_then(|i| p.layers.get(i.layer as usize)).map_or("", |l| &l.name);
-            let name = ir::text::escape(name);
-            let what = format!("protocol {} cannot compute {name} yet: its dealer would have to receive", profile.name);
-            return Err(LowerError::Model(what).into());
+    let p = &u.function().program;
+    let receives = |round: &&Round| (0..p.parties).any(|q| round.messages.get(p.parties, Party(q), dealer) > 0);
+    let Some(round) = p.rounds.iter().find(receives) else { return Ok(()) };
+    let here = p.insts[..round.exchange_end as usize].last();
+    let index = here.and_then(|i| p.layers.get(i.layer as usize)).map_or(0, |l| l.operator as usize);
+    let name = profile.name;
+    Err(match graph(u).ops.iter().find(|op| op.index == index) {
+        Some(op) => {
+            let reason = format!(
+                "protocol {name} cannot compute it yet: its dealer would have to receive; compile it for `rep3`"
+            );
+            LowerError::Unsupported { index, name: op.name, reason }
         }
+        None => LowerError::Model(format!("protocol {name}: its dealer would have to receive; compile it for `rep3`")),
     }
-    Ok(())
+    .into())
 }
 
 /// Schedules instructions that no model has led to, such as those of a single gadget.

@@ -81,6 +81,12 @@ fn conformance_of_four() {
     conformance_by(common::four(), "rep4");
 }
 
+/// The same for three parties whose products are checked.
+#[test]
+fn conformance_of_checked() {
+    conformance_by(common::checked(), "rep3-mal");
+}
+
 /// The same for two parties without a dealer.
 #[test]
 fn conformance_of_two() {
@@ -126,7 +132,7 @@ fn conformance_by(options: Options, by: &str) {
         "dealer2" => 919,
         "semi" => 40,
         // The compiler refuses what it has no gadgets for.
-        "rep4" => 880,
+        "rep4" | "rep3-mal" => 880,
         _ => 954,
     };
     assert!(!only.is_empty() || equal >= least, "only {equal} cases were compared");

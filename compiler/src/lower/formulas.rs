@@ -156,8 +156,18 @@ impl Formulas {
 
     /// The same with constants for the dealer route.
     pub fn for_dealer(&self) -> Formulas {
+        self.with_floors(self.n)
+    }
+
+    /// The same with constants for the adder route: they do not depend on the ring, which is chosen for them.
+    pub fn for_adder(&self) -> Formulas {
+        self.with_floors(1)
+    }
+
+    /// All classes as floors, shifted by `width` where there is no staircase.
+    fn with_floors(&self, width: u8) -> Formulas {
         let stairs = self.classes.iter().filter(|c| c.kind == ClassKind::Stairs);
-        let width = stairs.map(|c| c.s).max().unwrap_or(u32::from(self.n)).max(1);
+        let width = stairs.map(|c| c.s).max().unwrap_or(width.into()).max(1);
         let classes: Vec<Class> = self.classes.iter().map(|c| c.for_dealer(width)).collect();
         let h = classes.iter().map(|c| c.reach()).max().unwrap_or(1).max(1) + 1;
         Formulas { classes, width: width as u8, h, ..self.clone() }

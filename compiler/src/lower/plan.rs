@@ -181,29 +181,17 @@ impl Planner<'_> {
     }
 
     /// Refuses constants with which the gadget would leave 64-bit words.
-    pub(super) fn fits(&self, op: &Op, mut f: Formulas) -> Result<Formulas, LowerError> {
-        if self.options.route == super::Route::Adder {
-            let n = super::adder::requant::ring(&f);
-            // Classes that are picked by an index are not told apart.
-            if n > 64 {
-                let reason = format!("{} takes a ring of {n} bits, there are at most 64", f.summary());
-                return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
-            }
-            f.n = n;
-            return Ok(f);
-        }
+    pub(super) fn fits(&self, op: &Op, f: Formulas) -> Result<Formulas, LowerError> {
         self.fits_in(op, f, self.ring)
     }
 
-    /// The same where the result goes into a ring of `k` bits.
+    /// The same where the result goes into a ring of `k` bits. The ring of the accumulator becomes the one that the gadget needs.
     pub(super) fn fits_in(&self, op: &Op, f: Formulas, k: u8) -> Result<Formulas, LowerError> {
+        if self.options.route == super::Route::Adder {
+            return self.in_ring(op, super::adder::requant::ring(&f), f);
+        }
         if self.options.protocol.facts().scheme.additive {
-            let n = f.for_additive().n;
-            if n > 64 {
-                let reason = format!("{} needs a ring of {n} bits, there are at most 64", f.summary());
-                return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
-            }
-            return Ok(Formulas { n, ..f });
+            return self.in_ring(op, f.for_additive().n, f);
         }
         if !f.stays_in_words(k) {
             let reason = format!(
@@ -213,6 +201,18 @@ impl Planner<'_> {
             return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
         }
         Ok(f)
+    }
+
+    /// With an accumulator of `n` bits, if there is such a ring.
+    fn in_ring(&self, op: &Op, n: u8, f: Formulas) -> Result<Formulas, LowerError> {
+        if n > 64 {
+            let what = f.summary();
+            let reason = format!(
+                "{what} needs a ring of {n} bits, there are at most 64; use scales that are closer to each other"
+            );
+            return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
+        }
+        Ok(Formulas { n, ..f })
     }
 
     /// One staircase for all elements, on `from..=to`.
@@ -260,7 +260,11 @@ impl Planner<'_> {
                 Err(_) => Class::constant(0, bound),
             });
         }
-        let formulas = self.fits(op, Formulas::new(classes, base, bound))?;
+        let mut formulas = self.fits(op, Formulas::new(classes, base, bound))?;
+        if self.options.route == super::Route::Adder && per_count {
+            // Which count an element has cannot be told by its place: all of them in one ring.
+            formulas = self.in_ring(op, super::adder::requant::together(&formulas), formulas)?;
+        }
         Ok(Plan::Average { formulas, per_count })
     }
 
@@ -552,7 +556,7 @@ fn offered(op: &Op, plan: &Plan, options: Options) -> Result<(), LowerError> {
     let missing = match plan {
         Plan::Table16(_) => "look-ups of 16 bits",
         Plan::Softmax(_) | Plan::Softmax16(_) | Plan::Stepwise(_) => "a softmax inside the computation",
-        Plan::Choice(choice) if !choice.by_circuits() => "this choice",
+        Plan::Choice(choice) if !choice.by_circuits() => "places of the largest",
         Plan::Normal(_) => "norms",
         Plan::Lookup(_) => "slices at secret positions",
         Plan::Quotient => "division",

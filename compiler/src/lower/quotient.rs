@@ -35,7 +35,9 @@ impl Planner<'_> {
         let profile = crate::profile::of(self.options.protocol);
         if profile.dealer.is_some_and(|dealer| dealer != MODEL_OWNER) {
             let name = profile.name;
-            return refuse(format!("protocol {name} cannot divide yet: the model owner would have to deal"));
+            return refuse(format!(
+                "protocol {name} cannot divide yet: the model owner would have to deal; compile it for `rep3`"
+            ));
         }
         let len = self.g.tensor(op.output).len();
         if len <= MOST {

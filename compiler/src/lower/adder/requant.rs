@@ -18,9 +18,9 @@ use super::super::requant::Source;
 use super::{product, sum, weighted, xor};
 use ir::{Op, Value};
 
-/// Bits of the ring in which constants are computed side by side.
-fn together(f: &Formulas) -> u8 {
-    let f = f.for_dealer();
+/// Bits of the ring in which all classes are computed side by side.
+pub fn together(f: &Formulas) -> u8 {
+    let f = f.for_adder();
     f.h + f.width
 }
 
@@ -72,7 +72,7 @@ pub fn requantize(b: &mut Builder, source: Source, f: &Formulas, index: Option<V
         return apart(b, x, f, &groups, k);
     }
     let n = together(f);
-    let f = f.for_dealer();
+    let f = f.for_adder();
     let (width, h) = (u32::from(f.width), u32::from(f.h));
     let x = b.cast(x, n);
     let get = |b: &mut Builder, of: &dyn Fn(&Class) -> i64| {
