@@ -48,7 +48,7 @@ use crate::qgraph::{DType, Graph, Kind, TensorId};
 use crate::staircase::StaircaseError;
 use builder::Builder;
 pub use cost::Aim;
-use ir::{Interface, Party, Port};
+use ir::{Interface, Modes, Party, Port};
 pub use owners::Owners;
 use plan::Plans;
 
@@ -181,6 +181,8 @@ pub struct Options {
     pub reveal: Reveal,
     /// What the cheaper of two ways has less of.
     pub aim: Aim,
+    /// What is public, secret and exact otherwise than usual.
+    pub modes: Modes,
 }
 
 impl Options {
@@ -315,6 +317,9 @@ pub fn lower(g: &Graph, plans: &Plans, options: Options, owners: &Owners) -> Res
         return Err(LowerError::Model(what));
     }
     owners.apply(&mut interface, profile)?;
+    if options.modes.public_weights && interface.weight_owner != MODEL_OWNER {
+        return Err(LowerError::Owner("public weights are in the program: no client shares them".into()));
+    }
     let builder = || Builder::new(interface.clone(), profile.scheme);
     balance::balanced(options, |rotations| emit::emit(g, plans, builder(), options, rotations))
 }

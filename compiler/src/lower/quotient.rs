@@ -38,6 +38,9 @@ impl Planner<'_> {
             return refuse(format!("protocol {name} cannot divide yet: the model owner would have to deal"));
         }
         let len = self.g.tensor(op.output).len();
+        if self.options.modes.public_weights {
+            return refuse("its divisors make tables that the model owner deals; leave `--weights=public` out".into());
+        }
         if len <= MOST {
             return Ok(Plan::Quotient);
         }
