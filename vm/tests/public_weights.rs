@@ -2,6 +2,7 @@
 //! prediction, and what is saved is saved.
 mod common;
 use common::cases::cases;
+use common::launch::{Dir, error_text, qnnvm};
 use common::{Calls, among, build_with, check, check_calls, models, npy, sample, testdata, ways};
 use compiler::pipeline::{Options, compile_with};
 use ir::{Modes, Op};
@@ -67,4 +68,21 @@ fn conformance() {
         }
         println!("{equal} cases equal by {by}");
     }
+}
+
+/// Processes need no file of weights, and say so.
+#[test]
+fn processes_need_no_weights() {
+    let dir = Dir::new();
+    let c = build_with(&testdata("digits_mlp.tflite"), with_public(Options::default()));
+    std::fs::write(dir.file("m.mpcb"), &c.bytes).expect("program");
+    let mut local = qnnvm();
+    local.arg("local").arg(dir.file("m.mpcb")).arg("--json").arg("--input").arg(testdata("digits_mlp.input_1.npy"));
+    let out = local.arg("--output").arg(dir.file("y.npy")).output().expect("the launcher runs");
+    assert_eq!(out.status.code(), Some(0), "{}", error_text(&out));
+    let got = compiler::npy::read_npy(dir.file("y.npy")).expect("output");
+    assert_eq!(common::ints(&got), npy("digits_mlp.output_1.npy"));
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+    assert_eq!(report["modes"], serde_json::json!(["weights=public"]));
+    assert!(report["security"].as_str().is_some_and(|s| s.contains("weights are public")), "{report}");
 }

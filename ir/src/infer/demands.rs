@@ -90,6 +90,7 @@ pub(super) fn window(t: &Type, w: &Window) -> Rule<()> {
 
 /// Two sharings in one ring.
 pub(super) fn same_ring(x: &Type, w: &Type) -> Rule<()> {
+    shared(x)?;
     shared(w)?;
     ring(x)?;
     need(x.domain == w.domain, || format!("{x} and {w} differ in ring"))
