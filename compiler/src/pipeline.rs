@@ -129,7 +129,8 @@ fn assemble(lowered: Lowered, made: &[TensorId], profile: &Profile, modes: Modes
         kernels: KERNELS.into(),
         modes,
         opened_bits: 0,
-        thresholds: lowered.thresholds,
+        // Where results may be off, or the number would tell scales, nothing is claimed.
+        thresholds: if modes.probabilistic || modes.private_scales { 0 } else { lowered.thresholds },
         peak_memory: 0,
         interface: b.interface,
         consts: b.consts,

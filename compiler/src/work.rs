@@ -139,7 +139,9 @@ fn operations(inst: &Inst, operands: &[&Type], results: &[&Type]) -> f64 {
             let taps: f64 = operands[1].shape.iter().skip(1).map(|d| f64::from(*d)).product();
             out * taps
         }
-        Op::DepthwiseSs { window, .. } | Op::DepthwiseP { window, .. } => out * f64::from(window.kernel[0] * window.kernel[1]),
+        Op::DepthwiseSs { window, .. } | Op::DepthwiseP { window, .. } => {
+            out * f64::from(window.kernel[0] * window.kernel[1])
+        }
         Op::WindowSum { window, .. } => out * f64::from(window.kernel[0] * window.kernel[1]),
         Op::ReduceSum { .. } | Op::SoftmaxH { .. } => operands.first().map_or(0.0, |t| steps(t)),
         // Each row takes half of the entries of both vectors.

@@ -73,7 +73,10 @@ fn npy(path: &str, descr: &str, shape: &str, data: &[u8]) {
 /// Each mode is said in the line about security, by `inspect`, `stats`, `--leakage` and for machines.
 #[test]
 fn modes_are_said() {
-    for (mode, policy, said) in [("weights=public", "output", "weights are public")] {
+    for (mode, policy, said) in [
+        ("weights=public", "output", "weights are public"),
+        ("rounding=probabilistic", "output", "results differ from TFLite's"),
+    ] {
         let dir = Dir::new(mode);
         let (program, option) = (dir.path("m.mpcb"), format!("--{mode}"));
         let (_, stderr) = check(&[&testdata("digits.tflite"), "-o", &program, &option, "--reveal", policy], 0);

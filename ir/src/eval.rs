@@ -510,9 +510,7 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             }
             ring(y)
         }
-        Op::DepthwiseSs { x, w, window }
-        | Op::DepthwiseP { x, w, window }
-        | Op::DepthwiseSh { x, w, window, .. } => {
+        Op::DepthwiseSs { x, w, window } | Op::DepthwiseP { x, w, window } | Op::DepthwiseSh { x, w, window, .. } => {
             let (xd, wd) = (x.0.ring(), w.0.ring());
             let [n, h, wi, c] = [0, 1, 2, 3].map(|i| x.1.shape[i] as usize);
             let oc = w.1.shape[2] as usize;

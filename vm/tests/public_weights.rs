@@ -25,8 +25,12 @@ fn own_models() {
         let path = testdata(&format!("{name}.tflite"));
         for (options, by) in public() {
             let c = build_with(&path, options);
-            assert!(c.weights.tensors.is_empty() && c.program.setup_rounds == 0, "{name} by {by}: nothing is shared ahead");
-            let products = |op: &Op<_>| matches!(op, Op::Conv2dSs { .. } | Op::Conv2dSh { .. } | Op::DepthwiseSs { .. });
+            assert!(
+                c.weights.tensors.is_empty() && c.program.setup_rounds == 0,
+                "{name} by {by}: nothing is shared ahead"
+            );
+            let products =
+                |op: &Op<_>| matches!(op, Op::Conv2dSs { .. } | Op::Conv2dSh { .. } | Op::DepthwiseSs { .. });
             assert!(!c.program.insts.iter().any(|i| products(&i.op)), "{name} by {by}: products are local");
             check(&c, &samples, &format!("{name} by {by}"));
             let secret = build_with(&path, Options { modes: Modes::default(), ..options });
@@ -49,7 +53,11 @@ fn recorded_models() {
         for (options, by) in public() {
             let c = build_with(&dir.join(format!("{name}.tflite")), options);
             check(&c, &[sample(&dir, name, 0)], &format!("{name} by {by}"));
-            println!("{name} by {by}: {} rounds, {:?} bytes", c.program.predicted_rounds(), c.program.predicted_bytes());
+            println!(
+                "{name} by {by}: {} rounds, {:?} bytes",
+                c.program.predicted_rounds(),
+                c.program.predicted_bytes()
+            );
         }
     }
 }

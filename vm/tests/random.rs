@@ -58,9 +58,7 @@ fn small(p: &Program, typed: &Typed) -> bool {
         ir::Op::Conv2dSs { w, .. }
         | ir::Op::DepthwiseSs { w, .. }
         | ir::Op::Conv2dP { w, .. }
-        | ir::Op::DepthwiseP { w, .. } => {
-            typed.types[typed.results(i).start].len() * typed.types[w.index()].len()
-        }
+        | ir::Op::DepthwiseP { w, .. } => typed.types[typed.results(i).start].len() * typed.types[w.index()].len(),
         ir::Op::WindowSum { window, .. } => {
             typed.types[typed.results(i).start].len() * (window.kernel[0] as usize * window.kernel[1] as usize)
         }

@@ -76,7 +76,8 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
     let weights = ir::weights::encode(&compiled.weights);
     if let Some(output) = &args.output {
         let program_file = files::stage(output, &compiled.bytes, Access::Ordinary)?;
-        let weights_file = weights_path.as_ref().map(|path| files::stage(path, &weights, Access::Private)).transpose()?;
+        let weights_file =
+            weights_path.as_ref().map(|path| files::stage(path, &weights, Access::Private)).transpose()?;
         weights_file.map(|file| file.place()).transpose()?;
         program_file.place()?;
     }

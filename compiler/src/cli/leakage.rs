@@ -51,9 +51,7 @@ pub fn rows(p: &Program, typed: &Typed) -> Vec<Row> {
         network: NOTHING.to_owned(),
     };
     let face = &p.interface;
-    let mut rows = vec![
-        all("architecture, shapes, operators, rounding", LEARNS, "message sizes and timing"),
-    ];
+    let mut rows = vec![all("architecture, shapes, operators, rounding", LEARNS, "message sizes and timing")];
     let tensors = face.weights.len();
     if p.modes.private_scales {
         rows.push(all("scales, zero points of inputs and outputs", LEARNS, NOTHING));

@@ -134,6 +134,7 @@ fn formula(b: &mut Builder, f: &Formulas, index: Option<Value>) -> Formula {
         n: f.n,
         a: f.a,
         h: f.h,
+        exact: true,
     }
 }
 
@@ -266,7 +267,13 @@ impl Emitter<'_> {
                 let (formula, rot) = (formula(&mut self.b, f, index), self.rot());
                 requantize(&mut self.b, source, &formula, k, rot)
             }
-            Route::Dealer => self.deal(source, f, index, k),
+            Route::Dealer => match f.probabilistic(k).filter(|_| self.modes.probabilistic) {
+                Some(f) => {
+                    let (formula, rot) = (Formula { exact: false, ..formula(&mut self.b, &f, index) }, self.rot());
+                    dealer::requantize(&mut self.b, source, &formula, k, rot)
+                }
+                None => self.deal(source, f, index, k),
+            },
             Route::Circuit | Route::Adder => staircase(&mut self.b, source, f, index, k, self.route, 0),
         };
         self.b.add_scalar(y, f.base - zero_point(self.g.tensor(op.output)))

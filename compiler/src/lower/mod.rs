@@ -293,6 +293,13 @@ pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
         return Err(LowerError::Operators(g.ops.len()));
     }
     let options = options.resolved();
+    if options.modes.probabilistic && options.route != Route::Dealer {
+        let name = options.protocol.facts().name;
+        let what = format!(
+            "protocol {name} does not offer `--rounding=probabilistic` by this route; `rep3` and `dealer2` do by the dealer route"
+        );
+        return Err(LowerError::Model(what));
+    }
     if matches!(options.route, Route::Circuit | Route::Adder) && matches!(options.reveal, Reveal::Places { .. }) {
         let name = options.protocol.facts().name;
         let what = format!("protocol {name} does not offer places of the largest yet; reveal `output` or `logits`");

@@ -26,7 +26,8 @@ pub fn print(p: &Program, elide: bool) -> Result<String, Vec<Violation>> {
     let typed = type_program(p)?;
     let mut s = String::new();
     let (protocol, reveal, kernels) = (escape(&p.protocol), escape(&p.reveal), escape(&p.kernels));
-    let _ = write!(s, "program protocol=\"{protocol}\" parties={} reveal=\"{reveal}\" kernels=\"{kernels}\"", p.parties);
+    let _ =
+        write!(s, "program protocol=\"{protocol}\" parties={} reveal=\"{reveal}\" kernels=\"{kernels}\"", p.parties);
     p.modes.names().iter().for_each(|name| s.extend([" ", name]));
     s.push('\n');
     let _ =

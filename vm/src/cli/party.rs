@@ -55,7 +55,9 @@ pub fn own(args: &RunArgs, party: Party, loaded: &load::Loaded) -> Result<Own, F
     let usage = |what: String| Failure::new(Failure::USAGE, what);
     let weights = match (&args.weights, party == face.weight_owner) {
         (Some(path), true) => Some(load::weights(path, loaded)?),
-        (None, true) if !loaded.program.modes.public_weights => return Err(usage(format!("{party} owns the model: give its weights file with `-w`"))),
+        (None, true) if !loaded.program.modes.public_weights => {
+            return Err(usage(format!("{party} owns the model: give its weights file with `-w`")));
+        }
         (Some(_), false) => return Err(usage(format!("{party} must not have weights, only {}", face.weight_owner))),
         (None, _) => None,
     };

@@ -18,8 +18,7 @@ pub fn cases(step: usize) -> Vec<Case> {
     let Some(dir) = conformance() else { return vec![] };
     let list = std::fs::read_dir(&dir).expect("folder");
     let name = |e: std::io::Result<std::fs::DirEntry>| e.expect("entry").file_name().into_string().ok();
-    let mut names: Vec<String> =
-        list.filter_map(|e| name(e)?.strip_suffix(".tflite").map(str::to_owned)).collect();
+    let mut names: Vec<String> = list.filter_map(|e| name(e)?.strip_suffix(".tflite").map(str::to_owned)).collect();
     let only = std::env::var("QNN_CASES").unwrap_or_default();
     names.retain(|name| only.split(',').any(|part| name.contains(part)));
     names.sort();
