@@ -11,7 +11,7 @@ use crate::schedule::{KERNELS, measure, peak_memory, schedule};
 use crate::tflite::{ImportReport, import};
 pub use ir::Protocol;
 use ir::weights::Weights;
-use ir::{Party, Program, Round};
+use ir::{Modes, Party, Program, Round};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ pub const PASSES: &[Pass] = &[
             // Operators that nothing needs have no layer, inputs and outputs have one of their own.
             let made = graph(u).ops.iter().zip(&plans.ops).filter(|(_, plan)| !matches!(plan, Plan::Dead));
             let made: Vec<TensorId> = made.map(|(op, _)| op.output).collect();
-            u.function = Some(assemble(lowered, &made, profile::of(u.options.protocol)));
+            u.function = Some(assemble(lowered, &made, profile::of(u.options.protocol), u.options.modes));
             Ok(())
         },
     },
@@ -120,15 +120,17 @@ pub const PASSES: &[Pass] = &[
 ];
 
 /// A function that is not scheduled yet; `made` has the results of its layers but the first and the last.
-fn assemble(lowered: Lowered, made: &[TensorId], profile: &Profile) -> Function {
+fn assemble(lowered: Lowered, made: &[TensorId], profile: &Profile, modes: Modes) -> Function {
     let b = lowered.builder;
     let mut program = Program {
         protocol: profile.name.into(),
         parties: profile.parties,
         reveal: lowered.reveal,
         kernels: KERNELS.into(),
+        modes,
         opened_bits: 0,
-        thresholds: lowered.thresholds,
+        // Where results may be off, or the number would tell scales, nothing is claimed.
+        thresholds: if modes.probabilistic || modes.private_scales { 0 } else { lowered.thresholds },
         peak_memory: 0,
         interface: b.interface,
         consts: b.consts,
@@ -171,7 +173,7 @@ pub fn program_of(lowered: Lowered) -> Program {
 
 /// The same for another protocol.
 pub fn program_for(lowered: Lowered, profile: &Profile) -> Program {
-    let mut function = assemble(lowered, &[], profile);
+    let mut function = assemble(lowered, &[], profile, Modes::default());
     check(&mut function);
     schedule(&mut function, profile);
     measure(&mut function.program, profile);

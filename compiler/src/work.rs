@@ -62,8 +62,12 @@ impl Kind {
     /// The kind of an op.
     pub fn of(op: &Op<Domain>) -> Kind {
         match op {
-            Op::Conv2dSs { .. } => Kind::Products,
-            Op::DepthwiseSs { .. } | Op::WindowSum { .. } | Op::ReduceSum { .. } | Op::SoftmaxH { .. } => Kind::Windows,
+            Op::Conv2dSs { .. } | Op::Conv2dP { .. } => Kind::Products,
+            Op::DepthwiseSs { .. }
+            | Op::DepthwiseP { .. }
+            | Op::WindowSum { .. }
+            | Op::ReduceSum { .. }
+            | Op::SoftmaxH { .. } => Kind::Windows,
             Op::PlanesH { .. }
             | Op::NumberH { .. }
             | Op::OnehotH { .. }
@@ -131,11 +135,13 @@ fn operations(inst: &Inst, operands: &[&Type], results: &[&Type]) -> f64 {
     let out = results.first().map_or(0.0, |t| steps(t));
     match &inst.op {
         // Taps per output, as the shape of the weights says.
-        Op::Conv2dSs { .. } => {
+        Op::Conv2dSs { .. } | Op::Conv2dP { .. } => {
             let taps: f64 = operands[1].shape.iter().skip(1).map(|d| f64::from(*d)).product();
             out * taps
         }
-        Op::DepthwiseSs { window, .. } => out * f64::from(window.kernel[0] * window.kernel[1]),
+        Op::DepthwiseSs { window, .. } | Op::DepthwiseP { window, .. } => {
+            out * f64::from(window.kernel[0] * window.kernel[1])
+        }
         Op::WindowSum { window, .. } => out * f64::from(window.kernel[0] * window.kernel[1]),
         Op::ReduceSum { .. } | Op::SoftmaxH { .. } => operands.first().map_or(0.0, |t| steps(t)),
         // Each row takes half of the entries of both vectors.

@@ -70,6 +70,35 @@ fn npy(path: &str, descr: &str, shape: &str, data: &[u8]) {
     fs::write(path, bytes).expect("writable");
 }
 
+/// Each mode is said in the line about security, by `inspect`, `stats`, `--leakage` and for machines.
+#[test]
+fn modes_are_said() {
+    for (mode, policy, said) in [
+        ("weights=public", "output", "weights are public"),
+        ("rounding=probabilistic", "output", "results differ from TFLite's"),
+    ] {
+        let dir = Dir::new(mode);
+        let (program, option) = (dir.path("m.mpcb"), format!("--{mode}"));
+        let (_, stderr) = check(&[&testdata("digits.tflite"), "-o", &program, &option, "--reveal", policy], 0);
+        assert!(stderr.contains(said), "{stderr}");
+        let files: &[&str] = if mode == "weights=public" { &["m.mpcb"] } else { &["m.mpcb", "m.mpcw"] };
+        assert_eq!(dir.names(), files, "{mode}");
+        for shown in [&["inspect", &program][..], &["inspect", "--leakage", &program], &["stats", &program]] {
+            let (text, _) = check(shown, 0);
+            assert!(text.contains(said), "{shown:?}: {text}");
+        }
+        for shown in [["inspect", "--json", &program], ["stats", "--json", &program]] {
+            let object: Value = serde_json::from_str(&check(&shown, 0).0).expect("JSON");
+            assert_eq!(object["modes"], serde_json::json!([mode]), "{shown:?}");
+        }
+        // The text form says it too, and reads back.
+        let (text, again) = (dir.path("m.qir"), dir.path("n.mpcb"));
+        fs::write(&text, check(&["dis", &program], 0).0).expect("writable");
+        check(&["as", &text, "-o", &again], 0);
+        assert!(fs::read(&program).expect("program") == fs::read(&again).expect("program"), "{mode}");
+    }
+}
+
 #[test]
 fn what_is_revealed_is_chosen_and_said() {
     let dir = Dir::new("reveal");

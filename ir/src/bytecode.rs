@@ -3,6 +3,7 @@
 //! ```text
 //! "MPCB" version:u16 reserved:u16  sections: (kind:u8 length:u32 bytes)*  blake3 of all before: 32 bytes
 //! ```
+use crate::modes::Modes;
 use crate::ops::Op;
 use crate::program::{Const, DType, Inst, Interface, Layer, Messages, Port, Program, Round, Value};
 use crate::types::Party;
@@ -231,6 +232,10 @@ pub fn encode(p: &Program) -> Vec<u8> {
         w.varint(p.opened_bits);
         w.varint(p.thresholds);
         w.varint(p.peak_memory);
+        // Programs as usual need no byte for it.
+        if p.modes != Modes::default() {
+            w.byte(p.modes.code());
+        }
     });
     section(INTERFACE, &|w| {
         write_ports(w, &p.interface.inputs);
@@ -316,6 +321,8 @@ pub fn decode(bytes: &[u8]) -> Result<Program, DecodeError> {
         return Err(r.bad("number of parties"));
     }
     let (opened_bits, thresholds, peak_memory) = (r.varint()?, r.varint()?, r.varint()?);
+    let code = if r.done() { 0 } else { r.byte()? };
+    let modes = Modes::from_code(code).ok_or_else(|| r.bad("unknown mode"))?;
     let mut r = section(INTERFACE)?;
     let (inputs, outputs) = (read_ports(&mut r)?, read_ports(&mut r)?);
     let n = r.length(1 << 16)?;
@@ -371,6 +378,7 @@ pub fn decode(bytes: &[u8]) -> Result<Program, DecodeError> {
         parties,
         reveal,
         kernels,
+        modes,
         opened_bits,
         thresholds,
         peak_memory,

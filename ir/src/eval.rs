@@ -480,7 +480,10 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
                 a.0.bits().iter().zip(b.0.bits()).map(|(x, y)| x.iter().zip(y).map(|(x, y)| x & y).collect()).collect(),
             ),
         },
-        Op::Conv2dSs { x, w, window, groups } | Op::Conv2dSh { x, w, window, groups, .. } => {
+        Op::ShareP { p, .. } => p.0.clone(),
+        Op::Conv2dSs { x, w, window, groups }
+        | Op::Conv2dP { x, w, window, groups }
+        | Op::Conv2dSh { x, w, window, groups, .. } => {
             let (xd, wd) = (x.0.ring(), w.0.ring());
             let [n, h, wi, c] = [0, 1, 2, 3].map(|i| x.1.shape[i] as usize);
             let (oc, ic) = (w.1.shape[0] as usize, w.1.shape[3] as usize);
@@ -507,7 +510,7 @@ fn pure(op: &Op<Arg<'_>>, out: &Type) -> Plain {
             }
             ring(y)
         }
-        Op::DepthwiseSs { x, w, window } | Op::DepthwiseSh { x, w, window, .. } => {
+        Op::DepthwiseSs { x, w, window } | Op::DepthwiseP { x, w, window } | Op::DepthwiseSh { x, w, window, .. } => {
             let (xd, wd) = (x.0.ring(), w.0.ring());
             let [n, h, wi, c] = [0, 1, 2, 3].map(|i| x.1.shape[i] as usize);
             let oc = w.1.shape[2] as usize;

@@ -3,7 +3,10 @@ mod demands;
 
 pub use demands::MAX_ELEMENTS;
 pub(crate) use demands::checked_len;
-use demands::{Rule, held, need, onehot_entries, planes, product_count, public, ring, shared, window};
+use demands::{
+    Rule, convolved, convolved_apart, held, need, onehot_entries, planes, product_count, public, ring, same_ring,
+    shared, window,
+};
 
 use crate::imm::Window;
 use crate::moves;
@@ -319,26 +322,27 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
             Ok(vec![(*a).clone()])
         }
         Op::Conv2dSs { x, w, window: win, groups } => {
-            shared(x)?;
-            shared(w)?;
-            window(x, win)?;
-            need(x.domain == w.domain && ring(x)? <= 64, || format!("{x} and {w} differ in ring"))?;
-            need(w.shape.len() == 4 && w.shape[1..3] == win.kernel, || format!("{w} does not fit the kernel"))?;
-            let g = *groups;
-            need(g >= 1 && x.shape[3].is_multiple_of(g) && w.shape[0].is_multiple_of(g), || {
-                "groups do not divide channels".into()
-            })?;
-            need(w.shape[3] == x.shape[3] / g, || format!("{w} does not fit the channels of {x}"))?;
-            one(x.domain, Form::Sum(all), &[x.shape[0], win.out[0], win.out[1], w.shape[0]])
+            same_ring(x, w)?;
+            one(x.domain, Form::Sum(all), &convolved(x, w, win, *groups)?)
         }
         Op::DepthwiseSs { x, w, window: win } => {
-            shared(x)?;
-            shared(w)?;
-            window(x, win)?;
-            need(x.domain == w.domain && ring(x)? <= 64, || format!("{x} and {w} differ in ring"))?;
-            need(w.shape.len() == 3 && w.shape[..2] == win.kernel, || format!("{w} does not fit the kernel"))?;
-            need(w.shape[2].is_multiple_of(x.shape[3]), || format!("{w} does not fit the channels of {x}"))?;
-            one(x.domain, Form::Sum(all), &[x.shape[0], win.out[0], win.out[1], w.shape[2]])
+            same_ring(x, w)?;
+            one(x.domain, Form::Sum(all), &convolved_apart(x, w, win)?)
+        }
+        Op::Conv2dP { x, w, window: win, groups } => {
+            public(w)?;
+            ring(x)?;
+            one(x.domain, Form::Shared, &convolved(x, w, win, *groups)?)
+        }
+        Op::DepthwiseP { x, w, window: win } => {
+            public(w)?;
+            ring(x)?;
+            one(x.domain, Form::Shared, &convolved_apart(x, w, win)?)
+        }
+        Op::ShareP { p, bits } => {
+            public(p)?;
+            width(*bits, 64)?;
+            one(Domain::Ring(*bits), Form::Shared, &p.shape)
         }
         Op::Split { x, rot } => {
             three()?;
@@ -554,25 +558,15 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
         }
         Op::Conv2dSh { x, w, window: win, groups, width: bits, at } => {
             ahead()?;
-            shared(x)?;
-            window(x, win)?;
+            let shape = convolved(x, w, win, *groups)?;
             weights(x, w, win, *bits, *at)?;
-            need(w.shape.len() == 4 && w.shape[1..3] == win.kernel, || format!("{w} does not fit the kernel"))?;
-            let g = *groups;
-            need(g >= 1 && x.shape[3].is_multiple_of(g) && w.shape[0].is_multiple_of(g), || {
-                "groups do not divide channels".into()
-            })?;
-            need(w.shape[3] == x.shape[3] / g, || format!("{w} does not fit the channels of {x}"))?;
-            one(x.domain, Form::Shared, &[x.shape[0], win.out[0], win.out[1], w.shape[0]])
+            one(x.domain, Form::Shared, &shape)
         }
         Op::DepthwiseSh { x, w, window: win, width: bits, at } => {
             ahead()?;
-            shared(x)?;
-            window(x, win)?;
+            let shape = convolved_apart(x, w, win)?;
             weights(x, w, win, *bits, *at)?;
-            need(w.shape.len() == 3 && w.shape[..2] == win.kernel, || format!("{w} does not fit the kernel"))?;
-            need(w.shape[2].is_multiple_of(x.shape[3]), || format!("{w} does not fit the channels of {x}"))?;
-            one(x.domain, Form::Shared, &[x.shape[0], win.out[0], win.out[1], w.shape[2]])
+            one(x.domain, Form::Shared, &shape)
         }
         Op::Check { parts, step: _ } => {
             need(scheme.checked, || "nobody may lie in a product, so there is nothing to check".into())?;

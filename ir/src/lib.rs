@@ -9,6 +9,7 @@ pub mod imm;
 pub mod infer;
 mod masks;
 pub mod memory;
+pub mod modes;
 pub mod moves;
 pub mod network;
 pub mod offline;
@@ -25,6 +26,7 @@ pub mod weights;
 pub mod width;
 
 pub use imm::{Amounts, Axes, Dims, PlaneList, SoftmaxRule, Strided, Strides, Terms, Window};
+pub use modes::Modes;
 pub use ops::Op;
 pub use program::{Const, Inst, Interface, Layer, Messages, Port, Program, Round, Value};
 pub use protocol::{Protocol, Scheme};

@@ -332,4 +332,11 @@ ops! {
     /// Step `step` of the check of all products, where a party may lie in them; the sharings are handed on. What comes through
     /// the last step may be opened.
     check = Check()[parts] { step: u32 } Round;
+
+    /// A public value as a sharing.
+    share_p = ShareP(p) { bits: u8 } Local;
+    /// Convolution of a sharing, NHWC, by public weights `[out kh kw in/groups]`.
+    conv2d_p = Conv2dP(x, w) { window: Window, groups: u32 } Local;
+    /// Depthwise convolution of a sharing, NHWC, by public weights `[kh kw in·m]`.
+    depthwise_p = DepthwiseP(x, w) { window: Window } Local;
 }

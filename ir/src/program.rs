@@ -1,4 +1,5 @@
 //! A program: interface, constants, instructions in order, rounds, layers.
+use crate::modes::Modes;
 use crate::ops::Op;
 use crate::types::Party;
 use std::fmt;
@@ -186,6 +187,8 @@ pub struct Program {
     pub reveal: String,
     /// Kernel set whose rounding is reproduced.
     pub kernels: String,
+    /// What it does otherwise than usual.
+    pub modes: Modes,
     /// Bits that the openings of one inference show.
     pub opened_bits: u64,
     /// Thresholds that were proved at compile time.

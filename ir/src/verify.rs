@@ -10,7 +10,7 @@
 //! - V7 each output is delivered once, after set-up
 //! - V8 set-up uses weights only, and nothing else reads weights
 //! - V9 the interface makes sense: parties exist, scales are positive numbers, tensors have a size; no message is longer
-//!   than 2^40 bytes or goes to its sender
+//!   than 2^40 bytes or goes to its sender; no weights file where weights are public
 //! - V10 a tag names one mask and at most one beta, of equal width, length and roles; and no mask hides what was made
 //!   from its own beta, however indirectly. So messages can be numbered such that each depends on pads of earlier ones
 //!   only, where a beta counts as depending on its mask: dealt products of masks follow the masked bits in that order
@@ -373,6 +373,9 @@ fn check_interface(p: &Program, report: &mut impl FnMut(u8, usize, String)) {
                 report(9, 0, format!("{word} {i}: {what}"));
             }
         }
+    }
+    if p.modes.public_weights && !interface.weights.is_empty() {
+        report(9, 0, "weights are said to be public, and there is a file of them".into());
     }
     if !exists(interface.weight_owner) {
         report(9, 0, format!("weights: {} does not exist", interface.weight_owner));

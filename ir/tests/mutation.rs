@@ -49,7 +49,9 @@ fn is_small(p: &Program, typed: &Typed) -> bool {
         Op::WindowSum { window, .. } | Op::WindowCount { window, .. } => {
             window.kernel.iter().chain(&window.out).map(|n| *n as usize).product()
         }
-        Op::Conv2dSs { w, .. } | Op::DepthwiseSs { w, .. } => typed.types[w.index()].len(),
+        Op::Conv2dSs { w, .. } | Op::DepthwiseSs { w, .. } | Op::Conv2dP { w, .. } | Op::DepthwiseP { w, .. } => {
+            typed.types[w.index()].len()
+        }
         _ => 1,
     };
     cells < 1 << 18 && p.insts.iter().all(|i| steps(&i.op) < 1 << 12)

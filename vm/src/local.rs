@@ -284,6 +284,13 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
             let pieces = hot.0.parts.iter().zip(&v.0.parts);
             Value::of(pieces.map(|(hot, v_)| bits::turn(hot, v_, v.1.domain.width(), first)))
         }
+        Op::ShareP { p, bits } => {
+            let piece = rt.constant_piece(Form::Shared);
+            Value::of((0..rt.pieces(Form::Shared)).map(|i| match piece == Some(i) {
+                true => p.0.parts[0].to_ring(*bits),
+                false => Data::zeros(out.domain, Form::Shared, out.len()),
+            }))
+        }
         Op::Operand { x, index } => rt.operand(x.0, flat(x.1), *index),
         Op::AsSum { x, at, bits } => rt.as_sum(x.0, flat(x.1), *at, *bits),
         Op::Embed { x, bits } => rt.embed(x.0, flat(x.1), *bits),
@@ -304,6 +311,16 @@ pub fn run(op: &Op<Arg<'_>>, out: &Type, program: &Program, rt: &dyn Runtime) ->
             rt.bilinear(x.0, w.0, &|pairs| {
                 products(pairs, out, |p, y| conv2d_u32(&g, p, y), |p, y| conv2d_u64(&g, p, y))
             })
+        }
+        Op::Conv2dP { x, w, window, groups } => {
+            let g = conv(x.1, out, window, *groups as usize);
+            let w = w.0.parts[0].to_ring(out.domain.width());
+            x.0.map(|d| products(&[(d, &w)], out, |p, y| conv2d_u32(&g, p, y), |p, y| conv2d_u64(&g, p, y)))
+        }
+        Op::DepthwiseP { x, w, window } => {
+            let g = conv(x.1, out, window, x.1.shape[3] as usize);
+            let w = w.0.parts[0].to_ring(out.domain.width());
+            x.0.map(|d| products(&[(d, &w)], out, |p, y| depthwise2d_u32(&g, p, y), |p, y| depthwise2d_u64(&g, p, y)))
         }
         Op::DepthwiseSs { x, w, window } => {
             let g = conv(x.1, out, window, x.1.shape[3] as usize);

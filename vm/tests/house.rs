@@ -43,7 +43,8 @@ fn fuzz_targets_have_what_the_command_line_uses() {
         sources.map(|entry| std::fs::read_to_string(entry.expect("entry").path()).expect("source")).collect();
     let fuzz = table("vm/fuzz/Cargo.toml");
     let used = |name: &str| sources.contains(&format!("{}::", name.replace('-', "_")));
-    let missing: Vec<_> = table("vm/Cargo.toml").keys().filter(|n| used(n) && !fuzz.contains_key(*n)).cloned().collect();
+    let missing: Vec<_> =
+        table("vm/Cargo.toml").keys().filter(|n| used(n) && !fuzz.contains_key(*n)).cloned().collect();
     assert!(missing.is_empty(), "vm/fuzz/Cargo.toml lacks {missing:?}");
 }
 

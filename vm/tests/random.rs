@@ -55,9 +55,10 @@ impl Networks {
 fn small(p: &Program, typed: &Typed) -> bool {
     let elements: usize = typed.types.iter().map(|t| t.len() * usize::from(t.domain.width()).div_ceil(32)).sum();
     let products = |i: usize| match &p.insts[i].op {
-        ir::Op::Conv2dSs { w, .. } | ir::Op::DepthwiseSs { w, .. } => {
-            typed.types[typed.results(i).start].len() * typed.types[w.index()].len()
-        }
+        ir::Op::Conv2dSs { w, .. }
+        | ir::Op::DepthwiseSs { w, .. }
+        | ir::Op::Conv2dP { w, .. }
+        | ir::Op::DepthwiseP { w, .. } => typed.types[typed.results(i).start].len() * typed.types[w.index()].len(),
         ir::Op::WindowSum { window, .. } => {
             typed.types[typed.results(i).start].len() * (window.kernel[0] as usize * window.kernel[1] as usize)
         }

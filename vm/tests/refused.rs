@@ -57,7 +57,10 @@ fn quick(mut command: Command) -> Command {
 }
 
 /// Runs three parties; `odd` makes the command of party 2. Exit codes, what they said, what was sent.
-fn run(secure: bool, odd: &dyn Fn(&Hosts) -> Command) -> (Vec<Option<i32>>, Vec<String>, BTreeMap<[usize; 2], Vec<u8>>) {
+fn run(
+    secure: bool,
+    odd: &dyn Fn(&Hosts) -> Command,
+) -> (Vec<Option<i32>>, Vec<String>, BTreeMap<[usize; 2], Vec<u8>>) {
     let mut hosts = Hosts::new("digits_mlp");
     if !secure {
         hosts.expose();

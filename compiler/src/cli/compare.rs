@@ -123,7 +123,7 @@ fn report(layers: &[Layer], what: [&str; 2], code: u8) -> Value {
 fn choices_of(path: &Path) -> Result<(Options, Owners), Failure> {
     let (_, program) = load(path)?;
     let reveal = Reveal::from_name(&program.reveal).unwrap_or_default();
-    Ok((Options { reveal, ..Options::default() }, Owners::of(&program.interface)))
+    Ok((Options { reveal, modes: program.modes, ..Options::default() }, Owners::of(&program.interface)))
 }
 
 fn same_program(path: &Path, compiled: &Compiled) -> Result<(), Failure> {

@@ -3,10 +3,11 @@ use super::check::{MAX_MODEL, build, refusal};
 use super::failure::Failure;
 use super::files::{self, Access};
 use super::instruments::Watch;
-use super::{CompileArgs, print, print_json, program, remarks, say};
+use super::{CompileArgs, PUBLIC, Rounding, Scales, print, print_json, program, remarks, say};
 use compiler::passes::Unit;
 use compiler::passes::text::Shown;
 use compiler::pipeline::{Aim, Options, Owners, PASSES, Protocol, Reveal, finish, run};
+use ir::Modes;
 use std::path::{Path, PathBuf};
 
 /// A protocol for as many parties as were asked for.
@@ -20,7 +21,12 @@ pub fn among(protocol: Protocol, parties: Option<u8>) -> Result<Protocol, Failur
 
 /// Compiles and writes both files, or neither; without an output only shows what was asked for.
 pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
-    let weights_path = args.output.as_ref().map(|o| args.weights.clone().unwrap_or_else(|| o.with_extension("mpcw")));
+    let public = args.weights.as_deref() == Some(Path::new(PUBLIC));
+    if args.output.is_none() && args.weights.is_some() && !public {
+        return Err(Failure::usage("a file for the weights and none for the program", "name it with `-o`"));
+    }
+    let beside = |o: &PathBuf| args.weights.clone().unwrap_or_else(|| o.with_extension("mpcw"));
+    let weights_path = args.output.as_ref().filter(|_| !public).map(beside);
     if let (Some(output), Some(weights)) = (&args.output, &weights_path) {
         for (a, b) in [(output, weights), (output, &args.model), (weights, &args.model)] {
             if a == b || files::same(a, b) {
@@ -39,7 +45,12 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
         return Err(Failure::usage(&what, "leave `--route` out"));
     }
     let route = args.route.unwrap_or_default();
-    let options = Options { protocol, route, reveal: args.reveal, aim };
+    let modes = Modes {
+        public_weights: public,
+        probabilistic: args.rounding == Rounding::Probabilistic,
+        private_scales: args.scales == Scales::Private,
+    };
+    let options = Options { protocol, route, reveal: args.reveal, aim, modes };
     let mut watch = Watch::new(&args.instruments);
     let ran =
         run(Unit { owners, ..Unit::new(&model, options) }, PASSES, |pass, unit, took| watch.seen(pass, unit, took));
@@ -65,10 +76,11 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
     }
     let compiled = finish(unit).map_err(|e| refusal(&model, e).failure())?;
     let weights = ir::weights::encode(&compiled.weights);
-    if let (Some(output), Some(weights_path)) = (&args.output, &weights_path) {
+    if let Some(output) = &args.output {
         let program_file = files::stage(output, &compiled.bytes, Access::Ordinary)?;
-        let weights_file = files::stage(weights_path, &weights, Access::Private)?;
-        weights_file.place()?;
+        let weights_file =
+            weights_path.as_ref().map(|path| files::stage(path, &weights, Access::Private)).transpose()?;
+        weights_file.map(|file| file.place()).transpose()?;
         program_file.place()?;
     }
 
@@ -77,12 +89,15 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
         let mut object = program::summary_json(&compiled.program, &compiled.bytes);
         object["program_file"] = name(&args.output).into();
         object["weights_file"] = name(&weights_path).into();
-        object["weights_bytes"] = weights.len().into();
+        object["weights_bytes"] = if public { 0 } else { weights.len() }.into();
         return print_json(&object).map(|()| 0);
     }
-    if let (Some(output), Some(weights_path)) = (name(&args.output), name(&weights_path)) {
-        say(&format!("program: {output}, {} bytes, no weights", compiled.bytes.len()));
-        say(&format!("weights: {weights_path}, {} bytes, private to party 0", weights.len()));
+    if let Some(output) = name(&args.output) {
+        let holds = if public { "weights inside, for everybody who has it" } else { "no weights" };
+        say(&format!("program: {output}, {} bytes, {holds}", compiled.bytes.len()));
+    }
+    if let Some(path) = name(&weights_path) {
+        say(&format!("weights: {path}, {} bytes, private to party 0", weights.len()));
     }
     say(&format!("cost: {}", program::cost_line(&compiled.program)));
     say(&program::security_line(&compiled.program));

@@ -116,7 +116,11 @@ fn overview(p: &Program, typed: &Typed, bytes: &[u8]) -> String {
         p.parties,
         p.insts.len()
     );
-    let _ = writeln!(s, "rounding: kernels {}", escape(&p.kernels));
+    let exactly = if p.modes.probabilistic { "about as " } else { "" };
+    let _ = writeln!(s, "rounding: {exactly}kernels {}", escape(&p.kernels));
+    if p.modes != ir::Modes::default() {
+        let _ = writeln!(s, "modes: {}", p.modes.names().join(", "));
+    }
     p.interface.inputs.iter().enumerate().for_each(|(i, port)| s += &port_line("input", "owned by", i, port));
     p.interface.outputs.iter().enumerate().for_each(|(i, port)| s += &port_line("output", "received by", i, port));
     let _ = writeln!(s, "weights: {} tensors, owned by {}", p.interface.weights.len(), p.interface.weight_owner);
@@ -138,19 +142,32 @@ fn overview(p: &Program, typed: &Typed, bytes: &[u8]) -> String {
 
 /// What is public, secret, revealed.
 pub fn leakage_rows(p: &Program, typed: &Typed) -> Vec<[String; 2]> {
-    let scales = "per-channel scales tell each channel's largest weight";
+    let scales = match p.modes.private_scales {
+        true => "scales and zero points of inputs and outputs",
+        false => "scales, zero points (per-channel scales tell each channel's largest weight)",
+    };
     let (tensors, owner) = (p.interface.weights.len(), p.interface.weight_owner);
+    let also = if p.modes.private_scales { ", other multipliers and zero points" } else { "" };
     let mut rows = vec![
-        ["public".into(), format!("architecture, shapes, operators, scales, zero points ({scales})")],
+        ["public".into(), format!("architecture, shapes, operators, {scales}")],
         [
             "public".into(),
             "what shapes a computation: positions and padding values that the model fixes, clamps".into(),
         ],
-        [
-            "secret".into(),
-            format!("weights, biases and constant operands ({tensors} tensors): known to their owner, {owner}, alone"),
-        ],
+        match p.modes.public_weights {
+            true => ["public".into(), "weights, biases and constant operands: they are in the program".into()],
+            false => [
+                "secret".into(),
+                format!(
+                    "weights, biases and constant operands{also} ({tensors} tensors): known to their owner, {owner}, alone"
+                ),
+            ],
+        },
     ];
+    if p.modes.probabilistic {
+        let what = "what a party knows of the masks of a value tells it, with the result, whether it was rounded up";
+        rows.push(["leaks".into(), format!("{what}; results differ from TFLite's")]);
+    }
     for port in &p.interface.inputs {
         let (name, shape) = (escape(&port.name), dims(&port.shape));
         let owner = port.party;

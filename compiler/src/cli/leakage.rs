@@ -51,11 +51,22 @@ pub fn rows(p: &Program, typed: &Typed) -> Vec<Row> {
         network: NOTHING.to_owned(),
     };
     let face = &p.interface;
-    let mut rows = vec![
-        all("architecture, shapes, operators, rounding", LEARNS, "message sizes and timing"),
-        all("scales, zero points, fixed positions, clamps", LEARNS, NOTHING),
-        owned(format!("weights, biases, constants ({} tensors)", face.weights.len()), face.weight_owner),
-    ];
+    let mut rows = vec![all("architecture, shapes, operators, rounding", LEARNS, "message sizes and timing")];
+    let tensors = face.weights.len();
+    if p.modes.private_scales {
+        rows.push(all("scales, zero points of inputs and outputs", LEARNS, NOTHING));
+        rows.push(all("fixed positions, clamps", LEARNS, NOTHING));
+        rows.push(owned("other multipliers, zero points".to_owned(), face.weight_owner));
+    } else {
+        rows.push(all("scales, zero points, fixed positions, clamps", LEARNS, NOTHING));
+    }
+    match p.modes.public_weights {
+        true => rows.push(all("weights, biases, constants", LEARNS, NOTHING)),
+        false => rows.push(owned(format!("weights, biases, constants ({tensors} tensors)"), face.weight_owner)),
+    }
+    if p.modes.probabilistic {
+        rows.push(all("whether a value was rounded up", "a part, with the output", NOTHING));
+    }
     rows.extend(face.inputs.iter().map(|port| owned(format!("input \"{}\"", escape(&port.name)), port.party)));
     rows.push(all("values between operators", NOTHING, NOTHING));
     if p.stored().next().is_some() {

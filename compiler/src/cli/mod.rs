@@ -70,9 +70,17 @@ struct CompileArgs {
     /// Program to write; holds no weights
     #[arg(short, long, value_name = "MODEL.mpcb", required_unless_present_any = SHOWING)]
     output: Option<PathBuf>,
-    /// Private weights to write, mode 0600 [default: beside the program, `.mpcw`]
-    #[arg(short, long, value_name = "MODEL.mpcw", requires = "output")]
+    /// Private weights to write, mode 0600 [default: beside the program, `.mpcw`]; or `public`: they become constants of the
+    /// program, which everybody who has it knows, and layers take an exchange less
+    #[arg(short, long, value_name = "MODEL.mpcw|public")]
     weights: Option<PathBuf>,
+    /// How results are rounded: `exact` (TFLite's bytes), or `probabilistic` (for comparisons: cheaper, each requantized value may
+    /// be off by one, and what it is tells a little about what was rounded)
+    #[arg(long, value_enum, default_value = "exact")]
+    rounding: Rounding,
+    /// Who knows multipliers and zero points between input and output: everybody, or (`private`) the model owner alone
+    #[arg(long, value_enum, default_value = "public")]
+    scales: Scales,
     /// What the receiver learns: `output`, `logits` (finishes a last SOFTMAX itself), `argmax`, or `topk:N` (places of the
     /// N largest, and no value)
     #[arg(long, value_name = "POLICY", default_value = "output", value_parser = reveal)]
@@ -109,6 +117,27 @@ struct CompileArgs {
     remarks: Vec<remarks::Kind>,
     #[command(flatten)]
     instruments: instruments::Instruments,
+}
+
+/// In the place of the file of weights.
+const PUBLIC: &str = "public";
+
+/// How results are rounded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Rounding {
+    #[value(help = "the bytes of TFLite")]
+    Exact,
+    #[value(help = "each requantized value may be off by one")]
+    Probabilistic,
+}
+
+/// Who knows multipliers and zero points.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Scales {
+    #[value(help = "everybody")]
+    Public,
+    #[value(help = "the model owner")]
+    Private,
 }
 
 /// With one of these, a program need not be written.

@@ -41,11 +41,13 @@ pub fn security_line(p: &Program) -> String {
     let mut receivers: Vec<String> = p.interface.outputs.iter().map(|o| o.party.to_string()).collect();
     receivers.sort();
     receivers.dedup();
+    let secret = if p.modes.public_weights { "inputs" } else { "weights, inputs" };
     format!(
-        "security: {protocol}, {} parties, {model}; weights, inputs and intermediate values secret; reveals {} to {}; not audited",
+        "security: {protocol}, {} parties, {model}; {secret} and intermediate values secret; reveals {} to {}{}; not audited",
         p.parties,
         escape(&p.reveal),
-        receivers.join(" and ")
+        receivers.join(" and "),
+        p.modes.warning()
     )
 }
 
@@ -59,6 +61,7 @@ pub fn summary_json(p: &Program, bytes: &[u8]) -> Value {
         "parties": p.parties,
         "reveal": p.reveal,
         "kernels": p.kernels,
+        "modes": p.modes.names(),
         "program": hex(&bytecode::program_hash(bytes)),
         "program_bytes": bytes.len(),
         "operators": operators(p),

@@ -53,6 +53,9 @@ pub fn stats(path: &Path, by: By, as_json: bool) -> Result<u8, Failure> {
         let _ = writeln!(s, "{name:<24} {count:>6} {:>9} {bytes:>14} {:>14}  {rounds}", t.exchanges, t.setup_bytes);
     }
     let _ = writeln!(s, "total: {}", cost_line(&p));
+    if p.modes != ir::Modes::default() {
+        let _ = writeln!(s, "modes: {}{}", p.modes.names().join(", "), p.modes.warning());
+    }
     print(&s)?;
     Ok(0)
 }

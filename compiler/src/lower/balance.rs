@@ -3,7 +3,7 @@
 //!
 //! A part that splits a sharing keeps the roles of the parts that made it, where loads stay even: what its party A holds
 //! are pads of theirs, so A deals without waiting for their last exchange, and a message less lies in the longest chain.
-use super::{LowerError, Lowered, Options, Route};
+use super::{Aim, LowerError, Lowered, Options, Route};
 use crate::passes::results_of;
 use crate::profile::REP3;
 use ir::Op;
@@ -32,10 +32,25 @@ pub fn balanced(options: Options, emit: impl Fn(&[u8]) -> Result<Lowered, LowerE
     let together = clustered(fixed, &parts, &clusters);
     let alone = choose(fixed, &parts);
     // On the Boolean route A receives too, so nothing is gained.
-    let even = options.route == Route::Dealer
-        && busiest(fixed, &parts, &together) * 100 <= busiest(fixed, &parts, &alone) * (100 + SLACK);
+    let [more, fewer] = [&together, &alone].map(|rotations| busiest(fixed, &parts, rotations));
+    let even = more * 100 <= fewer * (100 + SLACK);
+    // With public weights every layer is a link, so that one party would send most of all: that is for slow networks.
+    let faster = match options.aim {
+        Aim::Seconds(net) if options.modes.public_weights => {
+            let saved = net.rtt.as_secs_f64() / 2.0 * layers(&draft, &clusters) as f64;
+            more.saturating_sub(fewer) as f64 * 8.0 < saved * net.bits_per_second
+        }
+        _ => false,
+    };
     drop(draft);
-    emit(if even { &together } else { &alone })
+    emit(if options.route == Route::Dealer && (even || faster) { &together } else { &alone })
+}
+
+/// Layers that follow another one in their cluster, and so save an exchange.
+fn layers(draft: &Lowered, clusters: &[usize]) -> usize {
+    let follows = clusters.iter().enumerate().filter(|(part, first)| part != *first);
+    let layer = |(part, _): (usize, &usize)| Some(draft.builder.insts.get(draft.parts[part].start)?.layer);
+    follows.filter_map(layer).collect::<HashSet<u32>>().len()
 }
 
 /// What each party sends whatever the roles, and what each role sends in each part. Set-up does not count.

@@ -120,6 +120,22 @@ impl Builder {
         shared
     }
 
+    /// A convolution by weights that are shared, as summands, or public, as a sharing.
+    pub fn conv2d(&mut self, x: Value, w: Value, window: ir::Window, groups: u32) -> Value {
+        self.one(match self.ty(w).form {
+            Form::Public => Op::Conv2dP { x, w, window, groups },
+            _ => Op::Conv2dSs { x, w, window, groups },
+        })
+    }
+
+    /// The same of each channel apart.
+    pub fn depthwise(&mut self, x: Value, w: Value, window: ir::Window) -> Value {
+        self.one(match self.ty(w).form {
+            Form::Public => Op::DepthwiseP { x, w, window },
+            _ => Op::DepthwiseSs { x, w, window },
+        })
+    }
+
     fn append(&mut self, op: Op<Value>) -> Vec<Value> {
         let cx = Context { scheme: self.scheme, interface: &self.interface, consts: &self.consts };
         let typed = op.map(|v| &self.types[v.index()]);
@@ -155,9 +171,12 @@ impl Builder {
         }
     }
 
-    /// Where an accumulator is: summands that are shared where they are needed, or at once where nothing else may be done with
-    /// them, because products are checked.
+    /// Where an accumulator is: a sharing where the weights are public; else summands that are shared where they are needed, or
+    /// at once where nothing else may be done with them, because products are checked.
     pub(super) fn settle(&mut self, sum: Value) -> Source {
+        if self.ty(sum).form == Form::Shared {
+            return Source::Shared(sum);
+        }
         if !self.scheme.checked {
             return Source::Sum(sum);
         }

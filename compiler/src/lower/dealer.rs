@@ -18,6 +18,12 @@
 //!
 //! Products of bits: see [`super::poly`]. With [`Tree::Flat`] exchange 3 falls away: longer one-hot vectors give so few
 //! leaves that ok, over and g are evaluated on them in exchange 2. The messages are of the same kinds under the same pads.
+//!
+//! **Rounding at random.** Without c the result is floor + c, where c = 1 with the probability that u leaves, about
+//! `((m·acc + b) mod 2^s) / 2^s`: nothing of the low bits is dealt or compared, and exchange 3 falls away with up to 20 high bits.
+//! The messages are some of those above, so nobody learns more from them. But c is no independent coin: it is a function of acc
+//! and of u, which A knows, or of v, which B and C know. So this realizes a functionality that draws u, tells A u and the others v,
+//! and keeps `(V>>s) − (Û>>s)`. Who also gets a result learns a bit about `acc mod 2^s` from it, which the exact route hides.
 use super::builder::Builder;
 use super::compare::pick;
 use super::poly::{Plane, Poly, Vars, gather, open_masked};
@@ -138,10 +144,18 @@ fn leaves(b: &mut Builder, hot: &Hot, v: Value, msb: Value) -> Leaves {
     Leaves { lt: [&base.lt[..from], &planes(0)].concat(), eq: [&base.eq[..from], &planes(n)].concat() }
 }
 
-/// [less] and [equal] of two numbers in variables; without `whole` [equal] is of no use. One exchange, or none if flat.
-fn joined(b: &mut Builder, vars: &mut Vars, l: &Leaves, tree: Tree, whole: bool, rot: u8) -> (Poly, Poly) {
+/// [less] and [equal] of two numbers in variables, of at least so many groups; without `whole` [equal] is of no use. One
+/// exchange, or none if flat.
+fn joined(
+    b: &mut Builder,
+    vars: &mut Vars,
+    l: &Leaves,
+    tree: Tree,
+    (least, whole): (usize, bool),
+    rot: u8,
+) -> (Poly, Poly) {
     let parts: Vec<(Plane, Option<Plane>)> = match tree {
-        Tree::Grouped => groups(b, l, if whole { 1 } else { 2 }, whole, rot),
+        Tree::Grouped => groups(b, l, least, whole, rot),
         Tree::Flat(_) => l.lt.iter().copied().zip(l.eq.iter().copied().map(Some)).collect(),
     };
     let lt: Vec<Poly> = parts.iter().map(|p| vars.var(p.0)).collect();
@@ -246,7 +260,7 @@ pub fn requantize_by(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u
         b.one(Op::PlanesH { x, lo: 0, width })
     };
     let (low_wrapped, low_full) = (low_of(b, wrapped), low_of(b, full));
-    let low = deal_hot(b, low_wrapped, low_full, n, tree.chunk());
+    let low = f.exact.then(|| deal_hot(b, low_wrapped, low_full, n, tree.chunk()));
     let floor_wrapped = b.one(Op::SarHp { x: wrapped, p: f.s });
     let floor_full = b.one(Op::SarHp { x: full, p: f.s });
     let agree = n.saturating_sub(width);
@@ -288,9 +302,11 @@ pub fn requantize_by(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u
     let (mut oks, mut outs, mut g) = (vec![], vec![], Poly::default());
     for (i, (offset_b, bounds)) in pieces.into_iter().enumerate() {
         let x = b.one(Op::AddP { x: scaled, p: offset_b });
-        let low_v = low_of(b, x);
-        let l = leaves(b, &low, low_v, msb);
-        let (c, _) = joined(b, &mut vars, &l, tree, false, rot);
+        let c = low.as_ref().map_or_else(Poly::default, |low| {
+            let low_v = low_of(b, x);
+            let l = leaves(b, low, low_v, msb);
+            joined(b, &mut vars, &l, tree, (2, false), rot).0
+        });
         let floor = b.one(Op::SarHp { x, p: f.s });
         floors.push(floor);
         let mut ends = Vec::new();
@@ -301,7 +317,7 @@ pub fn requantize_by(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u
             let top_v = part(b, x, h - 1, 1);
             let top_v = b.one(Op::AsSum { x: top_v, at: pair, bits: 1 });
             let tops = b.one(Op::Add { a: top_u, b: top_v });
-            let (less, e) = joined(b, &mut vars, &l, tree, true, rot);
+            let (less, e) = joined(b, &mut vars, &l, tree, (1, f.exact), rot);
             let a = less.add(&vars.var((tops, 0)));
             ends.push((vars.joined(b, a), e));
         }
@@ -318,7 +334,7 @@ pub fn requantize_by(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u
         g = g.add(&z.mul(&c));
     }
     let mut results: Vec<&Poly> = oks.iter().chain(&outs).collect();
-    results.push(&g);
+    results.extend(f.exact.then_some(&g));
     let results = vars.evaluate(b, &results, rot)?;
 
     // Exchange 4: the results, masked; their masks as ring values.
@@ -333,7 +349,7 @@ pub fn requantize_by(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u
     };
     let ok: Vec<Value> = (0..count).map(|i| bit(b, i)).collect();
     let ends: Vec<Value> = (count..2 * count).map(|i| bit(b, i)).collect();
-    let g = bit(b, 2 * count);
+    let g = f.exact.then(|| bit(b, 2 * count));
 
     // ok·(Û>>s): of the pieces at most one has ok set, so their bits add.
     let merged = |b: &mut Builder, x: Value| {
@@ -359,7 +375,7 @@ pub fn requantize_by(b: &mut Builder, source: Source, f: &Formula, k: u8, rot: u
     let lost = choose_ring(b, kept, rest, t_ok);
 
     // Exchange 5.
-    let mut total = b.one(Op::Add { a: lost, b: g });
+    let mut total = g.map_or(lost, |g| b.one(Op::Add { a: lost, b: g }));
     let minus = b.scalar(-1);
     total = b.one(Op::MulP { x: total, p: minus });
     for (ok, floor) in ok.iter().zip(&floors) {

@@ -12,7 +12,7 @@ use super::{
     softmax, table, table16, top,
 };
 use crate::qgraph::{Graph, Kind, Op as QOp, TensorId, Window};
-use ir::{Amounts, Axes, Dims, Holders, Layer, Op, SoftmaxRule, Strided, Value};
+use ir::{Amounts, Axes, Dims, Holders, Layer, Modes, Op, SoftmaxRule, Strided, Value};
 
 /// A window with its output size.
 pub fn window(w: &Window, out: &[usize]) -> ir::Window {
@@ -37,6 +37,7 @@ pub(super) struct Emitter<'a> {
     /// Keys that were sorted last.
     pub(super) sorted: Option<(Sorted, Value)>,
     pub(super) route: Route,
+    pub(super) modes: Modes,
     aim: Aim,
     notes: Vec<(u32, String)>,
     /// Rotation of each part with roles of its own, 0 where there is none.
@@ -47,7 +48,7 @@ pub(super) struct Emitter<'a> {
 
 /// Emits everything; `rotations` says which party plays which role in each part, in order.
 pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &[u8]) -> Result<Lowered, LowerError> {
-    let Options { route, reveal, aim, .. } = options;
+    let Options { route, reveal, aim, modes, .. } = options;
     let mut e = Emitter {
         g,
         plans,
@@ -57,6 +58,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
         logits: false,
         sorted: None,
         route,
+        modes,
         aim,
         notes: vec![],
         rotations,
@@ -132,6 +134,7 @@ fn formula(b: &mut Builder, f: &Formulas, index: Option<Value>) -> Formula {
         n: f.n,
         a: f.a,
         h: f.h,
+        exact: true,
     }
 }
 
@@ -210,17 +213,23 @@ impl Emitter<'_> {
         })
     }
 
-    /// A tensor's centred sharing; a constant of the model comes from the weights file when first asked for.
+    /// A tensor's centred sharing; a constant of the model comes from the weights file, or the program, when first asked for.
     pub(super) fn tensor(&mut self, id: TensorId) -> Option<Value> {
         if let Some(x) = self.values[id.index()] {
             return Some(x);
         }
-        let t = self.g.tensor(id);
-        let (stored, z) = (t.constant.as_ref()?, zero_point(t));
-        let data = stored.iter().map(|q| (i64::from(*q) - z) as i32).collect();
-        let x = self.shared_weight(&shape32(&t.shape), data, self.plans.rings[id.index()]);
+        let shape = shape32(&self.g.tensor(id).shape);
+        let data = self.centred_constant(id)?;
+        let x = self.shared_weight(&shape, data, self.plans.rings[id.index()]);
         self.values[id.index()] = Some(x);
         Some(x)
+    }
+
+    /// Centred values of a constant of the model.
+    fn centred_constant(&self, id: TensorId) -> Option<Vec<i32>> {
+        let t = self.g.tensor(id);
+        let z = zero_point(t);
+        Some(t.constant.as_ref()?.iter().map(|q| (i64::from(*q) - z) as i32).collect())
     }
 
     /// Begins a part with roles of its own.
@@ -242,6 +251,10 @@ impl Emitter<'_> {
     }
 
     pub(super) fn shared_weight(&mut self, shape: &[u32], data: Vec<i32>, bits: u8) -> Value {
+        if self.modes.public_weights {
+            let p = self.b.constant(shape, data.into_iter().map(i64::from).collect());
+            return self.b.one(Op::ShareP { p, bits });
+        }
         let x = self.weight(shape, data);
         self.b.share(x, bits)
     }
@@ -254,7 +267,13 @@ impl Emitter<'_> {
                 let (formula, rot) = (formula(&mut self.b, f, index), self.rot());
                 requantize(&mut self.b, source, &formula, k, rot)
             }
-            Route::Dealer => self.deal(source, f, index, k),
+            Route::Dealer => match f.probabilistic(k).filter(|_| self.modes.probabilistic) {
+                Some(f) => {
+                    let (formula, rot) = (Formula { exact: false, ..formula(&mut self.b, &f, index) }, self.rot());
+                    dealer::requantize(&mut self.b, source, &formula, k, rot)
+                }
+                None => self.deal(source, f, index, k),
+            },
             Route::Circuit | Route::Adder => staircase(&mut self.b, source, f, index, k, self.route, 0),
         };
         self.b.add_scalar(y, f.base - zero_point(self.g.tensor(op.output)))
@@ -326,14 +345,14 @@ impl Emitter<'_> {
                 let depth = self.b.ty(x).shape[3] / *groups as u32;
                 let shape = [out32[3], w.kernel[0] as u32, w.kernel[1] as u32, depth];
                 let weights = self.linear_weights(&shape, linear, p);
-                let y = self.b.one(Op::Conv2dSs { x, w: weights, window: window(w, out), groups: *groups as u32 });
+                let y = self.b.conv2d(x, weights, window(w, out), *groups as u32);
                 self.linear(op, y, linear, p)
             }
             (Kind::DepthwiseConv2d { window: w, linear, .. }, Plan::Linear(p)) => {
                 let x = self.b.cast(x?, p.formulas.n);
                 let shape = [w.kernel[0] as u32, w.kernel[1] as u32, out32[3]];
                 let weights = self.linear_weights(&shape, linear, p);
-                let y = self.b.one(Op::DepthwiseSs { x, w: weights, window: window(w, out) });
+                let y = self.b.depthwise(x, weights, window(w, out));
                 self.linear(op, y, linear, p)
             }
             (Kind::FullyConnected { linear }, Plan::Linear(p)) => {
@@ -343,7 +362,7 @@ impl Emitter<'_> {
                 let rows = self.b.ty(x).len() as u32 / depth;
                 let x = self.b.reshape(x, &[rows, 1, 1, depth]);
                 let weights = self.linear_weights(&[channels, 1, 1, depth], linear, p);
-                let y = self.b.one(Op::Conv2dSs { x, w: weights, window: ir::Window::POINT, groups: 1 });
+                let y = self.b.conv2d(x, weights, ir::Window::POINT, 1);
                 let y = self.linear(op, y, linear, p)?;
                 Ok(self.b.reshape(y, &out32))
             }
@@ -488,6 +507,14 @@ impl Emitter<'_> {
 
     /// Product of two operands in a ring of `n` bits.
     fn product(&mut self, op: &QOp, n: u8) -> Result<Source, LowerError> {
+        let known = |i: usize| self.centred_constant(op.inputs[i]).filter(|_| self.modes.public_weights);
+        if let Some((i, data)) = (0..2).find_map(|i| Some((i, known(i)?))) {
+            let shape = shape32(&self.g.tensor(op.inputs[i]).shape);
+            let p = self.b.constant(&shape, data.into_iter().map(i64::from).collect());
+            let x = self.operand(op, 1 - i, n)?;
+            let x = self.whole(op, x);
+            return Ok(Source::Shared(self.b.one(Op::MulP { x, p })));
+        }
         let (a, b) = (self.operand(op, 0, n)?, self.operand(op, 1, n)?);
         let (a, b) = (self.whole(op, a), self.whole(op, b));
         let product = self.b.one(Op::MulSs { a, b });

@@ -175,6 +175,41 @@ impl Formulas {
 }
 
 impl Formulas {
+    /// The same with one piece for each class, and offsets for floors to which one is added at random, as often as the rest that they
+    /// drop says. With half a step taken off, what comes out is within one of what these constants give: let x be
+    /// `(m·acc + offset) / 2^s` in the middle of both pieces, which differ by at most one. Then floor(x − ½) and one more lie between
+    /// the floors of `x − ½` and `x + ½` rounded outwards. `None` where pieces differ by more, or 64-bit words do not hold it.
+    pub fn probabilistic(&self, k: u8) -> Option<Formulas> {
+        let class = |c: &Class| {
+            let half = 1i64 << c.s >> 1;
+            match c.kind {
+                ClassKind::Constant => Some(c.for_dealer(0)),
+                _ if (c.above - c.below).abs() > 1 << c.s => None,
+                _ => {
+                    let middle = c.below + (c.above - c.below) / 2 - half;
+                    Some(Class { above: middle, below: middle, split: c.lo, first_below: c.lo, ..*c })
+                }
+            }
+        };
+        let stairs = |c: &&Class| c.kind == ClassKind::Stairs;
+        let far = self.classes.iter().filter(stairs).map(Class::reach).max().unwrap_or(10);
+        // A sign is as fine as the other classes of the layer allow.
+        let fine = |c: &Class| match c.kind {
+            ClassKind::Sign => {
+                let s = u32::from((bits_for(c.bound) + 2).saturating_sub(far));
+                Class { s, above: 1 << s, below: 1 << s, ..*c }
+            }
+            _ => *c,
+        };
+        let classes = self.classes.iter().map(|c| class(&fine(c))).collect::<Option<Vec<Class>>>()?;
+        let width = classes.iter().map(|c| c.s).max().unwrap_or(1).max(1) as u8;
+        let h = classes.iter().map(Class::reach).max().unwrap_or(1).max(1) + 1;
+        let f = Formulas { classes, width, h, two: false, ..self.clone() };
+        f.stays_in_words(k).then_some(f)
+    }
+}
+
+impl Formulas {
     /// The same for additive sharings: `m·acc + b` of all elements in one ring of `n` bits, floors from bit `width` on.
     pub fn for_additive(&self) -> Formulas {
         let stairs = self.classes.iter().filter(|c| c.kind == ClassKind::Stairs);

@@ -172,6 +172,7 @@ fn count(l: Layout, n: u8, k: u8, tree: Tree) -> Option<Cost> {
             n,
             a: n - 1,
             h: l.h,
+            exact: true,
         };
         made = requantize_by(b, Source::Sum(x), &formula, k, 0, tree);
     });

@@ -137,8 +137,11 @@ impl Planner<'_> {
 }
 
 impl Emitter<'_> {
-    /// Weights in the layer's ring.
+    /// Weights in the layer's ring, or public ones.
     pub(super) fn linear_weights(&mut self, shape: &[u32], linear: &Linear, p: &LinearPlan) -> Value {
+        if self.modes.public_weights {
+            return self.b.constant(shape, linear.weights.iter().map(|w| i64::from(*w)).collect());
+        }
         let data = linear.weights.iter().map(|w| i32::from(*w)).collect();
         let (lo, hi) = linear.weight_range;
         let width = bits_for(i64::from(lo.max(-1 - lo).max(hi))) + 1;
@@ -171,10 +174,15 @@ impl Emitter<'_> {
         let (n, channels) = (p.formulas.n, placed.len() as u32);
         let most = p.channels.iter().map(|c| c.bias_hi.max(-c.bias_lo)).max().unwrap_or(0);
         let all: Vec<i64> = placed.iter().map(|b| b.bias).collect();
-        let bias = self.biases(&all, most, n);
-        let source = self.b.settle(products);
-        let (Source::Sum(products) | Source::Shared(products)) = source;
-        let acc = source.of(self.b.one(Op::Add { a: products, b: bias }));
+        let acc = if self.modes.public_weights {
+            let p = self.b.channels(all);
+            Source::Shared(self.b.one(Op::AddP { x: products, p }))
+        } else {
+            let bias = self.biases(&all, most, n);
+            let source = self.b.settle(products);
+            let (Source::Sum(products) | Source::Shared(products)) = source;
+            source.of(self.b.one(Op::Add { a: products, b: bias }))
+        };
         let mut y = self.finish(op, acc, &p.formulas, None);
         for (start, formulas) in &p.parts {
             let part = self.finish(op, acc, formulas, None);

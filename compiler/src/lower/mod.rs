@@ -49,7 +49,7 @@ use crate::staircase::StaircaseError;
 use builder::Builder;
 pub use cost::Aim;
 pub use emit::staircase;
-use ir::{Interface, Party, Port};
+use ir::{Interface, Modes, Party, Port};
 pub use owners::Owners;
 use plan::Plans;
 
@@ -182,6 +182,8 @@ pub struct Options {
     pub reveal: Reveal,
     /// What the cheaper of two ways has less of.
     pub aim: Aim,
+    /// What is public, secret and exact otherwise than usual.
+    pub modes: Modes,
 }
 
 impl Options {
@@ -292,6 +294,13 @@ pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
         return Err(LowerError::Operators(g.ops.len()));
     }
     let options = options.resolved();
+    if options.modes.probabilistic && options.route != Route::Dealer {
+        let name = options.protocol.facts().name;
+        let what = format!(
+            "protocol {name} does not offer `--rounding=probabilistic` by this route; `rep3` and `dealer2` do by the dealer route"
+        );
+        return Err(LowerError::Model(what));
+    }
     if matches!(options.route, Route::Circuit | Route::Adder) && matches!(options.reveal, Reveal::Places { .. }) {
         let name = options.protocol.facts().name;
         let what = format!("protocol {name} does not offer places of the largest yet; reveal `output` or `logits`");
@@ -316,6 +325,9 @@ pub fn lower(g: &Graph, plans: &Plans, options: Options, owners: &Owners) -> Res
         return Err(LowerError::Model(what));
     }
     owners.apply(&mut interface, profile)?;
+    if options.modes.public_weights && interface.weight_owner != MODEL_OWNER {
+        return Err(LowerError::Owner("public weights are in the program: no client shares them".into()));
+    }
     let builder = || Builder::new(interface.clone(), profile.scheme);
     balance::balanced(options, |rotations| emit::emit(g, plans, builder(), options, rotations))
 }

@@ -40,6 +40,9 @@ impl Planner<'_> {
             ));
         }
         let len = self.g.tensor(op.output).len();
+        if self.options.modes.public_weights {
+            return refuse("its divisors make tables that the model owner deals; leave `--weights=public` out".into());
+        }
         if len <= MOST {
             return Ok(Plan::Quotient);
         }

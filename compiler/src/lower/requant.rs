@@ -43,6 +43,8 @@ pub struct Formula {
     pub a: u8,
     /// |floor − bound| < 2^(h−1) for every bound of the clamp; used by the dealer route.
     pub h: u8,
+    /// Whether the floor is taken; else, on the dealer route, it or one more at random.
+    pub exact: bool,
 }
 
 /// Where the accumulator comes from.

@@ -155,5 +155,6 @@ pub fn formula(b: &mut Builder, stairs: &[Stair], two: bool, bound: i64) -> Form
         n: (bits_for(bound.into()) + 2).max(a + 1).max(4),
         a,
         h,
+        exact: true,
     }
 }

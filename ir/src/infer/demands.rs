@@ -87,3 +87,32 @@ pub(super) fn window(t: &Type, w: &Window) -> Rule<()> {
         "window out of bounds".into()
     })
 }
+
+/// Two sharings in one ring.
+pub(super) fn same_ring(x: &Type, w: &Type) -> Rule<()> {
+    shared(x)?;
+    shared(w)?;
+    ring(x)?;
+    need(x.domain == w.domain, || format!("{x} and {w} differ in ring"))
+}
+
+/// Shape of the convolution of a sharing by weights `[out kh kw in/groups]`.
+pub(super) fn convolved(x: &Type, w: &Type, win: &Window, groups: u32) -> Rule<Vec<u32>> {
+    shared(x)?;
+    window(x, win)?;
+    need(w.shape.len() == 4 && w.shape[1..3] == win.kernel, || format!("{w} does not fit the kernel"))?;
+    need(groups >= 1 && x.shape[3].is_multiple_of(groups) && w.shape[0].is_multiple_of(groups), || {
+        "groups do not divide channels".into()
+    })?;
+    need(w.shape[3] == x.shape[3] / groups, || format!("{w} does not fit the channels of {x}"))?;
+    Ok(vec![x.shape[0], win.out[0], win.out[1], w.shape[0]])
+}
+
+/// The same of each channel apart, by weights `[kh kw in·m]`.
+pub(super) fn convolved_apart(x: &Type, w: &Type, win: &Window) -> Rule<Vec<u32>> {
+    shared(x)?;
+    window(x, win)?;
+    need(w.shape.len() == 3 && w.shape[..2] == win.kernel, || format!("{w} does not fit the kernel"))?;
+    need(w.shape[2].is_multiple_of(x.shape[3]), || format!("{w} does not fit the channels of {x}"))?;
+    Ok(vec![x.shape[0], win.out[0], win.out[1], w.shape[2]])
+}

@@ -5,6 +5,7 @@
 use super::lex::{Token, Words, shown};
 use super::{Place, TextError};
 use crate::infer::{Context, infer};
+use crate::modes::Modes;
 use crate::ops::Op;
 use crate::program::{Const, DType, Inst, Interface, Layer, Messages, Port, Program, Round, Value};
 use crate::types::{Domain, Form, Party, Type};
@@ -101,6 +102,7 @@ impl Parser {
                 parties: 1,
                 reveal: String::new(),
                 kernels: String::new(),
+                modes: Modes::default(),
                 opened_bits: 0,
                 thresholds: 0,
                 peak_memory: 0,
@@ -195,6 +197,12 @@ impl Parser {
         self.program.reveal = words.text()?;
         words.field("kernels")?;
         self.program.kernels = words.text()?;
+        while let Some(field) = words.peek() {
+            words.field(field.text)?;
+            let value = words.take(Token::Word)?;
+            let modes = self.program.modes.with(field.text, value.text);
+            self.program.modes = modes.ok_or_else(|| words.bad_at(field, "no such mode, or it is said twice"))?;
+        }
         words.end()
     }
 

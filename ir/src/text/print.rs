@@ -27,7 +27,9 @@ pub fn print(p: &Program, elide: bool) -> Result<String, Vec<Violation>> {
     let mut s = String::new();
     let (protocol, reveal, kernels) = (escape(&p.protocol), escape(&p.reveal), escape(&p.kernels));
     let _ =
-        writeln!(s, "program protocol=\"{protocol}\" parties={} reveal=\"{reveal}\" kernels=\"{kernels}\"", p.parties);
+        write!(s, "program protocol=\"{protocol}\" parties={} reveal=\"{reveal}\" kernels=\"{kernels}\"", p.parties);
+    p.modes.names().iter().for_each(|name| s.extend([" ", name]));
+    s.push('\n');
     let _ =
         writeln!(s, "claims opened_bits={} thresholds={} peak_memory={}", p.opened_bits, p.thresholds, p.peak_memory);
     let _ = writeln!(s, "weights party={}", p.interface.weight_owner.0);

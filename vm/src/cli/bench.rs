@@ -81,7 +81,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         for tls in [false, true].into_iter().filter(|tls| args.tls || !tls) {
             let run = RunArgs {
                 model: args.model.clone(),
-                weights: Some(args.weights.clone()),
+                weights: args.weights.clone(),
                 input: input.clone(),
                 output: Vec::new(),
                 labels: None,

@@ -44,7 +44,7 @@ impl Loaded {
         receivers.dedup();
         let receivers: Vec<String> = receivers.iter().map(|r| Party(*r).to_string()).collect();
         format!(
-            "security: {}, {} parties, {}, {} corrupted; reveals {} ({} bits) to {}; \
+            "security: {}, {} parties, {}, {} corrupted; reveals {} ({} bits) to {}{}; \
              {links}; not audited",
             self.protocol.facts.name,
             p.parties,
@@ -52,7 +52,8 @@ impl Loaded {
             corrupted(self.protocol.facts.corrupted),
             text::escape(&p.reveal),
             p.opened_bits,
-            receivers.join(" and ")
+            receivers.join(" and "),
+            p.modes.warning(),
         )
     }
 

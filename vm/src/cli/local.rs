@@ -52,7 +52,7 @@ pub fn execute(args: &LocalArgs) -> Result<(Report, Vec<PartyReport>), Failure> 
     // With preprocessing in files the dealer does not run.
     let parties = if args.offline { 2 } else { loaded.program.parties };
     let face = &loaded.program.interface;
-    if run.weights.is_none() {
+    if run.weights.is_none() && !loaded.program.modes.public_weights {
         return Err(Failure::new(Failure::USAGE, "give the weights file with `-w`"));
     }
     // Everything is checked before anything is started; the parties check again what is theirs.

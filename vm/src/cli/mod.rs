@@ -500,9 +500,9 @@ pub struct DealArgs {
 pub struct BenchArgs {
     /// Program (.mpcb)
     pub model: PathBuf,
-    /// Weights file (.mpcw)
+    /// Weights file (.mpcw); there is none where weights are public
     #[arg(short, long)]
-    pub weights: PathBuf,
+    pub weights: Option<PathBuf>,
     /// Input, as of `local`; without it random ones
     #[arg(long, value_name = "[NAME=]FILE")]
     pub input: Vec<String>,

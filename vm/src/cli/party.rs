@@ -55,9 +55,11 @@ pub fn own(args: &RunArgs, party: Party, loaded: &load::Loaded) -> Result<Own, F
     let usage = |what: String| Failure::new(Failure::USAGE, what);
     let weights = match (&args.weights, party == face.weight_owner) {
         (Some(path), true) => Some(load::weights(path, loaded)?),
-        (None, true) => return Err(usage(format!("{party} owns the model: give its weights file with `-w`"))),
+        (None, true) if !loaded.program.modes.public_weights => {
+            return Err(usage(format!("{party} owns the model: give its weights file with `-w`")));
+        }
         (Some(_), false) => return Err(usage(format!("{party} must not have weights, only {}", face.weight_owner))),
-        (None, false) => None,
+        (None, _) => None,
     };
     let mine = ports_of(&face.inputs, party);
     let mut notes = Vec::new();
@@ -356,6 +358,7 @@ fn compute(
         party: me.0,
         program: loaded.hash_text(),
         security: loaded.security_line(if tls { SECURE } else { PLAIN }),
+        modes: loaded.program.modes.names(),
         insecure: if tls { Vec::new() } else { vec!["plaintext".to_owned()] },
         rounds: Versus {
             predicted: program.predicted_rounds(),

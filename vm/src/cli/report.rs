@@ -71,6 +71,9 @@ pub struct PartyReport {
     pub program: String,
     /// The security line.
     pub security: String,
+    /// What the program does otherwise than usual: `weights=public` and the like.
+    #[serde(default)]
+    pub modes: Vec<String>,
     /// What is weaker than it should be.
     pub insecure: Vec<String>,
     /// Rounds of one batch, as far as this party has seen them.
@@ -112,6 +115,7 @@ pub struct Report {
     batch: u32,
     program: String,
     security: String,
+    modes: Vec<String>,
     insecure: Vec<String>,
     /// Rounds of one batch.
     pub rounds: Versus<u32>,
@@ -167,6 +171,7 @@ pub fn join(parties: &[PartyReport]) -> Report {
         batch: first.batch,
         program: first.program.clone(),
         security: first.security.clone(),
+        modes: first.modes.clone(),
         insecure: first.insecure.clone(),
         rounds: Versus {
             predicted: first.rounds.predicted,

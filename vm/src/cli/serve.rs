@@ -116,7 +116,9 @@ fn model(args: &ServeArgs, me: Party, loaded: &load::Loaded, side: &ClientSide) 
         }
         (_, Some(_)) => Err(usage(format!("{owner} owns the weights, there is no share of them"))),
         (Some(path), None) if owner == me => Ok((Model::Own(load::weights(path, loaded)?), vec![])),
-        (None, None) if owner == me => Err(usage(format!("{me} owns the model: give its weights file with `-w`"))),
+        (None, None) if owner == me && !loaded.program.modes.public_weights => {
+            Err(usage(format!("{me} owns the model: give its weights file with `-w`")))
+        }
         (Some(_), None) => Err(usage(format!("{me} must not have weights, only {owner}"))),
         (None, None) => Ok((Model::None, vec![])),
     }

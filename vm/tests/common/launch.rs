@@ -94,7 +94,8 @@ impl Three {
     pub fn new(dir: Dir) -> Three {
         let block = Block::claim();
         let net = |(i, p): (usize, &u16)| format!("[[party]]\nindex = {i}\naddress = \"127.0.0.1:{p}\"\n");
-        fs::write(dir.file("net.toml"), block.ports(3).iter().enumerate().map(net).collect::<String>()).expect("net.toml");
+        fs::write(dir.file("net.toml"), block.ports(3).iter().enumerate().map(net).collect::<String>())
+            .expect("net.toml");
         Three { dir, block, children: Vec::new() }
     }
 

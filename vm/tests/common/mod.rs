@@ -1,6 +1,7 @@
 //! Shared by the end-to-end tests: models, their recorded samples, and three parties in one process.
 #![allow(dead_code, missing_docs, reason = "each test file uses a part")]
 pub mod attack;
+pub mod cases;
 pub mod counting;
 pub mod dealt;
 pub mod four;

@@ -301,6 +301,19 @@ impl Random {
                     _ => Op::DepthwiseSs { x, w, window },
                 }
             }
+            "share_p" => {
+                let p = self.public(&[2, 3], false);
+                Op::ShareP { p, bits: k }
+            }
+            "conv2d_p" | "depthwise_p" => {
+                let x = self.pick(|t| ring(t) && shared(t) && t.shape.len() == 4)?;
+                let (c, window) = (self.ty(x).shape[3], self.window());
+                let [kh, kw] = window.kernel;
+                match mnemonic {
+                    "conv2d_p" => Op::Conv2dP { x, w: self.public(&[3, kh, kw, c], false), window, groups: 1 },
+                    _ => Op::DepthwiseP { x, w: self.public(&[kh, kw, 2 * c], false), window },
+                }
+            }
             "split" => return self.rejoined(rot),
             "split_shared" => return self.recombined(rot),
             "mask" | "beta" | "unmask" => return self.unmasked(),

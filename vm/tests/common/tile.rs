@@ -142,6 +142,7 @@ impl Tile {
             n: self.n,
             a: self.n - 1,
             h: self.h,
+            exact: true,
         };
         let y = match route {
             Route::Dealer => dealer::requantize_by(&mut b, Source::Sum(x), &formula, self.k, self.rot, tree)

@@ -1,0 +1,143 @@
+//! Rounding at random (`--rounding=probabilistic`): every value of every layer is within one of what the oracle makes of the
+//! same operands, and that costs less than the exact way.
+use compiler::pipeline::{Compiled, Options, Protocol, Route, compile_with};
+use compiler::qgraph::eval::{TensorData, eval};
+use compiler::qgraph::{Graph, TensorId};
+use ir::eval::{Plain, eval_observed};
+use ir::{Form, Modes};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+fn at_random() -> Options {
+    Options { modes: Modes { probabilistic: true, ..Modes::default() }, ..Options::default() }
+}
+
+/// Input data without pattern.
+fn drawn(g: &Graph) -> Vec<TensorData> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let one = |id: &TensorId| {
+        let t = g.tensor(*id);
+        let (lo, hi) = t.dtype.range();
+        // Neighbours alike, so that results are not all in the middle.
+        let middle = (next() % (hi - lo + 1) as u64) as i64 + lo;
+        let data = (0..t.len()).map(|_| (middle + (next() % 81) as i64 - 40).clamp(lo, hi) as i32).collect();
+        TensorData { shape: t.shape.clone(), data }
+    };
+    g.inputs.iter().map(one).collect()
+}
+
+/// Stored integers of each result that the program shows.
+fn observed(c: &Compiled, given: &[TensorData]) -> BTreeMap<TensorId, Vec<i32>> {
+    let (p, g) = (&c.program, &c.graph);
+    let typed = ir::verify::verify(p).expect("verified");
+    let inputs: Vec<Vec<i64>> = given.iter().map(|t| t.data.iter().map(|x| i64::from(*x)).collect()).collect();
+    let mut seen = BTreeMap::new();
+    eval_observed(p, &typed, &inputs, &c.weights.tensors, &mut |v, x| {
+        for o in c.results.iter().filter(|o| o.value.index() == v) {
+            let (Plain::Ring(x), t) = (x, &typed.types[v]) else { continue };
+            let k = u32::from(t.domain.width());
+            let signed = |x: i64| if t.form == Form::Shared { x << (64 - k) >> (64 - k) } else { x };
+            let shared = if t.form == Form::Shared { g.tensor(o.tensor).quant } else { None };
+            let zero = shared.map_or(0, |q| i64::from(q.zero_point));
+            let data = x.iter().map(|x| (signed(x.wrapping_add(o.offset as u64) as i64) + zero) as i32).collect();
+            seen.insert(o.tensor, data);
+        }
+    });
+    seen
+}
+
+/// Results that differ by one, of how many.
+fn check(name: &str, model: &[u8]) -> Option<(usize, usize)> {
+    let c = compile_with(model, at_random()).ok()?;
+    let given = drawn(&c.graph);
+    let mut seen = observed(&c, &given);
+    seen.extend(c.graph.inputs.iter().zip(&given).map(|(id, t)| (*id, t.data.clone())));
+    let (mut differ, mut all) = (0, 0);
+    for op in &c.graph.ops {
+        let inputs: Vec<TensorId> =
+            op.inputs.iter().copied().filter(|t| c.graph.tensor(*t).constant.is_none()).collect();
+        let data =
+            |id: &TensorId| Some(TensorData { shape: c.graph.tensor(*id).shape.clone(), data: seen.get(id)?.clone() });
+        let (Some(operands), Some(got)) = (inputs.iter().map(data).collect::<Option<Vec<_>>>(), seen.get(&op.output))
+        else {
+            continue;
+        };
+        let alone =
+            Graph { ops: vec![op.clone()], inputs, outputs: vec![op.output], states: vec![], ..c.graph.clone() };
+        let Ok(values) = eval(&alone, &operands) else { continue };
+        let want = &values[op.output.index()].as_ref().expect("computed").data;
+        let most = got.iter().zip(want).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
+        assert!(most <= 1, "{name}, operator {} ({}): off by {most}", op.index, op.name);
+        differ += got.iter().zip(want).filter(|(a, b)| a != b).count();
+        all += got.len();
+    }
+    Some((differ, all))
+}
+
+fn folder(variable: &str, name: &str) -> Vec<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(name);
+    let dir = std::env::var_os(variable).map_or(beside, PathBuf::from);
+    let Ok(list) = std::fs::read_dir(&dir) else {
+        println!("skipped: no folder {}", dir.display());
+        return vec![];
+    };
+    let mut all: Vec<PathBuf> = list.map(|e| e.expect("entry").path()).collect();
+    all.retain(|p| p.extension().is_some_and(|e| e == "tflite"));
+    all.sort();
+    all
+}
+
+#[test]
+fn every_value_is_within_one() {
+    let own = ["digits", "digits_mlp", "digits_u8"];
+    let own =
+        own.map(|n| Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/models").join(n).with_extension("tflite"));
+    let named = |p: &PathBuf| {
+        let name = p.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        ["digits_cnn", "resnet8_cifar10", "kws_dscnn", "digits_inception"].contains(&name.as_str())
+    };
+    let models = folder("QNN_MODELS_DIR", "models").into_iter().filter(named);
+    let cases = folder("QNN_CONFORMANCE_DIR", "conformance").into_iter().step_by(3);
+    let (mut files, mut differ, mut all) = (0, 0, 0);
+    for path in own.into_iter().chain(models).chain(cases) {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let Some((d, n)) = check(&name, &std::fs::read(&path).expect("model")) else { continue };
+        if n > 10_000 {
+            println!("{name}: {d} of {n} differ by one");
+        }
+        (files, differ, all) = (files + 1, differ + d, all + n);
+    }
+    println!("{files} models: {differ} of {all} results differ by one");
+    assert!(differ > 0 && differ < all / 2, "rounding at random is neither exact nor mostly wrong");
+}
+
+#[test]
+fn it_is_said_costs_less_and_is_refused_elsewhere() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/models/digits_mlp.tflite");
+    let model = std::fs::read(path).expect("model");
+    for protocol in [Protocol::Rep3, Protocol::Dealer2] {
+        let [random, exact] = [at_random().modes, Modes::default()]
+            .map(|modes| compile_with(&model, Options { protocol, modes, ..Options::default() }).expect("compiles"));
+        let [now, before] = [&random, &exact].map(|c| (c.program.predicted_rounds(), c.program.predicted_bytes()));
+        println!("{}: {now:?}, exact {before:?}", random.program.protocol);
+        assert!(random.program.modes.probabilistic && random.program.thresholds == 0);
+        assert!(now.0 < before.0);
+        assert!(now.1.iter().sum::<u64>() * 10 < before.1.iter().sum::<u64>() * 9);
+    }
+    for (protocol, route) in [
+        (Protocol::Rep3, Route::Boolean),
+        (Protocol::Rep4, Route::Dealer),
+        (Protocol::Rep3Mal, Route::Dealer),
+        (Protocol::Semi { parties: 2 }, Route::Dealer),
+    ] {
+        let refused = compile_with(&model, Options { protocol, route, ..at_random() });
+        let Err(e) = refused else { panic!("{protocol:?} rounds at random") };
+        assert!(e.to_string().contains("--rounding=probabilistic") && e.exit_code() == 3, "{e}");
+    }
+}
