@@ -33,7 +33,10 @@ fn programs_do_not_depend_on_weights() {
     let (a, b) = (model("digits"), model("digits_other_weights"));
     assert!(a.bytes == b.bytes, "programs differ");
     assert!(a.weights.tensors != b.weights.tensors, "weights are the same");
-    assert!(ir::weights::encode(&a.weights) != ir::weights::encode(&b.weights), "weights files are the same");
+    assert!(
+        ir::weights::encode(&a.weights, &[7; 32]) != ir::weights::encode(&b.weights, &[7; 32]),
+        "weights files are the same"
+    );
 }
 
 #[test]
@@ -41,7 +44,10 @@ fn compiling_is_deterministic() {
     for (name, _) in RECORDED {
         let (a, b) = (model(name), model(name));
         assert!(a.bytes == b.bytes, "{name}: programs differ");
-        assert!(ir::weights::encode(&a.weights) == ir::weights::encode(&b.weights), "{name}: weights files differ");
+        assert!(
+            ir::weights::encode(&a.weights, &[7; 32]) == ir::weights::encode(&b.weights, &[7; 32]),
+            "{name}: weights files differ"
+        );
         assert_eq!(ir::bytecode::decode(&a.bytes).expect("just encoded"), a.program, "{name}");
     }
 }
@@ -176,7 +182,7 @@ fn damaged_programs_never_panic() {
 
 #[test]
 fn damaged_weights_never_panic() {
-    let original = ir::weights::encode(&model("digits").weights);
+    let original = ir::weights::encode(&model("digits").weights, &[7; 32]);
     let mut numbers = Numbers(0xbad);
     let mut decoded = 0;
     for round in 0..2000 {
@@ -189,7 +195,7 @@ fn damaged_weights_never_panic() {
 #[test]
 fn every_truncation_is_refused() {
     let compiled = model("digits_mlp");
-    let weights = ir::weights::encode(&compiled.weights);
+    let weights = ir::weights::encode(&compiled.weights, &[7; 32]);
     (0..compiled.bytes.len()).for_each(|n| assert!(ir::bytecode::decode(&compiled.bytes[..n]).is_err(), "program {n}"));
     (0..weights.len()).for_each(|n| assert!(ir::weights::decode(&weights[..n]).is_err(), "weights {n}"));
 }

@@ -1,11 +1,16 @@
 //! The weights file: private tensors of the model owner, bound to a program by its hash.
 //!
 //! ```text
-//! "MPCW" version:u16 reserved:u16 program:32 bytes  tensors: (rank dims width data)*  blake3 of all before: 32 bytes
+//! "MPCW" version:u16 reserved:u16 program:32 bytes salt:32 bytes  tensors: (length width data)*  blake3 of all before: 32 bytes
 //! ```
+//!
+//! The hash at the end finds damage, and it is the *identity* of the weights: the parties of a session may compare it. The salt
+//! is random and stays in the file, so the hash says which weights and nothing about them, however few there are to guess from.
 use crate::bytecode::{DecodeError, Reader, Writer};
 
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
+/// Where the tensors begin.
+const HEADER: usize = 72;
 
 /// Private weights. `Debug` shows sizes only.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,13 +45,14 @@ fn width_of(data: &[i32]) -> usize {
     }
 }
 
-/// Bytes of a weights file.
-pub fn encode(w: &Weights) -> Vec<u8> {
+/// Bytes of a weights file. The salt is random where the file is for use.
+pub fn encode(w: &Weights, salt: &[u8; 32]) -> Vec<u8> {
     let mut out = Writer::default();
     out.bytes.extend_from_slice(b"MPCW");
     out.bytes.extend_from_slice(&FORMAT.to_le_bytes());
     out.bytes.extend_from_slice(&[0, 0]);
     out.bytes.extend_from_slice(&w.program);
+    out.bytes.extend_from_slice(salt);
     out.varint(w.tensors.len() as u64);
     for t in &w.tensors {
         let bytes = width_of(t);
@@ -59,13 +65,19 @@ pub fn encode(w: &Weights) -> Vec<u8> {
     out.bytes
 }
 
+/// The identity of a weights file that can be read.
+pub fn identity(bytes: &[u8]) -> [u8; 32] {
+    bytes.last_chunk().copied().unwrap_or_default()
+}
+
 /// Reads a weights file.
 pub fn decode(bytes: &[u8]) -> Result<Weights, DecodeError> {
     let bad = |what| DecodeError::Bad { at: 0, what };
     if bytes.get(..4) != Some(b"MPCW") {
         return Err(bad("not a weights file: it does not begin with `MPCW`"));
     }
-    let body = bytes.len().checked_sub(32).filter(|n| *n >= 40).ok_or(DecodeError::Truncated { at: bytes.len() })?;
+    let body =
+        bytes.len().checked_sub(32).filter(|n| *n >= HEADER).ok_or(DecodeError::Truncated { at: bytes.len() })?;
     if bytes[4..6] != FORMAT.to_le_bytes() || bytes[6..8] != [0, 0] {
         return Err(bad("weights format of another version"));
     }
@@ -74,7 +86,7 @@ pub fn decode(bytes: &[u8]) -> Result<Weights, DecodeError> {
     }
     let mut program = [0u8; 32];
     program.copy_from_slice(&bytes[8..40]);
-    let mut r = Reader::new(&bytes[40..body]);
+    let mut r = Reader::new(&bytes[HEADER..body]);
     let n = r.length(1 << 16)?;
     let tensors = (0..n)
         .map(|_| {

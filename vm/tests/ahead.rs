@@ -183,7 +183,7 @@ fn processes_deal_and_compute() {
     let path = |name: &str| dealt.dir.join(name).to_string_lossy().into_owned();
     let (program, weights) = (path("m.mpcb"), path("m.mpcw"));
     fs::write(&program, &dealt.compiled.bytes).expect("program");
-    fs::write(&weights, ir::weights::encode(&dealt.compiled.weights)).expect("weights");
+    fs::write(&weights, ir::weights::encode(&dealt.compiled.weights, &[7; 32])).expect("weights");
     let input = testdata("digits_mlp.input_0.npy").to_string_lossy().into_owned();
     let output = path("out.npy");
     let want = fs::read(testdata("digits_mlp.output_0.npy")).expect("recorded");
@@ -215,7 +215,7 @@ fn processes_deal_and_compute() {
     assert_eq!(qnnvm(&["deal", &path("plain.mpcb"), "-o", &path("none")]).status.code(), Some(2));
     assert!(!dealt.dir.join("none.0.mpcd").exists());
     let plain = path("plain.mpcb");
-    fs::write(path("plain.mpcw"), ir::weights::encode(&plain_weights)).expect("weights");
+    fs::write(path("plain.mpcw"), ir::weights::encode(&plain_weights, &[7; 32])).expect("weights");
     let offline = ["local", &plain, "-w", &path("plain.mpcw"), "--input", &input, "--offline"];
     assert_eq!(qnnvm(&offline).status.code(), Some(2));
     // More inferences than a file can say.

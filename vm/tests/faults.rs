@@ -78,6 +78,26 @@ const CASES: &[Case] = &[
         ends: [Some((0, "")), Some((0, "TLS 1.3")), Some((0, ""))],
     },
     Case {
+        name: "key and sessions in other folders",
+        act: |hosts| {
+            for file in ["party.key", "party.crt"] {
+                fs::create_dir_all(hosts.dir.file("key")).expect("folder");
+                fs::rename(hosts.home(1).join(file), hosts.dir.file("key").join(file)).expect("it was there");
+            }
+            fs::create_dir(hosts.dir.file("state")).expect("folder");
+            start(hosts, &[0, 2]);
+            let mut command = quick(hosts.command(1));
+            command.arg("--identity").arg(hosts.dir.file("key")).arg("--state").arg(hosts.dir.file("state"));
+            hosts.start(1, command);
+            while hosts.running(1) {
+                sleep(Duration::from_millis(10));
+            }
+            assert!(hosts.dir.file("state").join("sessions").exists() && !hosts.home(1).join("sessions").exists());
+        },
+        limit: 30,
+        ends: [Some((0, "")), Some((0, "")), Some((0, ""))],
+    },
+    Case {
         name: "a peer is late",
         act: |hosts| {
             start(hosts, &[1, 2]);

@@ -122,7 +122,7 @@ fn who_the_parties_are_at_every_size() {
     let path = hosts.home(0).join("net.toml");
     let before = fs::read(&path).expect("net.toml");
     let mut add = qnnvm();
-    add.args(["net", "add-peer"]).arg(hosts.home(2).join("party.crt")).args(["example.org:7700", "--party", "1"]);
+    add.args(["net", "add-peer"]).arg(hosts.home(1).join("party.crt")).args(["example.org:7700", "--party", "1"]);
     add.args(["--replace", "--dir"]).arg(hosts.home(0));
     let files = names(&hosts.home(0));
     for bytes in (0..before.len() - 80).step_by(25) {

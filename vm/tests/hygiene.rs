@@ -51,7 +51,7 @@ fn planted() -> Dir {
     let c = dir.compile("digits", &testdata("digits.tflite"));
     let tensors = c.weights.tensors.iter().map(|t| vec![WEIGHT; t.len()]).collect();
     let weights = ir::weights::Weights { program: c.weights.program, tensors };
-    fs::write(dir.file("digits.mpcw"), ir::weights::encode(&weights)).expect("weights");
+    fs::write(dir.file("digits.mpcw"), ir::weights::encode(&weights, &[7; 32])).expect("weights");
     let mut input = fs::read(testdata("digits.input_0.npy")).expect("testdata");
     let start = input.len() - 64;
     input[start..].iter_mut().zip(PIXELS.iter().cycle()).for_each(|(x, p)| *x = *p);

@@ -46,7 +46,7 @@ fn check(models: &Path, name: &str) -> bool {
     };
     let dir = Dir::new();
     std::fs::write(dir.file("m.mpcb"), &c.bytes).expect("program");
-    std::fs::write(dir.file("m.mpcw"), ir::weights::encode(&c.weights)).expect("weights");
+    std::fs::write(dir.file("m.mpcw"), ir::weights::encode(&c.weights, &[7; 32])).expect("weights");
     let read = |kind: &str| read_npz(models.join(format!("{name}.{kind}.npz"))).expect("recorded arrays");
     let (given, want, face) = (read("inputs"), read("reference"), &c.program.interface);
     let mut command = qnnvm();

@@ -189,7 +189,7 @@ fn damaged_files_are_refused_before_anyone_is_contacted() {
         refused(0, "bad", &format!("weights {i}"));
     }
     let other = build(&testdata("digits_u8.tflite"));
-    fs::write(three.dir.file("bad.mpcw"), ir::weights::encode(&other.weights)).expect("weights");
+    fs::write(three.dir.file("bad.mpcw"), ir::weights::encode(&other.weights, &[7; 32])).expect("weights");
     refused(0, "bad", "weights of another program");
     let out = local(&three.dir, "bad", &three.dir.file("in.npy"), &three.dir.file("y.npy"), &[]);
     assert_eq!(out.status.code(), Some(4), "{}", error_text(&out));

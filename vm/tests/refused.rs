@@ -51,6 +51,10 @@ fn payload(mut bytes: &[u8]) -> usize {
     total
 }
 
+fn text(identity: &[u8]) -> String {
+    identity.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn quick(mut command: Command) -> Command {
     command.args(["--connect-timeout", "10"]);
     command
@@ -70,12 +74,11 @@ fn run(
     hosts.start(2, quick(odd(&hosts)));
     let outs = hosts.finish(&[0, 1, 2], Duration::from_secs(20));
     let wires = wires.lock().expect("wires").clone();
-    assert_eq!(wires.len(), 6, "each has said something to each");
     (outs.iter().map(|out| out.status.code()).collect(), outs.iter().map(error_text).collect(), wires)
 }
 
 /// A difference, and how party 2 comes to it.
-const DIFFERENCES: [(&str, fn(&Hosts) -> Command); 3] = [
+const DIFFERENCES: [(&str, fn(&Hosts) -> Command); 4] = [
     ("`program`", |hosts| {
         hosts.dir.compile("other", &testdata("digits.tflite"));
         let mut command = common::launch::qnnvm();
@@ -86,6 +89,15 @@ const DIFFERENCES: [(&str, fn(&Hosts) -> Command); 3] = [
     ("`batch`", |hosts| {
         let mut command = hosts.command(2);
         command.args(["--batch", "2"]);
+        command
+    }),
+    ("`weights`", |hosts| {
+        // Those of another file of the same program.
+        let bytes = std::fs::read(hosts.dir.file("m.mpcw")).expect("weights");
+        let weights = ir::weights::decode(&bytes).expect("weights");
+        let other = ir::weights::identity(&ir::weights::encode(&weights, &[8; 32]));
+        let mut command = hosts.command(2);
+        command.args(["--weights-id", &text(&other)]);
         command
     }),
     ("`session`", |hosts| {
@@ -100,6 +112,7 @@ fn nothing_travels_before_all_agree() {
     for (field, odd) in DIFFERENCES {
         let (codes, said, wires) = run(false, &odd);
         assert_eq!(codes, [Some(13); 3], "{said:?}");
+        assert!(wires.keys().any(|[from, _]| *from == 2), "party 2 has spoken");
         assert!(said.iter().all(|text| text.contains(field)), "{field}: {said:?}");
         for (who, bytes) in wires {
             assert_eq!(payload(&bytes), 0, "{field}: from and to {who:?}");
@@ -107,7 +120,36 @@ fn nothing_travels_before_all_agree() {
     }
     let (codes, said, wires) = run(false, &|hosts| hosts.command(2));
     assert_eq!(codes, [Some(0); 3], "{said:?}");
-    assert!(wires.values().all(|bytes| payload(bytes) > 0), "what agrees is counted");
+    assert!(wires.len() == 6 && wires.values().all(|bytes| payload(bytes) > 0), "what agrees is counted");
+}
+
+/// Everybody may name the weights, its owner too, who finds a wrong file alone.
+#[test]
+fn weights_that_are_expected() {
+    let dir = common::launch::Dir::new();
+    dir.compile("m", &testdata("digits_mlp.tflite"));
+    let verify = |weights: &str| {
+        let mut command = common::launch::qnnvm();
+        let out = command.arg("verify").arg(dir.file("m.mpcb")).arg("-w").arg(dir.file(weights)).output();
+        let said = String::from_utf8(out.expect("runs").stdout).expect("text");
+        let id = said.split_once("`--weights-id` ").expect("an identity").1;
+        id[..64].to_owned()
+    };
+    let expected = verify("m.mpcw");
+    // The hosts have files of their own, made of the same model with the same salt.
+    let (codes, said, _) = run(true, &|hosts| {
+        assert!(std::fs::read(hosts.dir.file("m.mpcw")).ok() == std::fs::read(dir.file("m.mpcw")).ok());
+        let mut command = hosts.command(2);
+        command.args(["--weights-id", &expected.to_uppercase()]);
+        command
+    });
+    assert_eq!(codes, [Some(0); 3], "{said:?}");
+    for (id, code, words) in [("0".repeat(64), 4, expected.as_str()), ("0123".to_owned(), 2, "64 hexadecimal digits")] {
+        let mut command = common::launch::qnnvm();
+        command.args(["--party", "0"]).arg(dir.file("m.mpcb")).arg("-w").arg(dir.file("m.mpcw"));
+        let out = command.args(["--weights-id", &id]).output().expect("runs");
+        assert!(out.status.code() == Some(code) && error_text(&out).contains(words), "{}", error_text(&out));
+    }
 }
 
 /// The same is true of encrypted links, where only lengths can be seen.

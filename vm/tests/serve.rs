@@ -176,6 +176,28 @@ fn a_poisoned_request_harms_nobody() {
     assert_eq!(servers.metric(0, "qnnvm_sessions_total"), 1.0);
 }
 
+/// Who connects and says nothing makes room for who comes next, and is cut when the time of a handshake is over.
+#[test]
+fn mute_strangers_make_room() {
+    let servers = Servers::started("digits_mlp", &[]);
+    let start = Instant::now();
+    let connect = |_| TcpStream::connect(servers.clients[0]).expect("client port");
+    let mut mute: Vec<TcpStream> = (0..100).map(connect).collect();
+    assert_eq!(servers.connection().infer(&input(0)).expect("answer"), output(0));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?} beside strangers", start.elapsed());
+    let open = |stream: &mut TcpStream| {
+        stream.set_nonblocking(true).expect("a socket");
+        matches!(stream.read(&mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    // One place was the client's.
+    let kept = mute.iter_mut().filter_map(|stream| open(stream).then_some(())).count();
+    assert!((1..=64).contains(&kept), "{kept} strangers are heard");
+    while mute.iter_mut().any(open) {
+        assert!(start.elapsed() < Duration::from_secs(15), "strangers are still connected");
+        sleep(Duration::from_millis(100));
+    }
+}
+
 #[test]
 fn a_full_queue_refuses_at_once() {
     let servers = Servers::started("digits_mlp", &["--queue", "2", "--patience", "3"]);

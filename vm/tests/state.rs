@@ -101,7 +101,7 @@ fn samples_are_successive_calls_of_three_processes() {
     let bytes = ir::bytecode::encode(&p);
     let weights = ir::weights::Weights { program: ir::bytecode::program_hash(&bytes), tensors: vec![FIRST.to_vec()] };
     fs::write(dir.file("sum.mpcb"), &bytes).expect("program");
-    fs::write(dir.file("sum.mpcw"), ir::weights::encode(&weights)).expect("weights");
+    fs::write(dir.file("sum.mpcw"), ir::weights::encode(&weights, &[7; 32])).expect("weights");
     let file = |i: usize| dir.file(&format!("in{i}.npy"));
     for (i, x) in A.iter().enumerate() {
         let x: Vec<i32> = x.iter().map(|v| *v as i32).collect();

@@ -75,7 +75,9 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
         print(&list.iter().map(|r| format!("{r}\n")).collect::<String>())?;
     }
     let compiled = finish(unit).map_err(|e| refusal(&model, e).failure())?;
-    let weights = ir::weights::encode(&compiled.weights);
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map_err(|e| Failure::write("random numbers", &std::io::Error::other(e)))?;
+    let weights = ir::weights::encode(&compiled.weights, &salt);
     if let Some(output) = &args.output {
         let program_file = files::stage(output, &compiled.bytes, Access::Ordinary)?;
         let weights_file =

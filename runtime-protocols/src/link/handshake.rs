@@ -5,7 +5,8 @@
 //! body: nonce 16 bytes | fields u16 | each: name length u16, name, value length u32, value   little-endian
 //! ```
 //!
-//! The preamble keeps its layout in all versions. Both sides send all of theirs before they judge, so both see a
+//! What a field names must be equal; where its name begins with `?`, an empty value fits every other. The preamble keeps its
+//! layout in all versions. Both sides send all of theirs before they judge, so both see a
 //! difference and name the same field. Then every party tells every other the nonces of all and, under TLS, a tag of
 //! each of its channels: both ends of a channel must name the same tag, so nobody sits between two parties, and the
 //! session is derived from all nonces and all tags.
@@ -27,7 +28,7 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// Adds a field.
+    /// Adds a field. Where its name begins with `?`, an empty value leaves it to the others.
     pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.fields.push((name.to_owned(), value.as_ref().to_vec()));
         self
@@ -135,8 +136,9 @@ pub(super) fn difference(mine: &Side<'_>, theirs: &Side<'_>) -> Option<LinkError
     let field = first.fields.iter().chain(&second.fields).map(|(name, _)| name.as_str());
     for name in field {
         let (here, there) = (my_hello.get(name), their_hello.get(name));
-        if here != there {
-            return disagree(name, show(here), show(there));
+        let open = name.starts_with('?') && [here, there].contains(&Some(&[])) && here.is_some() && there.is_some();
+        if here != there && !open {
+            return disagree(name.trim_start_matches('?'), show(here), show(there));
         }
     }
     None
@@ -207,6 +209,13 @@ mod tests {
         assert_eq!(field(&hello(), &other).as_deref(), Some("protocol"));
         assert_eq!(field(&hello(), &hello().with("extra", "")).as_deref(), Some("extra"));
         assert_eq!(field(&Hello::default(), &hello()).as_deref(), Some("program"));
+        // What one of them leaves open, and what none does.
+        let weights = |value: &str| hello().with("?weights", value);
+        assert_eq!(field(&weights("a"), &weights("")), None);
+        assert_eq!(field(&weights(""), &weights("")), None);
+        assert_eq!(field(&weights("a"), &weights("b")).as_deref(), Some("weights"));
+        assert_eq!(field(&hello(), &weights("")).as_deref(), Some("weights"));
+        assert_eq!(field(&hello().with("other", ""), &hello().with("other", "b")).as_deref(), Some("other"));
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub fn frames(mut stream: &[u8], due: &[u8]) -> usize {
 /// Whether its body was read.
 pub fn handshake(bytes: &[u8]) -> bool {
     let mine = Hello::default().with("program", [7; 32]).with("protocol", "rep3").with("reveal", "output");
+    let mine = mine.with("?weights", "w");
     let Some((preamble, body)) = bytes.split_first_chunk::<PREAMBLE>() else { return false };
     let Some(p) = Preamble::decode(preamble) else { return false };
     assert!(p.body <= HELLO_LIMIT, "a body of {} bytes", p.body);
@@ -73,7 +74,7 @@ pub fn handshake(bytes: &[u8]) -> bool {
     if let Some((nonce, hello)) = &read {
         let again = encode(p.party, p.parties, nonce, hello);
         assert_eq!(again[PREAMBLE..], body[..p.body], "two encodings of one handshake");
-        let named = |e: &(String, Vec<u8>)| mine.fields.contains(e);
+        let named = |e: &(String, Vec<u8>)| mine.fields.contains(e) || (e.0 == "?weights" && e.1.is_empty());
         assert!(here.is_some() || hello.fields.iter().all(named), "agreed on something else");
     }
     read.is_some()
@@ -82,6 +83,7 @@ pub fn handshake(bytes: &[u8]) -> bool {
 /// A handshake that is accepted.
 pub fn example() -> Vec<u8> {
     let hello = Hello::default().with("program", [7; 32]).with("protocol", "rep3").with("reveal", "output");
+    let hello = hello.with("?weights", "w");
     encode(Party(1), 3, &[5; NONCE], &hello)
 }
 

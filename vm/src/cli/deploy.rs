@@ -15,7 +15,7 @@ impl From<ClientError> for Failure {
 pub fn run(model: &Path, weights: &Path, output: &Path) -> Result<(), Failure> {
     let loaded = load::program(model)?;
     let side = load::client(&loaded)?;
-    let weights = load::weights(weights, &loaded)?;
+    let (weights, _) = load::weights(weights, &loaded)?;
     let stem = output.join(model.file_stem().unwrap_or_default());
     let files = vm::deploy::deploy(&side, loaded.hash, &weights, &stem).map_err(|e| match e {
         DeployError::File(e) => e.into(),

@@ -151,12 +151,13 @@ pub fn client(loaded: &Loaded) -> Result<ClientSide, Failure> {
     Ok(ClientSide::new(loaded.program.clone(), loaded.protocol)?)
 }
 
-/// Reads a weights file and checks that it belongs to the program.
-pub fn weights(path: &Path, loaded: &Loaded) -> Result<Weights, Failure> {
+/// Reads a weights file and checks that it belongs to the program. Also its identity, in hexadecimal.
+pub fn weights(path: &Path, loaded: &Loaded) -> Result<(Weights, String), Failure> {
     path_exists(path)?;
     let bytes = read(path, MAX_WEIGHTS, Failure::DAMAGED)?;
     let bad = |e: &dyn std::fmt::Display| Failure::new(Failure::DAMAGED, format!("{}: {e}", path.display()));
     let weights = weights::decode(&bytes).map_err(|e| bad(&e))?;
+    let identity = hex(&weights::identity(&bytes));
     if weights.program != loaded.hash {
         let (theirs, ours) = (hex(&weights.program), loaded.hash_text());
         return Err(bad(&format!("made for program {theirs}, not for {ours}; compile both together")));
@@ -170,7 +171,35 @@ pub fn weights(path: &Path, loaded: &Loaded) -> Result<Weights, Failure> {
             return Err(bad(&format!("tensor {i} has {} elements, the program {}", tensor.len(), elements(shape))));
         }
     }
-    Ok(weights)
+    Ok((weights, identity))
+}
+
+/// What this party says of the weights in the handshake: the identity of its own, the one that it was told to expect, or
+/// nothing.
+pub fn weights_field(loaded: &Loaded, own: Option<&str>, expected: Option<&str>) -> Result<String, Failure> {
+    let program = &loaded.program;
+    if expected.is_some() && (program.modes.public_weights || program.interface.weight_owner == Party::CLIENT) {
+        let what = match program.modes.public_weights {
+            true => "`--weights-id`: the weights are public, the hash of the program says which",
+            false => "`--weights-id`: a client owns the weights, their shares say of which deployment they are",
+        };
+        return Err(Failure::new(Failure::USAGE, what));
+    }
+    match (own, expected) {
+        (Some(own), Some(expected)) if own != expected => {
+            let what = format!("the weights file is {own}, `--weights-id` says {expected}");
+            Err(Failure::new(Failure::DAMAGED, what))
+        }
+        (own, expected) => Ok(own.or(expected).unwrap_or_default().to_owned()),
+    }
+}
+
+/// An identity of weights as people write it.
+pub fn weights_id(text: &str) -> Result<String, String> {
+    match text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("64 hexadecimal digits, as `qnnvm verify MODEL.mpcb -w MODEL.mpcw` prints them".to_owned()),
+    }
 }
 
 /// The command `verify`.
@@ -186,8 +215,8 @@ pub fn verify_files(model: &Path, weights_file: Option<&Path>) -> Result<(), Fai
         p.layers.len()
     );
     if let Some(path) = weights_file {
-        let w = weights(path, &loaded)?;
-        say!("weights: {} tensors, bound to this program", w.tensors.len());
+        let (w, identity) = weights(path, &loaded)?;
+        say!("weights: {} tensors, bound to this program, for `--weights-id` {identity}", w.tensors.len());
     }
     say!("{}", loaded.security_line("links plaintext on loopback, or TLS 1.3 with pinned certificates"));
     say!("ok");

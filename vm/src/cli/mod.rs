@@ -303,6 +303,17 @@ impl WaitArgs {
     }
 }
 
+/// Where a party has its files, if not beside the `net.toml`.
+#[derive(Args, Clone)]
+pub struct FolderArgs {
+    /// Folder of key and certificate of this party [default: that of the `net.toml`]
+    #[arg(long, value_name = "DIR")]
+    pub identity: Option<PathBuf>,
+    /// Folder for what is kept: the list of used sessions [default: that of the `net.toml`]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
 /// One party.
 #[derive(Args, Clone)]
 pub struct PartyArgs {
@@ -314,9 +325,14 @@ pub struct PartyArgs {
     /// Who and where the parties are, with their certificates; without it 127.0.0.1, ports from 7700, not encrypted
     #[arg(long, value_name = "FILE", env = "QNN_NET")]
     pub net: Option<PathBuf>,
+    #[command(flatten)]
+    pub folders: FolderArgs,
     /// Name of the session, the same at all parties; one that was used is refused. Without it a random one
     #[arg(long, value_name = "ID", value_parser = sessions::name)]
     pub session: Option<String>,
+    /// Identity of the weights that the owner must use, from `qnnvm verify` there; without it any
+    #[arg(long, value_name = "ID", value_parser = load::weights_id)]
+    pub weights_id: Option<String>,
     /// Preprocessing of this party (.mpcd, from `qnnvm deal`): the dealer need not be there
     #[arg(long, value_name = "FILE")]
     pub offline: Option<PathBuf>,
@@ -387,12 +403,8 @@ pub struct ServeArgs {
     /// Who and where the parties are, with their certificates; without it 127.0.0.1, ports from 7700, not encrypted
     #[arg(long, value_name = "FILE", env = "QNN_NET")]
     pub net: Option<PathBuf>,
-    /// Folder of key and certificate of this party [default: that of the `net.toml`]
-    #[arg(long, value_name = "DIR")]
-    pub identity: Option<PathBuf>,
-    /// Folder for what is kept: the list of used sessions [default: that of the `net.toml`]
-    #[arg(long, value_name = "DIR")]
-    pub state: Option<PathBuf>,
+    #[command(flatten)]
+    pub folders: FolderArgs,
     /// Fingerprints of the certificates of clients, one a line: others are not served
     #[arg(long, value_name = "FILE", conflicts_with = "anonymous_clients")]
     pub clients: Option<PathBuf>,
@@ -408,6 +420,9 @@ pub struct ServeArgs {
     /// Weights file (.mpcw), where this party owns them
     #[arg(short, long)]
     pub weights: Option<PathBuf>,
+    /// Identity of the weights that the owner must use, from `qnnvm verify` there; without it any
+    #[arg(long, value_name = "ID", value_parser = load::weights_id)]
+    pub weights_id: Option<String>,
     /// This party's share of the weights (.mpcs, from `qnnvm deploy`), where a client owns them
     #[arg(long, value_name = "FILE")]
     pub weights_share: Option<PathBuf>,

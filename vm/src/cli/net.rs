@@ -161,6 +161,12 @@ impl Net {
         Ok(net)
     }
 
+    /// Takes the key from another folder, and keeps elsewhere what is kept.
+    pub fn look_in(&mut self, folders: &super::FolderArgs) {
+        self.keys = folders.identity.clone().or_else(|| self.dir.clone());
+        self.dir = folders.state.clone().or_else(|| self.dir.take());
+    }
+
     /// Whether any other party dials this one.
     pub fn is_dialled(&self, me: usize) -> bool {
         (0..self.stations.len()).any(|p| p != me && dialler(&self.stations, p, me) == Some(p))

@@ -24,8 +24,8 @@ pub const PLAIN: &str = "links plaintext on loopback";
 
 /// What a party has of its own, read and checked.
 pub struct Own {
-    /// At the model owner.
-    weights: Option<Weights>,
+    /// At the model owner, and the identity of the file.
+    weights: Option<(Weights, String)>,
     /// Per sample and input of the program, where this party owns it.
     samples: Vec<Vec<Option<Vec<i64>>>>,
     /// Input files.
@@ -142,14 +142,17 @@ fn run_files(args: &PartyArgs, cell: Option<u32>, part: Option<&manifest::Part>)
     }
     loaded.check_run(&args.run, args.offline.is_some())?;
     let computing = if args.offline.is_some() { 2 } else { parties };
-    let net = net::Net::load(args.net.as_deref(), computing, cell)?;
+    let mut net = net::Net::load(args.net.as_deref(), computing, cell)?;
+    net.look_in(&args.folders);
     let own = own(&args.run, me, &loaded)?;
     own.notes.iter().for_each(|n| eprintln!("{n}"));
     let stock = args.offline.as_deref().map(|path| preprocessed(path, me, &loaded, &own, args)).transpose()?;
 
     let wire = Wire::new(me, net, &args.run.waits, args.session.as_deref())?;
     let signals = Signals::listen()?;
-    let mut hello = hello(&loaded, &args.run, own.samples.len());
+    let weights = own.weights.as_ref().map(|(_, identity)| identity.as_str());
+    let weights = load::weights_field(&loaded, weights, args.weights_id.as_deref())?;
+    let mut hello = hello(&loaded, &args.run, own.samples.len()).with("?weights", weights);
     if let Some(cell) = cell {
         hello = hello.with("cell", cell.to_string());
     }
@@ -279,7 +282,7 @@ fn compute(
     let runtime = (loaded.protocol.make)(me, seeds, &link.session());
     let mut machine = Machine::new(loaded.program.clone(), runtime)
         .map_err(|e| Failure::new(Failure::BUG, format!("accepted at load, then refused: {e}")))?;
-    machine.setup(own.weights.as_ref(), link)?;
+    machine.setup(own.weights.as_ref().map(|(weights, _)| weights), link)?;
     let (setup, setup_s) = (link.stats(), start.elapsed().as_secs_f64());
 
     let batches: Vec<Vec<&Inputs>> =

@@ -31,9 +31,9 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     loaded.check_memory(args.memory_limit, args.max_batch.into(), args.weights.is_some())?;
     let cell = manifest::cell(&args.cell)?;
     let mut net = net::Net::load(args.net.as_deref(), loaded.program.parties, cell)?;
-    net.keys = args.identity.clone().or_else(|| net.dir.clone());
-    net.dir = args.state.clone().or_else(|| net.dir.take());
-    let (model, deployment) = model(args, me, &loaded, &side)?;
+    net.look_in(&args.folders);
+    let (model, deployment, weights) = model(args, me, &loaded, &side)?;
+    let weights = load::weights_field(&loaded, weights.as_deref(), args.weights_id.as_deref())?;
     let client = match args.listen_client {
         Some(address) => address,
         None => {
@@ -50,6 +50,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         .with("mode", "serve 1")
         .with("largest batch", args.max_batch.to_string())
         .with("deployment of the weights", deployment)
+        .with("?weights", weights)
         .with("cell", cell.map_or("none".into(), |cell| cell.to_string()));
     // A try to meet is short, the next one follows; a server has no end of its own.
     let waits = WaitArgs {
@@ -102,25 +103,33 @@ fn connect(wire: Wire, hello: Hello) -> Connect {
     })
 }
 
-/// What this party has of the weights, and the deployment that all parties compare.
-fn model(args: &ServeArgs, me: Party, loaded: &load::Loaded, side: &ClientSide) -> Result<(Model, Vec<u8>), Failure> {
+/// What this party has of the weights, the deployment that all parties compare, and the identity of a file of its own.
+fn model(
+    args: &ServeArgs,
+    me: Party,
+    loaded: &load::Loaded,
+    side: &ClientSide,
+) -> Result<(Model, Vec<u8>, Option<String>), Failure> {
     let usage = |what: String| Failure::new(Failure::USAGE, what);
     let owner = loaded.program.interface.weight_owner;
     match (&args.weights, &args.weights_share) {
         (None, Some(path)) if owner == Party::CLIENT => {
             let share = vm::deploy::open(path, side, &loaded.hash, me)?;
-            Ok((Model::Share(share.message), share.deployment.to_vec()))
+            Ok((Model::Share(share.message), share.deployment.to_vec(), None))
         }
         _ if owner == Party::CLIENT => {
             Err(usage("a client owns the weights: give this party's share with `--weights-share`".into()))
         }
         (_, Some(_)) => Err(usage(format!("{owner} owns the weights, there is no share of them"))),
-        (Some(path), None) if owner == me => Ok((Model::Own(load::weights(path, loaded)?), vec![])),
+        (Some(path), None) if owner == me => {
+            let (weights, identity) = load::weights(path, loaded)?;
+            Ok((Model::Own(weights), vec![], Some(identity)))
+        }
         (None, None) if owner == me && !loaded.program.modes.public_weights => {
             Err(usage(format!("{me} owns the model: give its weights file with `-w`")))
         }
         (Some(_), None) => Err(usage(format!("{me} must not have weights, only {owner}"))),
-        (None, None) => Ok((Model::None, vec![])),
+        (None, None) => Ok((Model::None, vec![], None)),
     }
 }
 

@@ -7,18 +7,22 @@ use super::queue::{Queue, Reply};
 use super::wire::{self, HELLO, Hello, REQUEST, Refusal, RequestId};
 use crate::client::{ClientSide, Phase};
 use ir::Party;
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
 /// Connections at a time; more wait.
 const CONNECTIONS: usize = 512;
+/// Of these, connections that have not shaken hands yet; the oldest goes first.
+const STRANGERS: usize = 64;
 /// For the first bytes, and for each request once it has begun.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For one who was refused to read why.
@@ -46,10 +50,33 @@ pub struct Port {
     pub owed: AtomicUsize,
 }
 
+/// Connections that have not shaken hands, oldest first.
+#[derive(Default)]
+struct Strangers(Mutex<VecDeque<(u64, AbortHandle)>>);
+
+impl Strangers {
+    fn list(&self) -> MutexGuard<'_, VecDeque<(u64, AbortHandle)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of them, until this is dropped.
+struct Stranger {
+    number: u64,
+    all: Arc<Strangers>,
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.all.list().retain(|(number, _)| *number != self.number);
+    }
+}
+
 /// Accepts clients until the task is dropped.
 pub async fn serve(listener: TcpListener, port: Arc<Port>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
+    let strangers = Arc::new(Strangers::default());
+    for number in 0.. {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors, for example.
@@ -57,20 +84,23 @@ pub async fn serve(listener: TcpListener, port: Arc<Port>) {
             continue;
         };
         let port = port.clone();
-        tokio::spawn(async move {
+        let stranger = Stranger { number, all: strangers.clone() };
+        // While the list is locked, so that it is entered before it leaves.
+        let mut list = strangers.list();
+        let task = tokio::spawn(async move {
             // Small replies go out at once; where this fails they go out later.
             let _ = stream.set_nodelay(true);
             // A client that goes away, for whatever reason, is no concern of others.
             match &port.tls {
                 None => {
                     let (read, write) = stream.into_split();
-                    let _ = connection(read, write, &port).await;
+                    let _ = connection(read, write, &port, stranger).await;
                 }
                 Some(tls) => {
                     match timeout(PATIENCE, tls.accept(stream).into_fallible()).await {
                         Ok(Ok(stream)) => {
                             let (read, write) = tokio::io::split(stream);
-                            let _ = connection(read, write, &port).await;
+                            let _ = connection(read, write, &port, stranger).await;
                         }
                         Ok(Err((_, mut stream))) => {
                             // The alert is lost when a socket closes on what was not read.
@@ -84,6 +114,12 @@ pub async fn serve(listener: TcpListener, port: Arc<Port>) {
             }
             drop(place);
         });
+        list.push_back((number, task.abort_handle()));
+        let oldest = (list.len() > STRANGERS).then(|| list.pop_front()).flatten();
+        drop(list);
+        if let Some((_, oldest)) = oldest {
+            oldest.abort();
+        }
     }
 }
 
@@ -91,6 +127,7 @@ async fn connection(
     mut read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin + Send + 'static,
     port: &Arc<Port>,
+    stranger: Stranger,
 ) -> std::io::Result<()> {
     let mut hello = [0; HELLO];
     timeout(PATIENCE, read.read_exact(&mut hello)).await??;
@@ -101,6 +138,7 @@ async fn connection(
     if difference.is_some() {
         return Ok(());
     }
+    drop(stranger);
     let (waiter, mut replies) = mpsc::unbounded_channel::<(RequestId, Reply)>();
     let own = port.clone();
     let writer = tokio::spawn(async move {

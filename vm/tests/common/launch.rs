@@ -35,7 +35,8 @@ impl Dir {
         let bytes = fs::read(model).expect("model file");
         let compiled = compile_for(&bytes, options, owners).unwrap_or_else(|e| panic!("{}: {e}", model.display()));
         fs::write(self.file(&format!("{name}.mpcb")), &compiled.bytes).expect("program");
-        fs::write(self.file(&format!("{name}.mpcw")), ir::weights::encode(&compiled.weights)).expect("weights");
+        fs::write(self.file(&format!("{name}.mpcw")), ir::weights::encode(&compiled.weights, &[7; 32]))
+            .expect("weights");
         compiled
     }
 }
