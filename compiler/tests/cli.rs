@@ -76,6 +76,7 @@ fn modes_are_said() {
     for (mode, policy, said) in [
         ("weights=public", "output", "weights are public"),
         ("rounding=probabilistic", "output", "results differ from TFLite's"),
+        ("scales=private", "argmax", "multipliers and zero points"),
     ] {
         let dir = Dir::new(mode);
         let (program, option) = (dir.path("m.mpcb"), format!("--{mode}"));

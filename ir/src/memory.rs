@@ -38,7 +38,11 @@ fn scratch(p: &Program, i: usize, typed: &Typed, pieces: &impl Fn(Form) -> u64) 
             let rows = out.len() / out.shape.last().map_or(1, |c| *c as usize).max(1);
             if rows <= FEW_ROWS { size(w) } else { 3 * size(w) + TILE * element }
         }
-        Op::Conv2dP { w, .. } => 4 * size(w) + 8 * TILE,
+        // Weights in the words of the ring, once more in panels, and a tile.
+        Op::Conv2dP { x, w, .. } => {
+            let element = size(x) / ty(x).len().max(1) as u64;
+            2 * ty(w).len() as u64 * element + TILE * element
+        }
         Op::DepthwiseSs { w, .. } | Op::DepthwiseSh { w, .. } | Op::DepthwiseP { w, .. } => size(w),
         Op::MulSs { b, .. } => size(b),
         Op::MulSh { a, .. } if ring(a) => mine(&typed.types[typed.results(i).start]),

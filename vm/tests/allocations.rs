@@ -2,7 +2,7 @@
 mod common;
 use common::counting::{COUNT, Counting, LIVE, PEAK};
 use common::{build, build_with, checked, models, testdata};
-use compiler::pipeline::Compiled;
+use compiler::pipeline::{Compiled, Options, Reveal};
 use ir::Party;
 use runtime_protocols::link::tcp::{self, TcpLink};
 use runtime_protocols::link::{Hello, Link, LinkError, LinkStats, Place, exchange_keys};
@@ -130,6 +130,24 @@ fn memory_of_checks_is_bounded() {
             println!("{name}, party {party}: {predicted} predicted, {peak} taken");
             assert!(*peak <= *predicted as i64, "{name}, party {party}: {predicted} predicted, {peak} taken");
             assert!(*peak * 2 >= *predicted as i64, "{name}, party {party}: {predicted} predicted, {peak} taken");
+        }
+    }
+}
+
+/// With weights in the program, rounding at random, or secret multipliers no party takes more either.
+#[test]
+fn memory_of_modes_is_bounded() {
+    let Some(dir) = models() else { return };
+    for name in ["mobilenet_v1_0.25_128_quant", "resnet8_cifar10"] {
+        for code in [1, 2, 4] {
+            let modes = ir::Modes::from_code(code).expect("a mode");
+            let options = Options { modes, reveal: Reveal::Logits, ..Options::default() };
+            let c = build_with(&dir.join(format!("{name}.tflite")), options);
+            for (party, (predicted, peak, _)) in measure(&c).iter().enumerate() {
+                println!("{name}, {:?}, party {party}: {predicted} predicted, {peak} taken", modes.names());
+                assert!(*peak <= *predicted as i64 * 21 / 20, "{name}, {:?}, party {party}", modes.names());
+                assert!(*peak * 2 >= *predicted as i64, "{name}, {:?}, party {party}", modes.names());
+            }
         }
     }
 }

@@ -172,6 +172,10 @@ impl Emitter<'_> {
         let zero_point = zero_point(self.g.tensor(id));
         let x = self.b.cast(x, self.plans.least[id.index()]);
         let to = Holders::one(self.b.receiver());
+        if self.modes.private_scales {
+            let x = self.lifted(x, id, 0);
+            return self.b.one(Op::Open { x, to });
+        }
         let x = self.b.one(Op::Open { x, to });
         self.b.add_scalar(x, zero_point)
     }
@@ -183,7 +187,11 @@ impl Emitter<'_> {
         let rows = self.b.ty(x).len() as u32 / n;
         let x = self.b.reshape(x, &[rows, n]);
         let rot = self.rot();
-        let (least, m) = (t.dtype.range().0 - zero_point(t), self.bits(id));
+        let (least, m) = (t.dtype.range().0, self.bits(id));
+        let (x, least) = match self.modes.private_scales {
+            true => (self.lifted(x, id, 0), least),
+            false => (x, least - zero_point(t)),
+        };
         let places = top::open_places(&mut self.b, x, least, m, count, rot);
         self.b.reshape(places, &shape)
     }
@@ -276,7 +284,7 @@ impl Emitter<'_> {
             },
             Route::Circuit | Route::Adder => staircase(&mut self.b, source, f, index, k, self.route, 0),
         };
-        self.b.add_scalar(y, f.base - zero_point(self.g.tensor(op.output)))
+        self.centred(y, op.output, f.base)
     }
 
     /// The dealer route, channels of one layout at a time, all side by side.
@@ -340,32 +348,33 @@ impl Emitter<'_> {
         let out32 = shape32(out);
         let x = self.input(op, 0);
         match (&op.kind, plan) {
-            (Kind::Conv2d { window: w, groups, linear }, Plan::Linear(p)) => {
-                let x = self.b.cast(x?, p.formulas.n);
+            (Kind::Conv2d { window: w, groups, linear }, Plan::Linear(_) | Plan::Private(_)) => {
+                let x = self.b.cast(x?, plan.accumulator());
                 let depth = self.b.ty(x).shape[3] / *groups as u32;
                 let shape = [out32[3], w.kernel[0] as u32, w.kernel[1] as u32, depth];
-                let weights = self.linear_weights(&shape, linear, p);
+                let weights = self.linear_weights(&shape, linear, plan.accumulator());
                 let y = self.b.conv2d(x, weights, window(w, out), *groups as u32);
-                self.linear(op, y, linear, p)
+                self.linear(op, y, linear, plan)
             }
-            (Kind::DepthwiseConv2d { window: w, linear, .. }, Plan::Linear(p)) => {
-                let x = self.b.cast(x?, p.formulas.n);
+            (Kind::DepthwiseConv2d { window: w, linear, .. }, Plan::Linear(_) | Plan::Private(_)) => {
+                let x = self.b.cast(x?, plan.accumulator());
                 let shape = [w.kernel[0] as u32, w.kernel[1] as u32, out32[3]];
-                let weights = self.linear_weights(&shape, linear, p);
+                let weights = self.linear_weights(&shape, linear, plan.accumulator());
                 let y = self.b.depthwise(x, weights, window(w, out));
-                self.linear(op, y, linear, p)
+                self.linear(op, y, linear, plan)
             }
-            (Kind::FullyConnected { linear }, Plan::Linear(p)) => {
-                let x = self.b.cast(x?, p.formulas.n);
+            (Kind::FullyConnected { linear }, Plan::Linear(_) | Plan::Private(_)) => {
+                let x = self.b.cast(x?, plan.accumulator());
                 let channels = linear.bias.len() as u32;
                 let depth = linear.weights.len() as u32 / channels;
                 let rows = self.b.ty(x).len() as u32 / depth;
                 let x = self.b.reshape(x, &[rows, 1, 1, depth]);
-                let weights = self.linear_weights(&[channels, 1, 1, depth], linear, p);
+                let weights = self.linear_weights(&[channels, 1, 1, depth], linear, plan.accumulator());
                 let y = self.b.conv2d(x, weights, ir::Window::POINT, 1);
-                let y = self.linear(op, y, linear, p)?;
+                let y = self.linear(op, y, linear, plan)?;
                 Ok(self.b.reshape(y, &out32))
             }
+            (_, Plan::Private(p)) => self.private(op, p),
             (Kind::Interpolate { interpolation }, Plan::Interpolate(formulas)) => {
                 self.interpolated(op, interpolation, formulas.as_ref())
             }
@@ -397,6 +406,8 @@ impl Emitter<'_> {
             }
             (Kind::AveragePool2d { window: w, .. }, Plan::Average { formulas, per_count }) => {
                 let x = self.b.cast(x?, formulas.n);
+                // Stored integers, where the zero point is secret.
+                let x = if self.modes.private_scales { self.lifted(x, op.inputs[0], 0) } else { x };
                 let shape = self.b.ty(x).shape.clone();
                 let w = window(w, out);
                 let sum = self.b.one(Op::WindowSum { x, window: w.clone() });
@@ -531,9 +542,9 @@ impl Emitter<'_> {
     /// Maximum over windows: a tournament of pairs. Values are shifted to be non-negative, so that padding loses.
     fn max_pool(&mut self, x: Value, op: &QOp, w: &Window, ring: u8) -> Value {
         let t = self.g.tensor(op.inputs[0]);
-        let least = t.dtype.range().0 - zero_point(t);
         let x = self.b.cast(x, ring.max(BYTE_RING));
-        let x = self.b.add_scalar(x, -least);
+        let lowest = t.dtype.range().0;
+        let x = self.lifted(x, op.inputs[0], lowest);
         let out = &self.g.tensor(op.output).shape;
         let reach = |i: usize| (out[i + 1] - 1) * w.stride[i] + (w.kernel[i] - 1) * w.dilation[i] + 1;
         let shape = self.b.ty(x).shape.clone();
@@ -553,7 +564,7 @@ impl Emitter<'_> {
         }
         let (rot, m) = (self.rot(), self.bits(op.inputs[0]));
         let most = maximum::largest(&mut self.b, parts, m, self.route, rot);
-        let y = self.b.add_scalar(most, least);
+        let y = self.centred(most, op.inputs[0], lowest);
         self.b.cast(y, ring)
     }
 }

@@ -138,7 +138,7 @@ impl Planner<'_> {
 
 impl Emitter<'_> {
     /// Weights in the layer's ring, or public ones.
-    pub(super) fn linear_weights(&mut self, shape: &[u32], linear: &Linear, p: &LinearPlan) -> Value {
+    pub(super) fn linear_weights(&mut self, shape: &[u32], linear: &Linear, n: u8) -> Value {
         if self.modes.public_weights {
             return self.b.constant(shape, linear.weights.iter().map(|w| i64::from(*w)).collect());
         }
@@ -146,7 +146,7 @@ impl Emitter<'_> {
         let (lo, hi) = linear.weight_range;
         let width = bits_for(i64::from(lo.max(-1 - lo).max(hi))) + 1;
         let x = self.weight(shape, data);
-        self.b.share_weights(x, p.formulas.n, width)
+        self.b.share_weights(x, n, width)
     }
 
     /// Adds the bias, requantizes, and adds the secret base of dead channels.
@@ -155,8 +155,13 @@ impl Emitter<'_> {
         op: &QOp,
         products: Value,
         linear: &Linear,
-        p: &LinearPlan,
+        plan: &Plan,
     ) -> Result<Value, LowerError> {
+        let p = match plan {
+            Plan::Private(p) => return Ok(self.private_linear(op, products, p)),
+            Plan::Linear(p) => p,
+            _ => unreachable!("the plan of a linear operator"),
+        };
         let placed: Vec<crate::staircase::PlacedBias> = p
             .channels
             .iter()

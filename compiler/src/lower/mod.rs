@@ -27,6 +27,7 @@ mod normalize;
 mod owners;
 pub(crate) mod plan;
 mod poly;
+mod private;
 mod product;
 pub mod quotient;
 mod ranges;
@@ -294,7 +295,22 @@ pub fn plan(g: &Graph, options: Options) -> Result<Plans, LowerError> {
         return Err(LowerError::Operators(g.ops.len()));
     }
     let options = options.resolved();
-    if options.modes.probabilistic && options.route != Route::Dealer {
+    let Modes { public_weights, probabilistic, private_scales } = options.modes;
+    if private_scales {
+        if public_weights || probabilistic {
+            let what = "`--scales=private` goes with secret weights and exact rounding: leave the other option out";
+            return Err(LowerError::Model(what.into()));
+        }
+        if !options.protocol.facts().scheme.roles {
+            let name = options.protocol.facts().name;
+            let what = format!("protocol {name} does not offer `--scales=private` yet; `rep3` and `dealer2` do");
+            return Err(LowerError::Model(what));
+        }
+        if !g.states.is_empty() {
+            return Err(LowerError::Model("private scales are not offered for models that keep state".into()));
+        }
+    }
+    if probabilistic && options.route != Route::Dealer {
         let name = options.protocol.facts().name;
         let what = format!(
             "protocol {name} does not offer `--rounding=probabilistic` by this route; `rep3` and `dealer2` do by the dealer route"

@@ -4,6 +4,7 @@ use super::choose::{self, Unary, Way};
 use super::formulas::{Class, ClassKind, Formulas};
 use super::linear::LinearPlan;
 use super::normalize::Normal;
+use super::private::{self, PrivatePlan};
 use super::product::Step;
 use super::softmax_steps::{MAX_ROW, Stepwise};
 use super::softmax_table::SoftmaxTable;
@@ -20,6 +21,8 @@ use std::collections::HashMap;
 #[derive(Clone, Debug)]
 pub enum Plan {
     Linear(Box<LinearPlan>),
+    /// By secret constants.
+    Private(Box<PrivatePlan>),
     Add {
         m: [i64; 2],
         formulas: Formulas,
@@ -91,6 +94,14 @@ pub enum Plan {
 }
 
 impl Plan {
+    /// Ring of the sums of a linear operator.
+    pub(super) fn accumulator(&self) -> u8 {
+        match self {
+            Plan::Linear(p) => p.formulas.n,
+            _ => private::RING,
+        }
+    }
+
     /// Constants of its requantization, if it has one.
     pub fn formulas(&self) -> Option<&Formulas> {
         match self {
@@ -109,6 +120,7 @@ impl Plan {
             | Plan::Table16(_)
             | Plan::Softmax16(_)
             | Plan::Stepwise(_)
+            | Plan::Private(_)
             | Plan::Max(_)
             | Plan::Extremum
             | Plan::Pad
@@ -241,13 +253,15 @@ impl Planner<'_> {
             ir::shape::window_count(&[x.shape[1] as u32, x.shape[2] as u32], &super::emit::window(window, &y.shape));
         let most = counts.iter().copied().max().unwrap_or(1);
         let per_count = counts.iter().any(|c| *c != most);
-        let (from, to) = self.centred(op.inputs[0]);
+        // Where the zero point is secret, stored integers are added up.
+        let private = self.options.modes.private_scales;
+        let (from, to) = if private { self.stored[op.inputs[0].index()] } else { self.centred(op.inputs[0]) };
+        let z = if private { 0 } else { zero_point(x) as i32 };
         let base = base_of(y);
         let bound = most * from.abs().max(to.abs());
         let first = if per_count { 0 } else { most };
         let mut classes = Vec::new();
         for count in first..=most {
-            let z = zero_point(x) as i32;
             let used = counts.contains(&count);
             let staircase = Staircase::average(count.max(1) as u64, x.dtype != DType::U8, z, lo, hi);
             classes.push(match best_fit(&staircase, count * from, count * to) {
@@ -519,10 +533,14 @@ fn plan_with(g: &Graph, options: Options, kept: &[u8]) -> Result<Plans, LowerErr
             rings[op.inputs[0].index()] = least[op.inputs[0].index()];
             continue;
         }
-        ops[i] = planner.op(op, out)?;
+        ops[i] = match options.modes.private_scales {
+            false => planner.op(op, out)?,
+            // Constants that are multiplied by secrets have no width of their own.
+            true => planner.op(op, BYTE_RING).and_then(|plan| planner.private(op, plan))?,
+        };
         offered(op, &ops[i], options)?;
         let need = match &ops[i] {
-            Plan::Linear(p) => p.formulas.n,
+            plan @ (Plan::Linear(_) | Plan::Private(_)) => plan.accumulator(),
             Plan::Add { formulas, .. } | Plan::Average { formulas, .. } | Plan::Mean { formulas } => formulas.n,
             Plan::Mul { formulas, .. } | Plan::Interpolate(Some(formulas)) | Plan::MatMul { formulas } => formulas.n,
             Plan::FineSum(p) => p.ring,
