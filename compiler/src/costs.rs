@@ -152,7 +152,7 @@ pub fn analyse(p: &Program, typed: &Typed, profile: &Profile) -> Costs {
     for (r, end) in ends.enumerate() {
         let setup = r < setup_rounds;
         let talking = (at..end).filter(|i| p.insts[*i].op.class() == Class::Round);
-        let operand = |i: usize| &typed.types[p.insts[i].op.operands()[0].index()];
+        let operand = |i: usize| p.insts[i].op.operands().first().map(|v| &typed.types[v.index()]);
         let here: Vec<_> = talking.map(|i| (&p.insts[i].op, operand(i))).collect();
         let mut messages = profile.round(&here, checks.as_ref()).into_iter();
         let round = if setup { r + 1 } else { r + 1 - setup_rounds } as u32;

@@ -3,7 +3,12 @@ use crate::lower::plan::Plan;
 pub use crate::lower::{Aim, Options, Owners, Reveal, Route};
 use crate::lower::{LowerError, Lowered, lower, plan};
 use crate::passes::{
-    Function, Observed, Pass, Unit, check::check, fold::fold, merge::merge, opened_bits, unused::remove_unused,
+    Function, Observed, Pass, Unit,
+    check::{RECORD, check, early},
+    fold::fold,
+    merge::merge,
+    opened_bits,
+    unused::remove_unused,
 };
 use crate::profile::{self, Profile, REP3};
 use crate::qgraph::{Graph, TensorId};
@@ -86,6 +91,14 @@ pub const PASSES: &[Pass] = &[
         run: |u| {
             let profile = profile::of(u.options.protocol);
             schedule(u.function(), profile);
+            Ok(())
+        },
+    },
+    Pass {
+        name: "check-early",
+        about: "checks the products so far beside later ones, where their record would grow large",
+        run: |u| {
+            early(u.function(), RECORD);
             Ok(())
         },
     },
@@ -176,6 +189,7 @@ pub fn program_for(lowered: Lowered, profile: &Profile) -> Program {
     let mut function = assemble(lowered, &[], profile, Modes::default());
     check(&mut function);
     schedule(&mut function, profile);
+    early(&mut function, RECORD);
     measure(&mut function.program, profile);
     function.program.peak_memory = peak_memory(&function.program, profile);
     function.program

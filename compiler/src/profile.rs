@@ -211,15 +211,16 @@ impl Profile {
         }
     }
 
-    /// Messages of each exchange of one round. What vouches for them follows the last.
-    /// `checks` says what the steps of a check are made of.
-    pub fn round(&self, exchanges: &[(&Op<ir::Value>, &Type)], checks: Option<&Claims>) -> Vec<Messages> {
-        let one = |(op, x): &(&Op<ir::Value>, &Type)| match (op, checks) {
+    /// Messages of each exchange of one round, each with the type of what it is about; steps of early checks are about nothing.
+    /// What vouches for messages follows the last. `checks` says what the steps of checks are made of.
+    pub fn round(&self, exchanges: &[(&Op<ir::Value>, Option<&Type>)], checks: Option<&Claims>) -> Vec<Messages> {
+        let one = |(op, x): &(&Op<ir::Value>, Option<&Type>)| match (op, checks) {
             (Op::Check { step, .. }, Some(checks)) => checks.messages(*step),
-            _ => self.messages(op, x),
+            _ => x.map_or(vec![], |x| self.messages(op, x)),
         };
         let mut messages: Vec<Messages> = exchanges.iter().map(one).collect();
-        let mut vouched: Vec<(Party, Party)> = exchanges.iter().flat_map(|(op, x)| self.vouches(op, x)).collect();
+        let vouches = exchanges.iter().filter_map(|(op, x)| x.map(|x| self.vouches(op, x)));
+        let mut vouched: Vec<(Party, Party)> = vouches.flatten().collect();
         vouched.sort_unstable();
         vouched.dedup();
         if let Some(last) = messages.last_mut() {

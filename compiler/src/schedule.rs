@@ -86,8 +86,8 @@ pub fn measure(p: &mut Program, profile: &Profile) {
     let checks = claims(p, &typed);
     for round in &mut p.rounds {
         let exchanges = &p.insts[round.local_end as usize..round.exchange_end as usize];
-        let exchanges: Vec<_> =
-            exchanges.iter().map(|inst| (&inst.op, &typed.types[inst.op.operands()[0].index()])).collect();
+        let of = |op: &Op<Value>| op.operands().first().map(|v| &typed.types[v.index()]);
+        let exchanges: Vec<_> = exchanges.iter().map(|inst| (&inst.op, of(&inst.op))).collect();
         for (from, to, bytes) in profile.round(&exchanges, checks.as_ref()).into_iter().flatten() {
             round.messages.add(p.parties, from, to, bytes);
         }

@@ -570,7 +570,6 @@ pub fn infer(op: &Op<&Type>, cx: &Context<'_>) -> Rule<Vec<Type>> {
         }
         Op::Check { parts, step: _ } => {
             need(scheme.checked, || "nobody may lie in a product, so there is nothing to check".into())?;
-            need(!parts.is_empty(), || "hands on nothing".into())?;
             parts.iter().try_for_each(|x| shared(x))?;
             Ok(parts.iter().map(|x| (*x).clone()).collect())
         }

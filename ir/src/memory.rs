@@ -78,15 +78,17 @@ pub fn peak(p: &Program, typed: &Typed, me: Party, pieces: impl Fn(Form) -> u64)
         Op::Store { x, .. } => size(x.index()),
         _ => 0,
     };
+    let checks = claims(p, typed).map(|c| c.memory_bytes(p, typed, &pieces));
     let mut now = p.insts.iter().map(stored).fold(0, u64::saturating_add);
     let mut most = now;
     for (i, dead) in dead_after(p, typed).iter().enumerate() {
         now = typed.results(i).map(size).fold(now, u64::saturating_add);
         let own = in_place(&p.insts[i].op, |v| dead.contains(&(v.index() as u32)), |v| &typed.types[v.index()]);
         let once = own.map_or(0, |v| size(v.index()));
-        most = most.max(now.saturating_add(scratch(p, i, typed, &pieces)).saturating_sub(once));
+        let check = checks.as_ref().map_or(0, |bytes| bytes[i]);
+        let besides = scratch(p, i, typed, &pieces).saturating_add(check);
+        most = most.max(now.saturating_add(besides).saturating_sub(once));
         now = dead.iter().map(|v| size(*v as usize)).fold(now, u64::saturating_sub);
     }
-    let check = claims(p, typed).map_or(0, |c| c.memory_bytes(p, typed, &pieces));
-    most.saturating_add(check).saturating_add(buffers).saturating_add(ENTRY * typed.types.len() as u64)
+    most.saturating_add(buffers).saturating_add(ENTRY * typed.types.len() as u64)
 }

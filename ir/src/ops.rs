@@ -329,8 +329,8 @@ ops! {
     /// Depthwise convolution of a sharing, NHWC, by weights of `width` bits that `at`, one party, holds, `[kh kw in·m]`.
     depthwise_sh = DepthwiseSh(x, w) { window: Window, width: u8, at: Holders } Round;
 
-    /// Step `step` of the check of all products, where a party may lie in them; the sharings are handed on. What comes through
-    /// the last step may be opened.
+    /// Step `step` of the checks of all products, where a party may lie in them; the sharings are handed on. What comes through
+    /// the last step may be opened. Steps that hand on nothing are of early checks, of the products so far.
     check = Check()[parts] { step: u32 } Round;
 
     /// A public value as a sharing.

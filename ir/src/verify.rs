@@ -23,7 +23,9 @@
 //!   it shares in set-up depends on weights alone, so that pieces made ahead of a session serve it
 //! - V16 where products are checked, every message but an owner's, who hands over each of its values once, a step of the check and
 //!   an opening shares a sum of products in its own ring ([`crate::check`])
-//! - V17 there, what is opened or stored has come through all steps of one check, behind all products
+//! - V17 there, what is opened or stored has come through all steps of the last check, each in a round of its own, behind all
+//!   products. Steps of early checks, of products of earlier rounds, come first in their rounds, one after the other. A wrong product
+//!   escapes all of them with a probability of at most 2^-40
 use crate::infer::{Context, checked_len, infer};
 use crate::ops::{Class, Op};
 use crate::program::{Port, Program, Value};

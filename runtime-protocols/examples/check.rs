@@ -3,7 +3,7 @@
 //! `cargo run --release -p runtime-protocols --example check -- ANDS NUMBERS`: that many ANDs and products of 32-bit numbers,
 //! checked by three parties in this process, one after the other; seconds are of one of them.
 use ir::{Domain, Party};
-use runtime_protocols::check::{Check, Record, Sizes};
+use runtime_protocols::check::{Check, End, Record, Sizes};
 use runtime_protocols::data::{Data, Value};
 use runtime_protocols::prg::{Address, KeyStream};
 use std::time::Instant;
@@ -38,7 +38,7 @@ fn main() {
         );
         let domain = Domain::Ring(32);
         record.sum(domain, &[(&of(me, &ring), &nothing(domain, numbers))], &nothing(domain, numbers));
-        Check::new(Party(me as u8), record)
+        Check::new(Party(me as u8), record, End::Opened, None)
     });
     let (mut seconds, mut bytes) = (0.0, 0);
     while !checks[0].done() {

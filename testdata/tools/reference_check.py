@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""The check of replicated products, message by message, in plain Python.
+"""The checks of replicated products, message by message, in plain Python.
 
 An independent description: it shares no code with the Rust runtime. docs/protocol-rep3-mal.md has the argument; this file has
-every byte of one small check. Pads are those of reference_rep3_dealer.py.
+every byte of one small check, or of some early ones and the last. Pads are those of reference_rep3_dealer.py.
 
     reference_check.py CASE.json    (-: from standard input) prints each message as JSON: [step, from, to, hex]
 
-A case: seeds[j] and session (hex), key j being the one that party j lacks; inference, instruction; claims in order. A claim is
+A case: seeds[j] and session (hex), key j being the one that party j lacks; inference, instruction (of the first check, the next one
+has the next); chunks, lists of claims in order: all but the last list are checked early. A claim is
     {"bits": null or ring width, "lanes": n, "terms": [[a, b], …], "c": c}          c = sum of a·b, lane by lane
     {"bits": width, "conv": {batch, in_h, in_w, in_c, out_h, out_w, out_c, kernel, stride, pad, groups, depthwise}, "x", "w", "c"}
 and each value is its three parts, lists of numbers; for bits (width null) numbers are 64-bit words of planes.
@@ -174,20 +175,21 @@ def blake3_plain(data):
 # ---- one kind of ring: what is left to check is sum f_i·g_i = z, in three parts each ---------------------------------
 
 class Kind:
-    def __init__(self, ring, claims, convs):
-        self.ring, self.convs = ring, convs
+    def __init__(self, ring, claims, convs, carried, early):
+        """`carried`: f, g, z that an early check has left."""
+        self.ring, self.convs, self.carried, self.early = ring, convs, carried, early
         self.claims = [c for c in claims if c["lanes"]]
         total = sum(len(self.blocks(c["c"][0], c)) * len(c["terms"]) for c in self.claims)
         self.t = min(WIDEST, (max(total, 1).bit_length() - 1) // 2)
         self.groups = [-(-len(self.blocks(c["c"][0], c)) // 2**self.t) for c in self.claims]
         self.terms = sum(g * len(c["terms"]) for g, c in zip(self.groups, self.claims))
         self.levels = []
-        depth = sum(conv_depth(c["conv"]) for c in convs)
+        depth = sum(conv_depth(c["conv"]) for c in convs) + (len(carried[0][0]) if carried else 0)
         if self.terms + depth == 0:
             return
         self.levels.append((self.t, [p for p in range(3**self.t) if 2 in digits(p, self.t)]))
         left = D * self.terms + depth
-        while True:
+        while not early or left >= 1 << ring.later and len(self.levels) < 2:
             t = left.bit_length() if left < 1 << ring.later else ring.later
             self.levels.append((t, list(range(1, 3**t))))
             if left < 1 << ring.later:
@@ -214,8 +216,12 @@ class Kind:
         out = [[(x << up) % mod for x in e] for e in self.blocks(part, claim)]
         return out + [self.ring.zero] * (-len(out) % 2**self.t)
 
-    def begin(self, coins, inner):
+    def begin(self, coins, inner, chi):
+        """`chi` is the coefficient of what was left."""
         r = self.ring
+        if self.carried:
+            f, g, z = self.carried
+            inner = inner + [([[r.mul(chi, v) for v in part] for part in f], g, [r.mul(chi, v) for v in z])]
         if not self.levels:
             return
         coefficients = tensor(r, coins[:index_bits(sum(self.groups))], sum(self.groups))
@@ -258,7 +264,7 @@ class Kind:
 
     def mask(self, level, streams):
         """The last level: a random product in the last place."""
-        if level != len(self.levels) - 1 or not self.levels:
+        if self.early or level != len(self.levels) - 1 or not self.levels:
             return
         t = self.levels[level][0]
         for j in range(3):
@@ -267,7 +273,7 @@ class Kind:
                 v.append(self.ring.read(streams[j].take(self.ring.size())))
 
     def fold(self, level, coins, values):
-        r, (t, sent), last = self.ring, self.levels[level], level == len(self.levels) - 1
+        r, (t, sent), last = self.ring, self.levels[level], not self.early and level == len(self.levels) - 1
         zeta = [r.challenge(1 if last and c == 0 else c) for c in coins[:t]]
         rest = [r.sub(r.one, z) for z in zeta]
         square = [r.sub(r.mul(z, z), z) for z in zeta]
@@ -354,21 +360,11 @@ def inner(ring, claim, chi, alpha, beta):
 
 def run(case):
     seeds, session = [bytes.fromhex(s) for s in case["seeds"]], bytes.fromhex(case["session"])
-    claims = case["claims"]
-
-    def of(kind):
-        return lambda c: kind == (0 if c["bits"] is None else 1 if c["bits"] <= 32 else 2)
-    convs = [[c for c in claims if "conv" in c and of(k)(c)] for k in range(3)]
-    kinds = [Kind(RINGS[k], [c for c in claims if "conv" not in c and of(k)(c)], convs[k]) for k in range(3)]
-    every = [c["conv"] for c in claims if "conv" in c]
-    rows = max((g["batch"] * g["out_h"] * g["out_w"] for g in every), default=0)
-    columns = max((g["out_c"] for g in every), default=0)
-    counts = [index_bits(n) for n in (rows, columns, len(every))]
-    deepest = max(len(k.levels) for k in kinds)
-    wire, step, coins_so_far = [], 0, b""
+    wire, step, begun, instruction, coins_so_far = [], 0, 0, case["instruction"], b""
+    carried = [None] * 3
 
     def stream(key, what):
-        return Stream(seeds[key], session, case["inference"], case["instruction"], 16 + 4 * step + what)
+        return Stream(seeds[key], session, case["inference"], instruction, 16 + 4 * (step - begun) + what)
 
     def toss(count):
         nonlocal coins_so_far
@@ -381,46 +377,68 @@ def run(case):
         coins_so_far += coin
         return [int.from_bytes(coin[8 * i:8 * i + 8], "little") for i in range(count)]
 
-    coins = toss(max(1, sum(counts), *(index_bits(sum(k.groups)) for k in kinds)))
-    step += 1
-    a, b = counts[0], counts[0] + counts[1]
-    at = 0
-    for kind in kinds:
-        r = kind.ring
-        inners = []
-        if kind.convs:
-            alpha, beta = tensor(r, coins[:a], rows), tensor(r, coins[a:b], columns)
-            chi = tensor(r, coins[b:b + counts[2]], len(every))
-            inners = [inner(r, c, chi[at + i], alpha, beta) for i, c in enumerate(kind.convs)]
-            at += len(kind.convs)
-        kind.begin(coins, inners)
-    for level in range(deepest):
-        there = [k for k in kinds if level < len(k.levels)]
-        if any(k.levels[level][1] for k in there):
-            masks = [stream(key, 3) for key in range(3)]
-            pads = [stream(key, 2) for key in range(3)]
-            for k in there:
-                k.mask(level, masks)
-            messages, k_values = {p: b"" for p in range(3)}, {}
-            for k in there:
-                sent, r = k.levels[level][1], k.ring
-                keyed = [[r.read(pads[key].take(r.size())) for _ in sent] for key in range(3)]
-                parts, summands = [None] * 3, [k.summands(level, p) for p in sent]
-                for party in range(3):
-                    values = [r.sub(r.add(summands[i][party], keyed[(party + 2) % 3][i]), keyed[(party + 1) % 3][i])
-                              for i in range(len(sent))]
-                    messages[party] += b"".join(r.write(v) for v in values)
-                    parts[(party + 2) % 3] = values
-                k_values[id(k)] = parts
-            for party in range(3):
-                wire.append([step, party, (party + 1) % 3, messages[party].hex()])
-            step += 1
-        else:
-            k_values = {id(k): [[], [], []] for k in there}
-        coins = toss(max(k.levels[level][0] for k in there) + (level == 0))
-        for k in there:
-            k.fold(level, coins, k_values[id(k)])
+    def compress_claims(claims, early):
+        """First coins and levels."""
+        nonlocal step
+
+        def of(kind):
+            return lambda c: kind == (0 if c["bits"] is None else 1 if c["bits"] <= 32 else 2)
+        convs = [[c for c in claims if "conv" in c and of(k)(c)] for k in range(3)]
+        kinds = [Kind(RINGS[k], [c for c in claims if "conv" not in c and of(k)(c)], convs[k], carried[k], early)
+                 for k in range(3)]
+        every = [c["conv"] for c in claims if "conv" in c]
+        rows = max((g["batch"] * g["out_h"] * g["out_w"] for g in every), default=0)
+        columns = max((g["out_c"] for g in every), default=0)
+        joined = len(every) + any(carried)
+        counts = [index_bits(n) for n in (rows, columns, joined)]
+        deepest = max(len(k.levels) for k in kinds)
+        coins = toss(max(1, sum(counts), *(index_bits(sum(k.groups)) for k in kinds)))
         step += 1
+        a, b = counts[0], counts[0] + counts[1]
+        at = 0
+        for kind in kinds:
+            r = kind.ring
+            inners, chi = [], tensor(r, coins[b:b + counts[2]], joined)
+            if kind.convs:
+                alpha, beta = tensor(r, coins[:a], rows), tensor(r, coins[a:b], columns)
+                inners = [inner(r, c, chi[at + i], alpha, beta) for i, c in enumerate(kind.convs)]
+                at += len(kind.convs)
+            kind.begin(coins, inners, chi[len(every)] if any(carried) else None)
+        for level in range(deepest):
+            there = [k for k in kinds if level < len(k.levels)]
+            if any(k.levels[level][1] for k in there):
+                masks = [stream(key, 3) for key in range(3)]
+                pads = [stream(key, 2) for key in range(3)]
+                for k in there:
+                    k.mask(level, masks)
+                messages, k_values = {p: b"" for p in range(3)}, {}
+                for k in there:
+                    sent, r = k.levels[level][1], k.ring
+                    keyed = [[r.read(pads[key].take(r.size())) for _ in sent] for key in range(3)]
+                    parts, summands = [None] * 3, [k.summands(level, p) for p in sent]
+                    for party in range(3):
+                        values = [r.sub(r.add(summands[i][party], keyed[(party + 2) % 3][i]), keyed[(party + 1) % 3][i])
+                                  for i in range(len(sent))]
+                        messages[party] += b"".join(r.write(v) for v in values)
+                        parts[(party + 2) % 3] = values
+                    k_values[id(k)] = parts
+                for party in range(3):
+                    wire.append([step, party, (party + 1) % 3, messages[party].hex()])
+                step += 1
+            else:
+                k_values = {id(k): [[], [], []] for k in there}
+            coins = toss(max(k.levels[level][0] for k in there) + (level == 0))
+            for k in there:
+                k.fold(level, coins, k_values[id(k)])
+            step += 1
+        return kinds
+
+    *before, claims = case["chunks"]
+    for chunk in before:
+        kinds = compress_claims(chunk, True)
+        carried = [(k.f, k.g, k.z) if k.levels else None for k in kinds]
+        begun, instruction = step, instruction + 1
+    kinds = compress_claims(claims, False)
     seen = blake3(b"qnnvm check coins 1" + coins_so_far)
     wire += [[step, p, (p + i) % 3, seen.hex()] for p in range(3) for i in (1, 2)]
     step += 1

@@ -1,11 +1,11 @@
-//! The check of all products of an inference, for one sample: what is recorded, and where the check stands.
+//! The checks of all products of an inference, for one sample: what is recorded, and where the checks stand.
 use crate::local::conv;
 use ir::check::Claims;
 use ir::verify::Typed;
 use ir::{Op, Party, Program};
-use runtime_protocols::check::{Cheating, Check, Layout, Linear, Record};
+use runtime_protocols::check::{Carried, Cheating, Check, Layout, Linear, Record};
 use runtime_protocols::data::Value;
-use runtime_protocols::runtime::{Checked, Message, Pad};
+use runtime_protocols::runtime::{Checked, Pad};
 use std::collections::BTreeMap;
 
 /// The claims of a program, by the instruction that shares a sum.
@@ -14,16 +14,17 @@ pub(crate) struct Planned {
     at: BTreeMap<usize, usize>,
 }
 
-/// What one sample has come to.
+/// What one sample has come to; nothing where nobody may cheat.
 #[derive(Default)]
-pub(crate) enum Checking {
-    /// Products are recorded.
-    Recording(Box<Record>),
-    /// The check is under way, or over.
-    Under(Box<Check>),
-    /// Nobody may cheat here.
-    #[default]
-    Nothing,
+pub(crate) struct Checking {
+    /// Products that no check has had yet.
+    record: Option<Record>,
+    /// The check under way.
+    under: Option<Check>,
+    /// What the one before has left.
+    carried: Option<Carried>,
+    /// Checks begun.
+    begun: usize,
 }
 
 impl Planned {
@@ -35,12 +36,12 @@ impl Planned {
 
     /// Before an inference.
     pub(crate) fn begin(&self) -> Checking {
-        Checking::Recording(Box::new(Record::new(&self.claims.sizes)))
+        Checking { record: self.room(0), ..Checking::default() }
     }
 
-    /// The messages of a step of the check.
-    pub(crate) fn messages(&self, step: u32) -> Vec<Message> {
-        self.claims.plan.steps.get(step as usize).map_or(vec![], |step| self.claims.plan.messages(*step))
+    /// A record for check number `begun`.
+    fn room(&self, begun: usize) -> Option<Record> {
+        self.claims.chunks.get(begun).map(|chunk| Record::new(&chunk.sizes))
     }
 
     /// Records what instruction `i` has shared, if it is a sum of products.
@@ -52,7 +53,7 @@ impl Planned {
         result: &Value,
         to: &mut Checking,
     ) {
-        let (Some(k), Checking::Recording(record)) = (self.at.get(&i), to) else { return };
+        let (Some(k), Some(record)) = (self.at.get(&i), &mut to.record) else { return };
         let out = &typed.types[typed.results(i).start];
         let products = &self.claims.list[*k].products;
         let mut terms = Vec::new();
@@ -81,23 +82,34 @@ impl Planned {
 }
 
 impl Checking {
-    /// This party's messages of the next step.
-    pub(crate) fn send(&mut self, me: Party, keys: &dyn Checked, pad: Pad, out: &mut [Vec<u8>]) {
-        if let Checking::Recording(_) = self
-            && let Checking::Recording(record) = std::mem::replace(self, Checking::Nothing)
+    /// This party's messages of step `step`.
+    pub(crate) fn send(
+        &mut self,
+        (planned, step): (&Planned, u32),
+        me: Party,
+        (keys, pad): (&dyn Checked, Pad),
+        out: &mut [Vec<u8>],
+    ) {
+        if let Some((chunk, _)) = planned.claims.step(step)
+            && chunk.first == step
+            && let Some(record) = self.record.take()
         {
-            *self = Checking::Under(Box::new(Check::new(me, *record)));
+            self.under = Some(Check::new(me, record, chunk.end, self.carried.take()));
+            self.begun += 1;
+            self.record = planned.room(self.begun);
         }
-        if let Checking::Under(check) = self {
+        if let Some(check) = &mut self.under {
             check.send(&|which, purpose| keys.segment(which, pad, purpose), out);
         }
     }
 
     /// Reads this party's messages of that step.
     pub(crate) fn receive(&mut self, incoming: &[&[u8]]) -> Result<(), Cheating> {
-        match self {
-            Checking::Under(check) => check.receive(incoming),
-            _ => Ok(()),
+        let Some(check) = &mut self.under else { return Ok(()) };
+        check.receive(incoming)?;
+        if check.done() {
+            self.carried = self.under.take().map(Check::carry);
         }
+        Ok(())
     }
 }

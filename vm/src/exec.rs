@@ -199,7 +199,11 @@ impl Machine {
             let mut vouched = BTreeSet::new();
             for inst in &program.insts[at..round.exchange_end as usize] {
                 if let (Op::Check { step, .. }, Some(planned)) = (&inst.op, &planned) {
-                    planned.messages(*step).into_iter().for_each(|m| sent.add(n, m.from, m.to, m.bytes));
+                    planned
+                        .claims
+                        .messages(*step)
+                        .into_iter()
+                        .for_each(|(from, to, bytes)| sent.add(n, from, to, bytes));
                 }
                 if let Some((x, what)) = exchange_of(&inst.op) {
                     for m in runtime.messages(what, flat(&typed, x)) {

@@ -83,7 +83,7 @@ impl Lane {
             layers: vec![LayerStats::default(); code.program.layers.len()],
             opened_bits: 0,
             for_client: Vec::new(),
-            check: code.planned.as_ref().filter(|_| inference > 0).map_or(Checking::Nothing, Planned::begin),
+            check: code.planned.as_ref().filter(|_| inference > 0).map(Planned::begin).unwrap_or_default(),
         }
     }
 
@@ -208,9 +208,9 @@ impl Lane {
         for i in insts.clone() {
             let start = Instant::now();
             let before: usize = out.iter().map(Vec::len).sum();
-            if let Op::Check { .. } = code.program.insts[i].op {
+            if let (Op::Check { step, .. }, Some(planned)) = (&code.program.insts[i].op, &code.planned) {
                 let keys = runtime.checked().expect("compared with the runtime at load");
-                self.check.send(runtime.me(), keys, self.pad(i), out);
+                self.check.send((planned, *step), runtime.me(), (keys, self.pad(i)), out);
                 self.sent.push((Value::none(), Value::none()));
                 self.account(code, i, start, out.iter().map(Vec::len).sum::<usize>() - before);
                 continue;
@@ -305,9 +305,10 @@ impl Lane {
     /// Reads the messages of a step of the check.
     fn check_step(&mut self, code: &Code, me: Party, step: u32, incoming: &mut [&[u8]]) -> Result<(), Cheating> {
         let mut mine: Vec<&[u8]> = vec![&[]; incoming.len()];
-        for m in code.planned.iter().flat_map(|p| p.messages(step)).filter(|m| m.to == me) {
-            let from = m.from.index();
-            mine[from] = incoming[from].split_off(..m.bytes as usize).expect("lengths were compared at load");
+        let messages = code.planned.iter().flat_map(|p| p.claims.messages(step));
+        for (from, _, bytes) in messages.filter(|(_, to, _)| *to == me) {
+            let from = from.index();
+            mine[from] = incoming[from].split_off(..bytes as usize).expect("lengths were compared at load");
         }
         self.check.receive(&mine)
     }

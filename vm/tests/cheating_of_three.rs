@@ -1,7 +1,7 @@
 //! Three parties, one of which cheats: it runs the protocol with one thing changed. Whoever is honest ends with exit code 20 and
 //! nothing is opened to an honest receiver, or the change had no effect, or it was an owner's choice of its own numbers.
 mod common;
-use common::{build_with, checked, in_threads, npy, testdata};
+use common::{build_with, checked, checked_early, in_threads, npy, testdata};
 use compiler::pipeline::Compiled;
 use ir::verify::type_program;
 use ir::{Domain, Form, Holders, Op, Party};
@@ -186,11 +186,20 @@ fn noticed(said: &Said, who: usize, what: &str) -> bool {
     !failed.is_empty()
 }
 
+/// One check, and several early ones before the last.
+fn programs() -> [Compiled; 2] {
+    let path = testdata("digits_mlp.tflite");
+    [build_with(&path, checked()), checked_early(&path, 1 << 17)]
+}
+
 #[test]
 fn every_change_is_noticed_or_has_no_effect() {
-    let c = build_with(&testdata("digits_mlp.tflite"), checked());
+    programs().iter().for_each(every_change);
+}
+
+fn every_change(c: &Compiled) {
     let (input, want) = (npy("digits_mlp.input_0.npy"), npy("digits_mlp.output_0.npy"));
-    let kinds = kinds(&c);
+    let kinds = kinds(c);
     let names: Vec<&str> = kinds.keys().map(String::as_str).collect();
     assert_eq!(names, ["opening", "products of bits", "products of numbers", "sharing by {0}", "sharing by {1}"]);
     let mut found = BTreeMap::<(&str, usize), usize>::new();
@@ -199,7 +208,7 @@ fn every_change_is_noticed_or_has_no_effect() {
         for (instruction, who) in instructions.iter().flat_map(|i| (0..3).map(move |who| (*i, who))) {
             for cheat in (0..2).map(Cheat::Piece).chain((0..3).map(Cheat::Message)) {
                 let what = format!("{name} at {instruction}, party {who}, {cheat:?}");
-                let (said, changed) = play(&c, &input, Network::new(3), Some((who, instruction, cheat)));
+                let (said, changed) = play(c, &input, Network::new(3), Some((who, instruction, cheat)));
                 let stopped = noticed(&said, who, &what);
                 if stopped {
                     *found.entry((name, who)).or_default() += 1;
@@ -223,22 +232,26 @@ fn every_change_is_noticed_or_has_no_effect() {
 /// Each message of the check, one bit of it changed, from each party to each.
 #[test]
 fn every_message_of_the_check_is_held_to() {
-    let c = build_with(&testdata("digits_mlp.tflite"), checked());
+    programs().iter().for_each(every_message);
+}
+
+fn every_message(c: &Compiled) {
     let (input, want) = (npy("digits_mlp.input_0.npy"), npy("digits_mlp.output_0.npy"));
     let p = &c.program;
     let mut at = 0;
     let mut checks = Vec::new();
     for (r, round) in p.rounds.iter().enumerate() {
         if p.insts[at..round.exchange_end as usize].iter().any(|i| matches!(i.op, Op::Check { .. })) {
-            checks.push(r);
+            // Steps of early checks come first in the messages of their rounds.
+            checks.push((r, round.exchange_end - round.local_end > 1));
         }
         at = round.exchange_end as usize;
     }
     assert!(checks.len() >= 9, "{checks:?}");
-    let (said, _) = play(&c, &input, Network::new(3), None);
+    let (said, _) = play(c, &input, Network::new(3), None);
     assert_eq!(said[RECEIVER].as_ref().expect("nobody cheats").outputs[0], Some(want));
     let mut total = 0;
-    for r in checks {
+    for (r, first) in checks {
         for (from, to) in (0..3u8).flat_map(|from| (0..3).map(move |to| (from, to))) {
             if p.rounds[r].messages.get(3, Party(from), Party(to)) == 0 {
                 continue;
@@ -248,13 +261,13 @@ fn every_message_of_the_check_is_held_to() {
             let change = move |sent: &Sent<'_>, payload: &mut Vec<u8>| {
                 let here = sent.from == Party(from) && sent.to == Party(to);
                 if here && sent.at.round == r as u32 + 1 {
-                    let end = payload.len() - 1;
-                    payload[end] ^= 0x10;
+                    let at = if first { 0 } else { payload.len() - 1 };
+                    payload[at] ^= 0x10;
                     seen.store(true, Ordering::Relaxed);
                 }
                 Fate::Deliver
             };
-            let (said, _) = play(&c, &input, Network::new(3).intercept(change), None);
+            let (said, _) = play(c, &input, Network::new(3).intercept(change), None);
             let what = format!("round {r}, {from} to {to}");
             assert!(hit.load(Ordering::Relaxed), "{what}: no such message");
             assert!(noticed(&said, from.into(), &what), "{what}: nobody noticed");

@@ -2,9 +2,9 @@
 //! predicted.
 mod common;
 
-use common::launch::{Dir, error_text, qnnvm};
-use common::{ints, models, stored};
-use compiler::npy::{Array, Values, format_npy_f32, read_npz, write_npy};
+use common::launch::{Dir, error_text, qnnvm, write};
+use common::{models, stored};
+use compiler::npy::{Array, read_npz};
 use compiler::pipeline::{CompileError, Options, compile_with};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -18,19 +18,6 @@ const SLOW: [&str; 4] =
 fn recorded<'a>(arrays: &'a BTreeMap<String, Array>, side: &str, j: usize) -> &'a Array {
     let name = if j == 0 { format!("{side}_0") } else { format!("{side}_0_{j}") };
     arrays.get(&name).unwrap_or_else(|| panic!("no array {name}"))
-}
-
-fn write(path: &Path, a: &Array) {
-    match &a.values {
-        Values::Int(_) => {
-            let data: Vec<i32> = ints(a).iter().map(|v| i32::try_from(*v).expect("32 bits")).collect();
-            write_npy(path, a.element, &a.shape, &data).expect("npy");
-        }
-        Values::Float(reals) => {
-            let reals: Vec<f32> = reals.iter().map(|x| *x as f32).collect();
-            std::fs::write(path, format_npy_f32(&a.shape, &reals).expect("npy")).expect("npy");
-        }
-    }
 }
 
 /// Whether it compiles; then it must be equal.

@@ -1,6 +1,6 @@
 //! Three parties, one of whom may cheat: recorded outputs, and what the program predicts of rounds and bytes.
 mod common;
-use common::{build_with, check, checked, models, npy, sample, testdata};
+use common::{build_with, check, checked, checked_early, models, npy, sample, testdata};
 
 /// Models of the project, from their recorded inputs.
 #[test]
@@ -9,6 +9,20 @@ fn own_models_equal_the_recorded_outputs() {
         let c = build_with(&testdata(&format!("{name}.tflite")), checked());
         let one = |i| (npy(&format!("{name}.input_{i}.npy")), npy(&format!("{name}.output_{i}.npy")));
         check(&c, &[one(0), one(1)], name);
+    }
+}
+
+/// Early checks take no round, and leave the last one less to do.
+#[test]
+fn early_checks_equal_the_recorded_outputs() {
+    for name in ["digits_mlp", "digits_u8", "digits"] {
+        let path = testdata(&format!("{name}.tflite"));
+        let c = checked_early(&path, 1 << 17);
+        let one = |i| (npy(&format!("{name}.input_{i}.npy")), npy(&format!("{name}.output_{i}.npy")));
+        check(&c, &[one(0), one(1)], name);
+        let once = build_with(&path, checked()).program;
+        assert!(c.program.predicted_rounds() <= once.predicted_rounds(), "{name}");
+        assert!(c.program.peak_memory < once.peak_memory, "{name}");
     }
 }
 

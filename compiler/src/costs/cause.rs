@@ -93,12 +93,14 @@ impl Cause {
     /// The cause of exchange `i`.
     pub(super) fn of(p: &Program, typed: &Typed, i: usize) -> Cause {
         let op = &p.insts[i].op;
+        if let Op::Check { .. } = op {
+            return Cause::Check;
+        }
         let Some(x) = op.operands().first().copied() else { return Cause::Reshare };
         let made = makers(p, typed, x);
         let has = |names: &[&str]| names.iter().any(|n| made.contains(n));
         let bits = matches!(typed.types[x.index()].domain, Domain::Bits(_));
         match op {
-            Op::Check { .. } => Cause::Check,
             Op::Open { .. } => Cause::Open,
             Op::Mul { .. } if bits => Cause::And,
             Op::ToRing { .. } => Cause::BitToRing,

@@ -1,11 +1,12 @@
-//! The exchanges that check all products of a program at once, and how much memory they take: public, a function of the
-//! program. `docs/protocol-rep3-mal.md` has the argument; what a party computes is in `runtime_protocols::check`.
+//! The exchanges that check all products of a program, and how much memory they take: public, a function of the program.
+//! Early checks, of what has been recorded so far, travel beside later products and hand on what is left; the last one stands in
+//! front of the openings. `docs/protocol-rep3-mal.md` has the argument; what a party computes is in `runtime_protocols::check`.
 mod claims;
 mod plan;
 mod sizes;
 
-pub use claims::{Claim, Claims, claims, rule};
-pub use plan::{CHALLENGE, HASH, Level, Plan, Step};
+pub use claims::{Chunk, Claim, Claims, claims, rule};
+pub use plan::{CHALLENGE, End, HASH, Level, Plan, Step};
 pub use sizes::{Groups, Size, Sizes};
 
 use crate::types::Party;

@@ -17,23 +17,38 @@ pub struct Level {
     pub last: bool,
 }
 
-/// The compressions of one kind.
-fn levels(size: &Size, later: u32) -> Vec<Level> {
+/// Levels of a check whose rest is left to the next one.
+const EARLY: usize = 2;
+
+/// How a check ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// What is left is opened, and nothing else is before.
+    Opened,
+    /// What is left is one more claim of the next check.
+    Carried,
+}
+
+/// The compressions of one kind, and the length of what they leave.
+fn levels(size: &Size, later: u32, end: End) -> (Vec<Level>, usize) {
     let (t, block) = (size.first(), size.groups().terms);
-    if block + size.depth == 0 {
-        return vec![];
+    if block + size.joined() == 0 {
+        return (vec![], 0);
     }
     let sent = (0..points(t)).filter(|p| corner(*p, t).is_none()).collect();
     let mut out = vec![Level { t, block, sent, first: true, last: false }];
-    let mut len = DEGREE * block + size.depth;
+    let mut len = DEGREE * block + size.joined();
     loop {
         let last = len < 1 << later;
+        if end == End::Carried && (last || out.len() == EARLY) {
+            return (out, len);
+        }
         let t = if last { len.ilog2() + 1 } else { later };
         let block = if last { 1 } else { len.div_ceil(1 << t) };
         // The value at the first corner follows from the sum over all of them.
         out.push(Level { t, block, sent: (1..points(t)).collect(), first: false, last });
         if last {
-            return out;
+            return (out, 0);
         }
         len = block;
     }
@@ -69,6 +84,8 @@ pub struct Plan {
     pub levels: [Vec<Level>; 3],
     /// The exchanges.
     pub steps: Vec<Step>,
+    /// Length of what is left of each kind to the next check.
+    pub left: [usize; 3],
     sizes: Sizes,
 }
 
@@ -79,11 +96,11 @@ pub const CHALLENGE: usize = 8;
 
 impl Plan {
     /// The plan for so much; no exchange if there is nothing.
-    pub fn of(sizes: &Sizes) -> Plan {
-        let [bits, narrow, wide] = &sizes.kinds;
-        let levels = [levels(bits, LATER[0]), levels(narrow, LATER[1]), levels(wide, LATER[2])];
+    pub fn of(sizes: &Sizes, end: End) -> Plan {
+        let [(bits, a), (narrow, b), (wide, c)] = [0, 1, 2].map(|kind| levels(&sizes.kinds[kind], LATER[kind], end));
+        let levels = [bits, narrow, wide];
         let deepest = levels.iter().map(Vec::len).max().unwrap_or(0);
-        let mut plan = Plan { levels, steps: vec![], sizes: sizes.clone() };
+        let mut plan = Plan { levels, steps: vec![], left: [a, b, c], sizes: sizes.clone() };
         if deepest == 0 {
             return plan;
         }
@@ -97,13 +114,15 @@ impl Plan {
             let count = there().map(|l| l.t as usize).max().unwrap_or(0) + usize::from(level == 0);
             plan.steps.push(Step::Coins { level: level + 1, count });
         }
-        plan.steps.extend([Step::Compare, Step::Open, Step::Agree]);
+        if end == End::Opened {
+            plan.steps.extend([Step::Compare, Step::Open, Step::Agree]);
+        }
         plan
     }
 
-    /// Most pixels and channels of a convolution, and how many there are.
+    /// Most pixels and channels of a convolution; how many there are, and one for what the check before has left.
     pub fn linear_sizes(&self) -> [usize; 3] {
-        [self.sizes.rows, self.sizes.columns, self.sizes.linear]
+        [self.sizes.rows, self.sizes.columns, self.sizes.joined()]
     }
 
     /// Challenges for these three.
@@ -155,29 +174,29 @@ mod tests {
 
     #[test]
     fn nothing_needs_no_exchange() {
-        assert_eq!(Plan::of(&Sizes::default()).steps, []);
-        assert_eq!(Plan::of(&sizes(0, 0)).steps, []);
+        assert_eq!(Plan::of(&Sizes::default(), End::Opened).steps, []);
+        assert_eq!(Plan::of(&sizes(0, 0), End::Opened).steps, []);
         // One claim: first coins, the level that spreads lanes, one that joins them, the last, and three at the end.
-        assert_eq!(Plan::of(&sizes(1, 0)).steps.len(), 9);
+        assert_eq!(Plan::of(&sizes(1, 0), End::Opened).steps.len(), 9);
     }
 
     /// A hundred million ANDs and three million products in a ring.
     #[test]
     fn large_checks_are_short() {
-        let plan = Plan::of(&sizes(144_000_000, 3_000_000));
+        let plan = Plan::of(&sizes(144_000_000, 3_000_000), End::Opened);
         let bytes: u64 =
             plan.steps.iter().flat_map(|s| plan.messages(*s)).filter(|m| m.from.0 == 0).map(|m| m.bytes).sum();
         assert_eq!(plan.steps.len(), 14, "{:?}", plan.steps);
         assert!(bytes < 300_000, "{bytes}");
         assert!(plan.escapes() < 100);
         // 2^-64 times this is below 2^-40 for anything that fits a machine.
-        assert!(Plan::of(&sizes(1 << 50, 1 << 40)).escapes() < 1 << 8);
+        assert!(Plan::of(&sizes(1 << 50, 1 << 40), End::Opened).escapes() < 1 << 8);
     }
 
     #[test]
     fn every_level_makes_it_shorter() {
         for (bits, narrow) in [(1, 0), (0, 1), (64, 64), (65, 65), (4096, 1), (100_000, 5_000), (7, 1_000_000)] {
-            let plan = Plan::of(&sizes(bits, narrow));
+            let plan = Plan::of(&sizes(bits, narrow), End::Opened);
             for levels in plan.levels.iter().filter(|l| !l.is_empty()) {
                 assert!(levels[0].first && levels.last().is_some_and(|l| l.last));
                 for pair in levels.windows(2) {
@@ -187,5 +206,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A check that hands on what is left is short, and what it hands on is: a 16th of what the first level leaves, however
+    /// often it is done.
+    #[test]
+    fn early_checks_leave_little() {
+        let mut left = [0; 3];
+        for _ in 0..100 {
+            let mut s = sizes(10_000_000, 100_000);
+            s.carry(left);
+            let plan = Plan::of(&s, End::Carried);
+            assert_eq!(plan.steps.len(), 5, "{:?}", plan.steps);
+            left = plan.left;
+        }
+        assert!(left[0] > 0 && left[0] < 10_000_000 / 64 / 50, "{left:?}");
+        assert!(left[1] > 0 && left[1] < 100_000 / 10, "{left:?}");
+        assert_eq!(left[2], 0);
+        // What is short is left as it is, and a check of nothing else opens it.
+        let mut s = Sizes::default();
+        s.carry([3, 0, 0]);
+        let plan = Plan::of(&s, End::Carried);
+        assert_eq!((plan.steps.len(), plan.left), (2, [3, 0, 0]));
+        assert_eq!(Plan::of(&s, End::Opened).steps.len(), 7);
     }
 }

@@ -15,6 +15,8 @@ pub struct Size {
     pub claims: Vec<(usize, usize)>,
     /// Depths of all convolutions together: taps times input channels.
     pub depth: usize,
+    /// What the check before has left: the length of its sum of products.
+    pub carried: usize,
 }
 
 /// Groups of 2^t elements.
@@ -39,6 +41,11 @@ impl Size {
             terms: self.claims.iter().map(|(elements, terms)| groups(elements) * terms).sum(),
             claims: self.claims.iter().map(|(elements, _)| groups(elements)).sum(),
         }
+    }
+
+    /// Products that join after the first level: of convolutions, and of the check before.
+    pub fn joined(&self) -> usize {
+        self.depth + self.carried
     }
 }
 
@@ -83,14 +90,38 @@ impl Sizes {
         self.columns = self.columns.max(columns);
     }
 
-    /// Bytes that a check of this size takes at a party at most: the record, operands of convolutions apart, and what its
-    /// first level leaves of it, and tiles of its loops on two cores; a further core takes 3 MB more.
+    /// With what the check before has left of each kind.
+    pub fn carry(&mut self, left: [usize; 3]) {
+        self.kinds.iter_mut().zip(left).for_each(|(size, left)| size.carried = left);
+    }
+
+    /// Whether the check before has left anything.
+    pub fn carries(&self) -> bool {
+        self.kinds.iter().any(|size| size.carried > 0)
+    }
+
+    /// Sums of products with a coefficient of their own: convolutions, and what the check before has left.
+    pub fn joined(&self) -> usize {
+        self.linear + usize::from(self.carries())
+    }
+
+    fn sum_of(&self, of: impl Fn(&Size, Groups) -> usize) -> u64 {
+        self.kinds.iter().zip(BYTES).map(|(size, bytes)| (of(size, size.groups()) * bytes) as u64).sum()
+    }
+
+    /// Bytes of the record at a party, operands of convolutions apart.
+    pub fn record_bytes(&self) -> u64 {
+        self.sum_of(|size, Groups { terms, claims }| (4 * terms + 2 * claims) << size.first())
+    }
+
+    /// Bytes that a check of this size takes at a party at most, operands of convolutions apart: the record, which gives way to
+    /// what the first level makes of it, one vector after the other; coefficients; what joins; and tiles of its loops on two
+    /// cores. A further core takes 3 MB more.
     pub fn memory_bytes(&self) -> u64 {
-        let of_kind = |(size, bytes): (&Size, usize)| {
-            let Groups { terms, claims } = size.groups();
-            (((4 * terms + 2 * claims) << size.first()) * bytes + 4 * (DEGREE * terms + size.depth) * bytes) as u64
-        };
-        let all: u64 = self.kinds.iter().zip(BYTES).map(of_kind).sum();
+        let all = self.sum_of(|size, Groups { terms, claims }| {
+            let (before, after) = (terms << size.first(), DEGREE * terms);
+            4 * before.max(after) + (2 * claims << size.first()).max(after) + terms + 4 * size.joined()
+        });
         if all == 0 { 0 } else { all + TILES }
     }
 }

@@ -103,9 +103,11 @@ pub fn fold<E: Element>(vector: &[E], weights: &[E]) -> Vec<E> {
     vector.par_chunks(weights.len()).map(|column| E::dot(&weights[..column.len()], column)).collect()
 }
 
-/// The lanes of a folded vector of blocks of 64 numbers, one element per lane.
-pub fn fold_lanes<E: Element>(vector: &[E], weights: &[E]) -> Vec<E> {
-    let mut out = vec![E::ZERO; vector.len().div_ceil(weights.len()) * super::element::DEGREE];
+/// The lanes of a folded vector of blocks of 64 numbers, one element per lane, with room for `more`.
+pub fn fold_lanes<E: Element>(vector: &[E], weights: &[E], more: usize) -> Vec<E> {
+    let len = vector.len().div_ceil(weights.len()) * super::element::DEGREE;
+    let mut out = Vec::with_capacity(len + more);
+    out.resize(len, E::ZERO);
     let lanes = out.as_chunks_mut().0;
     lanes
         .par_iter_mut()

@@ -19,6 +19,14 @@ pub(super) struct Inner<E> {
     pub(super) z: [E; 2],
 }
 
+impl<E: Element> Inner<E> {
+    /// With a coefficient.
+    pub(super) fn times(mut self, by: &E) -> Self {
+        self.x.iter_mut().flatten().chain(&mut self.z).for_each(|v| *v = v.times(by));
+        self
+    }
+}
+
 /// Channels that one task takes.
 const CHANNELS: usize = 16;
 

@@ -14,6 +14,11 @@
 //! part that it lacks by both others; the factors are uniform, their product is claimed, so it tells only errors that the
 //! cheater knows. *Agree*: a hash of what was opened.
 //!
+//! **Several checks.** An *early* check makes two levels and opens nothing: what is left, Σ f_i·g_i = z about shorter vectors, is
+//! one more claim of the next check, with a coefficient of its own, so it joins as a convolution does ([`Carried`]). A wrong
+//! product must escape its own check and all later ones: at most the sum of their bounds. Coins of all checks are compared
+//! before the one opening, at the end of the last.
+//!
 //! Whoever finds a difference stops, and nothing else is opened: the caller opens results only after [`Check::done`].
 mod element;
 #[cfg(test)]
@@ -29,7 +34,7 @@ mod reference_tests;
 #[cfg(test)]
 mod tests;
 
-pub use ir::check::{Plan, Size, Sizes, Step};
+pub use ir::check::{End, Plan, Size, Sizes, Step};
 pub use record::{Layout, Linear, Record};
 
 use crate::prg::Segment;
@@ -37,7 +42,7 @@ use element::{Element, tensor};
 use field::Gf;
 use galois::Gr;
 use ir::check::{CHALLENGE, HASH};
-use linear::inner;
+use linear::{Inner, inner};
 use prover::Prover;
 use record::Words;
 
@@ -75,6 +80,21 @@ enum Use {
     Masks,
 }
 
+/// What an early check leaves to the next one.
+pub struct Carried {
+    bits: Option<Inner<Gf>>,
+    narrow: Option<Inner<Gr<u32>>>,
+    wide: Option<Inner<Gr<u64>>>,
+    /// Every challenge so far.
+    coins: Vec<u64>,
+}
+
+impl std::fmt::Debug for Carried {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Carried({} coins)", self.coins.len())
+    }
+}
+
 /// One party's side of a check.
 pub struct Check {
     me: usize,
@@ -106,13 +126,19 @@ fn inners<W: Words>(
     first: usize,
     coins: [&[u64]; 3],
     [rows, columns, count]: [usize; 3],
-) -> Vec<linear::Inner<Gr<W>>> {
+) -> Vec<Inner<Gr<W>>> {
     if claims.is_empty() {
         return vec![];
     }
     let [alpha, beta, chi] = coins.map(|c| c.iter().map(|w| Gr::challenge(*w)).collect::<Vec<Gr<W>>>());
     let (alpha, beta, chi) = (tensor(&alpha, rows), tensor(&beta, columns), tensor(&chi, count));
     claims.iter().zip(&chi[first..]).map(|(claim, chi)| inner(claim, chi, &alpha, &beta)).collect()
+}
+
+/// Coefficient `number` of those that the challenges `chi` give.
+fn coefficient<E: Element>(chi: &[u64], number: usize) -> E {
+    let set = chi.iter().enumerate().filter(|(v, _)| number >> v & 1 == 1);
+    set.fold(E::challenge(1), |product, (_, word)| product.times(&E::challenge(*word)))
 }
 
 /// Runs `$body` for the prover of each kind, in the order of the wire.
@@ -141,24 +167,31 @@ fn hash(purpose: &str, parts: [&[u8]; 2]) -> [u8; HASH] {
 }
 
 impl Check {
-    /// A check by party `me` of all that is recorded.
-    pub fn new(me: ir::Party, record: Record) -> Check {
+    /// A check by party `me` of all that is recorded, and of what the one before has left.
+    pub fn new(me: ir::Party, record: Record, end: End, before: Option<Carried>) -> Check {
         assert!(record.complete(), "every product that was planned is recorded");
-        let plan = Plan::of(&record.planned);
+        let plan = Plan::of(&record.planned, end);
         let [bits, narrow, wide] = plan.levels.clone();
+        let before = before.unwrap_or(Carried { bits: None, narrow: None, wide: None, coins: vec![] });
         Check {
             me: me.index(),
             at: 0,
-            bits: Prover::new(bits, record.bits),
-            narrow: Prover::new(narrow, record.narrow),
-            wide: Prover::new(wide, record.wide),
+            bits: Prover::new(bits, record.bits, before.bits),
+            narrow: Prover::new(narrow, record.narrow, before.narrow),
+            wide: Prover::new(wide, record.wide, before.wide),
             linear: record.linear,
-            coins: vec![],
+            coins: before.coins,
             kept: vec![],
             seen: [0; HASH],
             strength: u64::MAX,
             plan,
         }
+    }
+
+    /// What an early check leaves.
+    pub fn carry(self) -> Carried {
+        assert!(self.done(), "every exchange has been made");
+        Carried { bits: self.bits.carry(), narrow: self.narrow.carry(), wide: self.wide.carry(), coins: self.coins }
     }
 
     /// The exchanges.
@@ -283,11 +316,15 @@ impl Check {
         let [rows, columns, claims] = self.plan.linear_indices().map(|n| n as usize);
         let (alpha, rest) = coins.split_at(rows);
         let (beta, rest) = rest.split_at(columns);
-        let of = [alpha, beta, &rest[..claims]];
+        let chi = &rest[..claims];
+        let of = [alpha, beta, chi];
         let most = self.plan.linear_sizes();
-        self.bits.begin(coins, vec![]);
-        self.narrow.begin(coins, inners(&linear[0], 0, of, most));
-        self.wide.begin(coins, inners(&linear[1], linear[0].len(), of, most));
+        let (narrow, wide) = (inners(&linear[0], 0, of, most), inners(&linear[1], linear[0].len(), of, most));
+        // What was left has the number behind all convolutions.
+        let number = linear[0].len() + linear[1].len();
+        self.bits.begin(coins, vec![], &coefficient(chi, number));
+        self.narrow.begin(coins, narrow, &coefficient(chi, number));
+        self.wide.begin(coins, wide, &coefficient(chi, number));
     }
 
     fn opened(&mut self, one: &[u8], other: &[u8]) -> Result<(), Cheating> {

@@ -18,7 +18,9 @@ pub(super) struct Prover<E> {
     triples: Triples<E>,
     /// Coefficients of the blocks of the first level.
     weights: Vec<E>,
-    /// Convolutions, joined after the first level.
+    /// What the check before has left.
+    carried: Option<Inner<E>>,
+    /// Convolutions, and that, joined after the first level.
     inner: Vec<Inner<E>>,
     /// Values at the corners of the first level, which need no message.
     known: Vec<Pair<E>>,
@@ -38,7 +40,7 @@ fn challenges<E: Element>(coins: &[u64]) -> Vec<E> {
 }
 
 impl<E: Element> Prover<E> {
-    pub(super) fn new(levels: Vec<Level>, triples: Triples<E>) -> Self {
+    pub(super) fn new(levels: Vec<Level>, triples: Triples<E>, carried: Option<Inner<E>>) -> Self {
         Prover {
             levels,
             f: Default::default(),
@@ -46,6 +48,7 @@ impl<E: Element> Prover<E> {
             z: [E::ZERO; 2],
             triples,
             weights: vec![],
+            carried,
             inner: vec![],
             known: vec![],
             values: vec![],
@@ -54,8 +57,8 @@ impl<E: Element> Prover<E> {
         }
     }
 
-    /// The first coins give every product its coefficient.
-    pub(super) fn begin(&mut self, coins: &[u64], inner: Vec<Inner<E>>) {
+    /// The first coins give every product its coefficient, and `chi` is that of what the check before has left.
+    pub(super) fn begin(&mut self, coins: &[u64], inner: Vec<Inner<E>>, chi: &E) {
         let Some(level) = self.levels.first() else { return };
         let blocks = 1usize << level.t;
         let groups = self.triples.c[0].len() / blocks;
@@ -75,6 +78,7 @@ impl<E: Element> Prover<E> {
             at += groups;
         }
         self.inner = inner;
+        self.inner.extend(self.carried.take().map(|carried| carried.times(chi)));
     }
 
     fn level(&self, level: usize) -> Option<&Level> {
@@ -134,7 +138,8 @@ impl<E: Element> Prover<E> {
             }
             return;
         }
-        let lanes = |v: &mut Vec<E>| grid::fold_lanes(&std::mem::take(v), &corners);
+        let joined = self.inner.iter().map(|inner| inner.x[0].len()).sum();
+        let lanes = |v: &mut Vec<E>| grid::fold_lanes(&std::mem::take(v), &corners, joined);
         self.f = self.triples.a.each_mut().map(lanes);
         self.g = self.triples.b.each_mut().map(lanes);
         self.weigh();
@@ -159,6 +164,11 @@ impl<E: Element> Prover<E> {
             });
         }
         self.weights = vec![];
+    }
+
+    /// What is left after all levels of an early check.
+    pub(super) fn carry(self) -> Option<Inner<E>> {
+        (!self.levels.is_empty()).then_some(Inner { x: self.f, w: self.g, z: self.z })
     }
 
     /// What is opened: shares of both factors and of the claimed product.

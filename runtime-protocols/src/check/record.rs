@@ -134,13 +134,16 @@ impl Record {
     /// Room for so much.
     pub fn new(planned: &Sizes) -> Record {
         let [bits, narrow, wide] = &planned.kinds;
+        // What is carried over is not recorded.
+        let mut sizes = Sizes::default();
+        sizes.carry([bits, narrow, wide].map(|size| size.carried));
         Record {
             bits: Triples::new(bits),
             narrow: Triples::new(narrow),
             wide: Triples::new(wide),
             linear: Default::default(),
             planned: planned.clone(),
-            sizes: Sizes::default(),
+            sizes,
         }
     }
 

@@ -127,6 +127,19 @@ impl Claim {
     }
 }
 
+/// What is planned for each of some checks: all but the last are early ones.
+pub(super) fn planned(chunks: &[Vec<Claim>]) -> Vec<(Sizes, End)> {
+    let (mut left, mut out) = ([0; 3], vec![]);
+    for (i, claims) in chunks.iter().enumerate() {
+        let end = if i + 1 < chunks.len() { End::Carried } else { End::Opened };
+        let mut sizes = sizes(claims);
+        sizes.carry(left);
+        left = Plan::of(&sizes, end).left;
+        out.push((sizes, end));
+    }
+    out
+}
+
 /// What is planned for them.
 pub(super) fn sizes(claims: &[Claim]) -> Sizes {
     let mut sizes = Sizes::default();
@@ -139,10 +152,22 @@ pub(super) fn sizes(claims: &[Claim]) -> Sizes {
     sizes
 }
 
-pub(super) fn records(claims: &[Claim]) -> [Record; 3] {
-    let sizes = sizes(claims);
+/// The records of each party for some checks.
+pub(super) fn chunks(chunks: &[Vec<Claim>]) -> Vec<Recorded> {
+    let all = chunks.iter().zip(planned(chunks));
+    all.map(|(claims, (sizes, end))| (records_for(claims, &sizes), end)).collect()
+}
+
+fn records(claims: &[Claim]) -> Vec<Recorded> {
+    chunks(&[claims.to_vec()])
+}
+
+/// The record of each party, and how its check ends.
+pub(super) type Recorded = ([Record; 3], End);
+
+fn records_for(claims: &[Claim], sizes: &Sizes) -> [Record; 3] {
     [0, 1, 2].map(|me| {
-        let mut r = Record::new(&sizes);
+        let mut r = Record::new(sizes);
         for claim in claims {
             match claim {
                 Claim::Each(domain, p) => {
@@ -170,59 +195,76 @@ pub(super) type Tamper<'a> = &'a dyn Fn(usize, usize, usize, &mut Vec<u8>);
 
 pub(super) struct Run {
     pub(super) result: Result<(), Cheating>,
-    /// Step, sender, receiver, payload.
+    /// Step, sender, receiver, payload; steps are numbered through all checks.
     pub(super) wire: Vec<(usize, usize, usize, Vec<u8>)>,
 }
 
-/// Runs a check; `tamper` sees (step, from, to, message) on the way.
-pub(super) fn run(records: [Record; 3], session: u64, strength: u64, attack: Attack<'_>, tamper: Tamper<'_>) -> Run {
+/// Runs checks; `tamper` sees (step, from, to, message) on the way.
+pub(super) fn run(records: Vec<Recorded>, session: u64, strength: u64, attack: Attack<'_>, tamper: Tamper<'_>) -> Run {
     run_with(records, &|_, _| session, strength, attack, tamper)
 }
 
 /// The same, each segment taken from the session that `session(key, purpose)` says.
 fn run_with(
-    records: [Record; 3],
+    records: Vec<Recorded>,
     session: &dyn Fn(usize, u32) -> u64,
     strength: u64,
     attack: Attack<'_>,
     tamper: Tamper<'_>,
 ) -> Run {
-    let mut me = 0;
-    let mut checks = records.map(|r| {
-        me += 1;
-        Check { strength, ..Check::new(Party(me - 1), r) }
-    });
     let mut wire = vec![];
-    while !checks[0].done() {
-        let step = checks[0].at;
-        attack(checks[0].plan.steps[step], &mut checks);
-        let mut sent = vec![];
-        for (me, check) in checks.iter_mut().enumerate() {
-            let mut out = vec![vec![]; 3];
-            let streams = |which: usize, purpose: u32| {
-                let key = (me + 1 + which) % 3;
-                let stream = KeyStream::new(&[key as u8 + 1; 32], &session(key, purpose).to_le_bytes());
-                stream.segment(&Address { inference: 1, instruction: 2, purpose })
-            };
-            check.send(&streams, &mut out);
-            sent.push(out);
-        }
-        for (from, out) in sent.iter_mut().enumerate() {
-            for (to, message) in out.iter_mut().enumerate().filter(|(_, m)| !m.is_empty()) {
-                wire.push((step, from, to, message.clone()));
-                tamper(step, from, to, message);
+    let mut carried = [const { None }; 3];
+    let (mut begun, mut instruction) = (0, 2);
+    for (records, end) in records {
+        let mut me = 0;
+        let mut checks = records.map(|r| {
+            me += 1;
+            Check { strength, ..Check::new(Party(me - 1), r, end, carried[usize::from(me) - 1].take()) }
+        });
+        while !checks[0].done() {
+            let step = begun + checks[0].at;
+            attack(checks[0].plan.steps[checks[0].at], &mut checks);
+            let mut sent = vec![];
+            for (me, check) in checks.iter_mut().enumerate() {
+                let mut out = vec![vec![]; 3];
+                let streams = |which: usize, purpose: u32| {
+                    let key = (me + 1 + which) % 3;
+                    let stream = KeyStream::new(&[key as u8 + 1; 32], &session(key, purpose).to_le_bytes());
+                    stream.segment(&Address { inference: 1, instruction, purpose })
+                };
+                check.send(&streams, &mut out);
+                sent.push(out);
+            }
+            for (from, out) in sent.iter_mut().enumerate() {
+                for (to, message) in out.iter_mut().enumerate().filter(|(_, m)| !m.is_empty()) {
+                    wire.push((step, from, to, message.clone()));
+                    tamper(step, from, to, message);
+                }
+            }
+            let mut result = Ok(());
+            for (me, check) in checks.iter_mut().enumerate() {
+                let incoming: Vec<&[u8]> = sent.iter().map(|out| out[me].as_slice()).collect();
+                result = result.and(check.receive(&incoming));
+            }
+            if result.is_err() {
+                return Run { result, wire };
             }
         }
-        let mut result = Ok(());
-        for (me, check) in checks.iter_mut().enumerate() {
-            let incoming: Vec<&[u8]> = sent.iter().map(|out| out[me].as_slice()).collect();
-            result = result.and(check.receive(&incoming));
-        }
-        if result.is_err() {
-            return Run { result, wire };
-        }
+        begun += checks[0].at;
+        instruction += 1;
+        carried = checks.map(|check| Some(check.carry()));
     }
     Run { result: Ok(()), wire }
+}
+
+/// The steps of some checks, one after the other.
+fn steps(all: &[Vec<Claim>]) -> Vec<Step> {
+    planned(all).iter().flat_map(|(sizes, end)| Plan::of(sizes, *end).steps).collect()
+}
+
+/// Some checks, all but the last early.
+pub(super) fn honest_of(all: &[Vec<Claim>], session: u64) -> Run {
+    run(chunks(all), session, u64::MAX, &mut |_, _| (), &|_, _, _, _| ())
 }
 
 pub(super) fn honest(claims: &[Claim], session: u64) -> Run {
@@ -275,22 +317,37 @@ fn true_claims_pass() {
     }
     let only = [Claim::linear(&mut rng, Layout::Convolution, Conv::matmul(1, 1, 1), 8)];
     assert_eq!(honest(&only, 2).result, Ok(()));
+    // Early checks, with few kinds in the one and others in the next, and nothing left to record for the last.
+    let few = |rng: &mut Words, domain: Domain| vec![Claim::each(rng, domain, 300)];
+    let (bits, wide) = (few(&mut rng, Domain::Bits(2)), few(&mut rng, Domain::Ring(60)));
+    for (i, all) in
+        [vec![mixture(&mut rng), mixture(&mut rng)], vec![bits, wide, mixture(&mut rng), only.to_vec(), vec![]]]
+            .iter()
+            .enumerate()
+    {
+        assert_eq!(honest_of(all, 200 + i as u64).result, Ok(()));
+    }
 }
 
 #[test]
 fn messages_are_those_of_the_plan() {
     let mut rng = Words(2);
-    let claims = mixture(&mut rng);
-    let run = honest(&claims, 3);
-    let plan = Plan::of(&sizes(&claims));
-    let want = plan.steps.iter().enumerate().flat_map(|(i, step)| {
-        plan.messages(*step).into_iter().map(move |m| (i, m.from.index(), m.to.index(), m.bytes as usize))
-    });
-    let mut want: Vec<_> = want.collect();
-    want.sort();
-    let mut got: Vec<_> = run.wire.iter().map(|(i, f, t, m)| (*i, *f, *t, m.len())).collect();
-    got.sort();
-    assert_eq!(got, want);
+    for all in [vec![mixture(&mut rng)], vec![mixture(&mut rng), mixture(&mut rng)]] {
+        let run = honest_of(&all, 3);
+        let messages: Vec<_> = planned(&all)
+            .iter()
+            .map(|(sizes, end)| Plan::of(sizes, *end))
+            .flat_map(|plan| plan.steps.iter().map(|step| plan.messages(*step)).collect::<Vec<_>>())
+            .collect();
+        let want = messages.into_iter().enumerate().flat_map(|(i, messages)| {
+            messages.into_iter().map(move |m| (i, m.from.index(), m.to.index(), m.bytes as usize))
+        });
+        let mut want: Vec<_> = want.collect();
+        want.sort();
+        let mut got: Vec<_> = run.wire.iter().map(|(i, f, t, m)| (*i, *f, *t, m.len())).collect();
+        got.sort();
+        assert_eq!(got, want);
+    }
 }
 
 /// One wrong bit in one product of any kind, by any party, at the lowest and the highest bit of its ring.
@@ -306,6 +363,10 @@ fn every_wrong_product_is_found() {
             let (bit, at) = (if j == 0 { bits - 1 } else { (rng.next() % u64::from(bits)) as u8 }, rng.next() as usize);
             bad[i].spoil(j, if j == 1 { len - 1 } else { at % len }, bit);
             assert_eq!(honest(&bad, 5).result, Err(Cheating::Product), "claim {i}, part {j}");
+            // The same in an early check, and behind one.
+            let other = [claims[i].clone(), claims[0].clone()].to_vec();
+            assert_eq!(honest_of(&[bad.clone(), other.clone()], 5).result, Err(Cheating::Product), "early {i} {j}");
+            assert_eq!(honest_of(&[other, bad], 5).result, Err(Cheating::Product), "last {i} {j}");
         }
     }
 }
@@ -319,7 +380,7 @@ fn errors_do_not_cancel() {
         Claim::linear(&mut rng, Layout::Convolution, conv(3, 2, 2, 1, 1, 1), 32),
     ];
     // Elements of 64 lie in groups of 2^t; the highest bit twice is zero.
-    let t = Plan::of(&sizes(&claims)).levels[1][0].t;
+    let t = Plan::of(&sizes(&claims), End::Opened).levels[1][0].t;
     assert_eq!(t, 2);
     let spoilt = |places: &[(usize, usize)]| {
         let mut claims = claims.clone();
@@ -355,9 +416,10 @@ fn what_is_no_value_is_not_checked() {
 #[test]
 fn every_message_is_held_to() {
     let mut rng = Words(6);
-    let claims = mixture(&mut rng).split_off(4);
-    let wire = honest(&claims, 7).wire;
-    let steps = Plan::of(&sizes(&claims)).steps;
+    // An early check and the last one.
+    let all = [mixture(&mut rng).split_off(8), mixture(&mut rng).split_off(5)];
+    let wire = honest_of(&all, 7).wire;
+    let steps = steps(&all);
     for (step, from, to, message) in &wire {
         // Somewhere in the first half of the messages, at the very end in the others.
         let at = if (from + to) % 2 == 0 { rng.next() as usize % message.len() } else { message.len() - 1 };
@@ -367,7 +429,7 @@ fn every_message_is_held_to() {
                 m[byte] ^= 1 << bit;
             }
         };
-        let got = run(records(&claims), 7, u64::MAX, &mut |_, _| (), &tamper);
+        let got = run(chunks(&all), 7, u64::MAX, &mut |_, _| (), &tamper);
         let found = got.result.expect_err("somebody stops");
         // Coins that differ would show a relation of secrets: nothing is opened under them.
         let opened = got.wire.iter().any(|(s, ..)| steps[*s] == Step::Open);
@@ -386,7 +448,7 @@ fn every_message_is_held_to() {
             }
         };
         if step % 3 == 0 {
-            assert_eq!(run(records(&claims), 7, u64::MAX, &mut |_, _| (), &cut).result, Err(Cheating::Length));
+            assert_eq!(run(chunks(&all), 7, u64::MAX, &mut |_, _| (), &cut).result, Err(Cheating::Length));
         }
     }
 }
@@ -396,7 +458,8 @@ fn every_message_is_held_to() {
 fn transcripts_do_not_repeat() {
     let mut rng = Words(8);
     let claims = mixture(&mut rng);
-    let (a, b) = (honest(&claims, 8).wire, honest(&claims, 9).wire);
+    let all = [claims.clone(), claims];
+    let (a, b) = (honest_of(&all, 8).wire, honest_of(&all, 9).wire);
     assert!(a.iter().zip(&b).all(|(a, b)| a.3 != b.3));
 }
 
@@ -406,7 +469,7 @@ fn transcripts_do_not_repeat() {
 fn what_is_opened_is_random() {
     let mut rng = Words(9);
     let claims = [Claim::each(&mut rng, Domain::Bits(1), 64), Claim::each(&mut rng, Domain::Ring(8), 3)];
-    let steps = Plan::of(&sizes(&claims)).steps;
+    let steps = Plan::of(&sizes(&claims), End::Opened).steps;
     let open = steps.iter().position(|s| *s == Step::Open).expect("something is opened");
     let runs = 256;
     // With challenges of no bits all are zero: those of the last level must not be.

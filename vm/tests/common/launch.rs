@@ -1,5 +1,6 @@
 //! The program `qnnvm` as a user starts it: by the launcher, or party by party.
 use super::ports::Block;
+use compiler::npy::{Array, Values, format_npy_f32, write_npy};
 use compiler::pipeline::{Compiled, Options, Owners, compile_for};
 use serde_json::Value;
 use std::fs;
@@ -44,6 +45,20 @@ impl Dir {
 impl Drop for Dir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Writes a recorded array as a file of its own.
+pub fn write(path: &Path, a: &Array) {
+    match &a.values {
+        Values::Int(_) => {
+            let data: Vec<i32> = super::ints(a).iter().map(|v| i32::try_from(*v).expect("32 bits")).collect();
+            write_npy(path, a.element, &a.shape, &data).expect("npy");
+        }
+        Values::Float(reals) => {
+            let reals: Vec<f32> = reals.iter().map(|x| *x as f32).collect();
+            std::fs::write(path, format_npy_f32(&a.shape, &reals).expect("npy")).expect("npy");
+        }
     }
 }
 

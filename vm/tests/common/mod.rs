@@ -13,11 +13,16 @@ pub mod tile;
 pub mod wrapped;
 
 use compiler::npy::{Array, Values, read_npy, read_npz};
-use compiler::pipeline::{Aim, Compiled, Options, Protocol, Reveal, Route, compile_with};
+use compiler::passes::Unit;
+use compiler::passes::check::early;
+use compiler::pipeline::{
+    Aim, Compiled, Options, PASSES, Protocol, Reveal, Route, compile_with, finish, run as run_passes,
+};
 use ir::Party;
 use ir::network::Network;
 use runtime_protocols::link::Link;
 use runtime_protocols::link::memory::{MemoryLink, network};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vm::exec::{Machine, Outcome};
@@ -105,6 +110,21 @@ pub fn among(parties: u8) -> Options {
 /// Compiled for three, one of whom may cheat; the receiver finishes a last softmax.
 pub fn checked() -> Options {
     Options { protocol: Protocol::Rep3Mal, ..four() }
+}
+
+/// The same with early checks of records of `most` bytes, which small models do not have otherwise.
+pub fn checked_early(path: &Path, most: u64) -> Compiled {
+    let model = std::fs::read(path).expect("model file");
+    let at = PASSES.iter().position(|p| p.name == "check-early").expect("in the list");
+    let (before, after) = (&PASSES[..at], &PASSES[at + 1..]);
+    let go = |unit, passes| run_passes(unit, passes, |_, _, _| ControlFlow::Continue(())).expect("compiles");
+    let mut unit = go(Unit::new(&model, checked()), before);
+    early(unit.function(), most);
+    let c = finish(go(unit, after)).expect("a program");
+    let typed = ir::verify::verify(&c.program).expect("verified");
+    let checks = ir::check::claims(&c.program, &typed).map_or(0, |c| c.chunks.len());
+    assert!(checks > 2, "{}: {checks} checks", path.display());
+    c
 }
 
 /// Where every exchange saved is worth any number of bits.
