@@ -98,16 +98,10 @@ pub fn read_u64(k: u32, bytes: &[u8], n: usize) -> Vec<u64> {
     collect(k, bytes, n, unpack_u64)
 }
 
-/// Block by block, as in [`append`].
 fn collect<T: Word>(k: u32, bytes: &[u8], n: usize, read: impl Fn(u32, &[u8], &mut [T])) -> Vec<T> {
     check_length(k, bytes, n);
-    let mut values = Vec::with_capacity(n);
-    let mut block = [T::default(); BLOCK];
-    for bytes in bytes.chunks(BLOCK / 8 * k as usize) {
-        let block = &mut block[..BLOCK.min(n - values.len())];
-        read(k, bytes, block);
-        values.extend_from_slice(block);
-    }
+    let mut values = vec![T::default(); n];
+    read(k, bytes, &mut values);
     values
 }
 
@@ -235,27 +229,55 @@ mod x86 {
     /// A byte has bits of at most two elements, so of one even and one odd; and an element lies in 8 bytes.
     pub(super) const WIDTHS: RangeInclusive<u32> = 8..=57;
 
-    /// By how many bits each element is off the beginning of a byte.
-    fn shifts(k: u32) -> [u64; 8] {
-        std::array::from_fn(|i| u64::from(i as u32 * k % 8))
+    /// Where eight elements of one width lie in their bytes.
+    struct Places {
+        /// By how many bits each is off the beginning of a byte.
+        shifts: [u64; 8],
+        /// Where each byte is found in the shifted elements, 8 bytes each: what it has of even ones, and of odd ones.
+        packed: [[u8; 64]; 2],
+        /// Which bytes have some of them.
+        there: [u64; 2],
+        /// The bytes from which each element is read.
+        read: [u8; 64],
+    }
+
+    static PLACES: [Places; 65] = {
+        let mut all = [const { Places { shifts: [0; 8], packed: [[0; 64]; 2], there: [0; 2], read: [0; 64] } }; 65];
+        let mut k = *WIDTHS.start() as usize;
+        while k <= *WIDTHS.end() as usize {
+            let mut i = 0;
+            while i < 8 {
+                let (first, last) = (i * k / 8, ((i + 1) * k - 1) / 8);
+                all[k].shifts[i] = (i * k % 8) as u64;
+                let mut b = 0;
+                while b < 8 {
+                    all[k].read[8 * i + b] = (first + b) as u8;
+                    if first + b <= last {
+                        all[k].packed[i % 2][first + b] = (8 * i + b) as u8;
+                        all[k].there[i % 2] |= 1 << (first + b);
+                    }
+                    b += 1;
+                }
+                i += 1;
+            }
+            k += 1;
+        }
+        all
+    };
+
+    #[target_feature(enable = "avx512f")]
+    fn load<const N: usize, T>(from: &[T; N]) -> __m512i {
+        const { assert!(size_of::<[T; N]>() == 64) }
+        // SAFETY: the array is as long as the vector, and the load takes any alignment.
+        unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
     }
 
     /// Packs the first elements, and returns how many.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
     pub(super) fn pack<T: Word>(k: u32, values: &[T], out: &mut [u8]) -> usize {
-        // Where byte b is found in the eight shifted elements: what it has of the even ones, and of the odd ones.
-        let (mut from, mut there) = ([[0u8; 64]; 2], [0u64; 2]);
-        for i in 0..8 {
-            let (first, last) = (i * k / 8, ((i + 1) * k - 1) / 8);
-            for b in first..=last {
-                from[i as usize % 2][b as usize] = (8 * i + b - first) as u8;
-                there[i as usize % 2] |= 1 << b;
-            }
-        }
-        let (shift, mask) = (shifts(k), _mm512_set1_epi64(low_mask(k) as i64));
-        // SAFETY: the arrays are as long as the vectors, and the loads take any alignment.
-        let [even, odd, shift] = [from[0].as_ptr(), from[1].as_ptr(), shift.as_ptr().cast()]
-            .map(|p| unsafe { _mm512_loadu_si512(p.cast()) });
+        let Places { shifts, packed, there, .. } = &PLACES[k as usize];
+        let (even, odd, shifts) = (load(&packed[0]), load(&packed[1]), load(shifts));
+        let mask = _mm512_set1_epi64(low_mask(k) as i64);
         let all = low_mask(k);
         let (blocks, _) = values.as_chunks::<8>();
         for (block, bytes) in blocks.iter().zip(out.chunks_exact_mut(k as usize)) {
@@ -266,7 +288,7 @@ mod x86 {
                     _ => _mm512_loadu_si512(block.as_ptr().cast()),
                 }
             };
-            let x = _mm512_sllv_epi64(_mm512_and_si512(x, mask), shift);
+            let x = _mm512_sllv_epi64(_mm512_and_si512(x, mask), shifts);
             let packed = _mm512_or_si512(
                 _mm512_maskz_permutexvar_epi8(there[0], even, x),
                 _mm512_maskz_permutexvar_epi8(there[1], odd, x),
@@ -280,19 +302,13 @@ mod x86 {
     /// Reads the first elements, and returns how many.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
     pub(super) fn unpack<T: Word>(k: u32, bytes: &[u8], values: &mut [T]) -> usize {
-        let mut from = [0u8; 64];
-        for (i, b) in (0..64).map(|at| (at / 8, at % 8)) {
-            from[8 * i + b] = (i * k as usize / 8 + b) as u8;
-        }
-        let (shift, mask) = (shifts(k), _mm512_set1_epi64(low_mask(k) as i64));
-        // SAFETY: the arrays are as long as the vectors, and the loads take any alignment.
-        let [from, shift] = [from.as_ptr(), shift.as_ptr().cast()].map(|p| unsafe { _mm512_loadu_si512(p.cast()) });
+        let Places { shifts, read, .. } = &PLACES[k as usize];
+        let (from, shifts, mask) = (load(read), load(shifts), _mm512_set1_epi64(low_mask(k) as i64));
         let mut done = 0;
         for block in values.as_chunks_mut::<8>().0 {
             let Some(bytes) = bytes[done / 8 * k as usize..].first_chunk::<64>() else { break };
-            // SAFETY: the bytes are as long as the vector, and the load takes any alignment.
-            let x = _mm512_permutexvar_epi8(from, unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) });
-            let x = _mm512_and_si512(_mm512_srlv_epi64(x, shift), mask);
+            let x = _mm512_permutexvar_epi8(from, load(bytes));
+            let x = _mm512_and_si512(_mm512_srlv_epi64(x, shifts), mask);
             // SAFETY: eight elements are as long as the vector, and the stores take any alignment.
             unsafe {
                 match T::BITS {

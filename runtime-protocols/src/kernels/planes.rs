@@ -164,26 +164,37 @@ mod x86 {
     use super::{Word, plane_words};
     use std::arch::x86_64::*;
 
+    /// Words of a line of the cache.
+    const LINE: usize = 8;
+
     macro_rules! to_planes {
         ($name:ident, #[$feature:meta], |$bytes:ident, $each:ident| $body:block) => {
             #[$feature]
             pub(super) fn $name<T: Word>(values: &[T], width: u32, shift: u32, planes: &mut [u64]) {
                 let words = plane_words(values.len());
-                let (blocks, rest) = values.as_chunks::<64>();
-                let mut last = [T::default(); 64];
-                last[..rest.len()].copy_from_slice(rest);
-                for (at, block) in blocks.iter().chain((!rest.is_empty()).then_some(&last)).enumerate() {
-                    for low in (0..width).step_by(8) {
-                        let mut $bytes = [0u8; 64];
-                        for (byte, v) in $bytes.iter_mut().zip(block) {
-                            *byte = (v.widen() >> (shift + low)) as u8;
-                        }
-                        let mut $each = |bit: u32, plane: u64| {
-                            if low + bit < width {
-                                planes[(low + bit) as usize * words + at] = plane;
+                // Lines of planes are filled here and written whole: planes may lie such that all of them meet in the
+                // same few lines of the cache.
+                let mut lines = [[0u64; LINE]; 64];
+                for (first, values) in values.chunks(64 * LINE).enumerate() {
+                    let (blocks, rest) = values.as_chunks::<64>();
+                    let mut last = [T::default(); 64];
+                    last[..rest.len()].copy_from_slice(rest);
+                    for (at, block) in blocks.iter().chain((!rest.is_empty()).then_some(&last)).enumerate() {
+                        for low in (0..width).step_by(8) {
+                            let mut $bytes = [0u8; 64];
+                            for (byte, v) in $bytes.iter_mut().zip(block) {
+                                *byte = (v.widen() >> (shift + low)) as u8;
                             }
-                        };
-                        $body
+                            // Above the width they are not used.
+                            let own: &mut [[u64; LINE]; 8] =
+                                (&mut lines[low as usize..][..8]).try_into().expect("64 lines are eight times eight");
+                            let mut $each = |bit: u32, plane: u64| own[bit as usize][at] = plane;
+                            $body
+                        }
+                    }
+                    let n = plane_words(values.len());
+                    for (plane, line) in planes.chunks_exact_mut(words).zip(&lines) {
+                        plane[first * LINE..][..n].copy_from_slice(&line[..n]);
                     }
                 }
             }
