@@ -304,7 +304,7 @@ fn check_chain(
             Op::Check { parts, step } => {
                 let early = done.len() < last;
                 if *step as usize != done.len() || done.len() >= steps {
-                    report(17, i, format!("step {step} of {steps} of the checks stands in another place"));
+                    report(17, i, format!("step {step} of a check of {steps} steps stands in another place"));
                 }
                 if early != parts.is_empty() {
                     report(17, i, "an early check hands on no value, and the last one does".into());
@@ -315,12 +315,10 @@ fn check_chain(
                     report(17, i, "a step of the check hands on something else".into());
                 }
                 let round = busy.get(&round_of[i]).cloned().unwrap_or_default();
-                if round.start != i || !early && round.len() > 1 {
-                    report(
-                        17,
-                        i,
-                        "another exchange before a step of a check, or in the round of one of the last".into(),
-                    );
+                if early && round.start != i {
+                    report(17, i, "another exchange stands before a step of an early check".into());
+                } else if !early && round.len() > 1 {
+                    report(17, i, "another exchange in the round of a step of the check".into());
                 }
                 if i < p.setup_end() as usize {
                     report(17, i, "a check during set-up".into());
