@@ -120,7 +120,7 @@ impl Sizes {
     pub fn memory_bytes(&self) -> u64 {
         let all = self.sum_of(|size, Groups { terms, claims }| {
             let (before, after) = (terms << size.first(), DEGREE * terms);
-            4 * before.max(after) + (2 * claims << size.first()).max(after) + terms + 4 * size.joined()
+            4 * before.max(after) + ((2 * claims) << size.first()).max(after) + terms + 4 * size.joined()
         });
         if all == 0 { 0 } else { all + TILES }
     }
