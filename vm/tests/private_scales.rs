@@ -60,7 +60,8 @@ fn conformance() {
     let mut refused = std::collections::BTreeMap::<String, usize>::new();
     for (options, by) in ways() {
         let mut equal = 0;
-        for case in cases(7) {
+        let cases = cases(7);
+        for case in &cases {
             let c = match compile_with(&case.model, options) {
                 Ok(c) => c,
                 Err(e) => {
@@ -73,7 +74,8 @@ fn conformance() {
             check_calls(&c, &case.samples(&c, 2), calls, &format!("{} by {by}", case.name));
             equal += 1;
         }
-        println!("{equal} cases equal by {by}");
+        println!("{equal} of {} cases equal by {by}", cases.len());
+        assert!(equal >= 30 || cases.len() < 100, "{by}: only {equal} cases compile");
     }
     refused.iter().for_each(|(reason, n)| println!("{n} refused{reason}"));
 }

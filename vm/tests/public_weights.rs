@@ -65,16 +65,17 @@ fn recorded_models() {
 /// Some of the conformance cases; all that `QNN_CASES` names.
 #[test]
 fn conformance() {
-    // Many sums of rep3-mal need wider rings than there are.
-    for (options, by) in public().into_iter().filter(|(_, by)| *by != "rep3-mal") {
+    for (options, by) in public() {
         let mut equal = 0;
-        for case in cases(if by == "semi" { 40 } else { 12 }) {
+        let cases = cases(if by == "semi" { 40 } else { 12 });
+        for case in &cases {
             let Ok(c) = compile_with(&case.model, options) else { continue };
             let calls = if case.sequence { Calls::Sequence } else { Calls::Apart };
             check_calls(&c, &case.samples(&c, 2), calls, &format!("{} by {by}", case.name));
             equal += 1;
         }
-        println!("{equal} cases equal by {by}");
+        println!("{equal} of {} cases equal by {by}", cases.len());
+        assert!(equal * 2 > cases.len() || cases.len() < 10, "{by}: most cases compile");
     }
 }
 
