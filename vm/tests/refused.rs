@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// All bytes that one party has sent to another, by these two.
-type Wires = Arc<Mutex<BTreeMap<[usize; 2], Vec<u8>>>>;
+type Wires = BTreeMap<[usize; 2], Vec<u8>>;
+/// How party 2 is started.
+type Odd = fn(&Hosts) -> Command;
 
-fn tapped(hosts: &Hosts) -> Wires {
-    let wires = Wires::default();
+fn tapped(hosts: &Hosts) -> Arc<Mutex<Wires>> {
+    let wires = Arc::<Mutex<Wires>>::default();
     let tap = wires.clone();
     hosts.relay(move |who, piece| {
         tap.lock().expect("wires").entry(who).or_default().extend_from_slice(piece);
@@ -61,10 +63,7 @@ fn quick(mut command: Command) -> Command {
 }
 
 /// Runs three parties; `odd` makes the command of party 2. Exit codes, what they said, what was sent.
-fn run(
-    secure: bool,
-    odd: &dyn Fn(&Hosts) -> Command,
-) -> (Vec<Option<i32>>, Vec<String>, BTreeMap<[usize; 2], Vec<u8>>) {
+fn run(secure: bool, odd: &dyn Fn(&Hosts) -> Command) -> (Vec<Option<i32>>, Vec<String>, Wires) {
     let mut hosts = Hosts::new("digits_mlp");
     if !secure {
         hosts.expose();
@@ -78,7 +77,7 @@ fn run(
 }
 
 /// A difference, and how party 2 comes to it.
-const DIFFERENCES: [(&str, fn(&Hosts) -> Command); 4] = [
+const DIFFERENCES: [(&str, Odd); 4] = [
     ("`program`", |hosts| {
         hosts.dir.compile("other", &testdata("digits.tflite"));
         let mut command = common::launch::qnnvm();
