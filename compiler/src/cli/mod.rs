@@ -98,11 +98,11 @@ struct CompileArgs {
     #[arg(long, value_name = "N")]
     parties: Option<u8>,
     /// Who computes: `rep3` (three parties), `dealer2` (two, and party 2 deals ahead of the input), `rep4` (four, one of
-    /// whom may cheat), or `semi` (2 to 10, all but one of whom may collude)
+    /// whom may cheat), `rep3-mal` (three, one of whom may cheat), or `semi` (2 to 10, all but one of whom may collude)
     #[arg(long, value_name = "NAME", default_value = "rep3", value_parser = protocol)]
     protocol: Protocol,
-    /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way); `rep4` and
-    /// `semi` have one way of their own [default: dealer]
+    /// How requantizations are computed: `dealer` (five exchanges each), or `boolean` (ten, the conventional way); `rep4`,
+    /// `rep3-mal` and `semi` have one way of their own [default: dealer]
     #[arg(long, value_name = "ROUTE", value_parser = route)]
     route: Option<Route>,
     /// Network to choose for, `loopback`, `lan`, `wan`, or as in `rtt=40ms,bw=100mbit`: of two ways to compute a layer the
