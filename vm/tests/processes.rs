@@ -46,6 +46,7 @@ fn the_json_object_has_the_agreed_shape() {
         "samples",
         "batch",
         "inferences",
+        "modes",
     ];
     agreed.sort_unstable();
     assert_eq!(keys, agreed);

@@ -1,9 +1,11 @@
 //! Puts the check of all products in front of the openings, and of what is stored for the next call, where a party may lie
 //! in a product: one exchange after the other, each hands the values on.
 //!
-//!     v9 = open v8                    v9 = check v8, step=0
-//!                                     v10 = check v9, step=1  …
-//!                                     v23 = open v22
+//! ```text
+//! v9 = open v8                    v9 = check v8, step=0
+//!                                 v10 = check v9, step=1  …
+//!                                 v23 = open v22
+//! ```
 //!
 //! All products are behind one of these values, or nothing would need them; so the check comes after all of them.
 //!

@@ -2,7 +2,9 @@
 //!
 //! c[p,o] = Σ_t x[p,t]·w[o,t] for output pixel p, channel o and depth t. With coefficients α_p·β_o
 //!
-//!     Σ_po α_p·β_o·c[p,o] = Σ_t (Σ_p α_p·x[p,t])·(Σ_o β_o·w[o,t])
+//! ```text
+//! Σ_po α_p·β_o·c[p,o] = Σ_t (Σ_p α_p·x[p,t])·(Σ_o β_o·w[o,t])
+//! ```
 //!
 //! and each bracket is local. Where channels are grouped, t runs through the depths of all groups, and o in the second
 //! bracket through the channels of the group of t; depthwise convolutions are the case of one input channel per group.
