@@ -32,7 +32,9 @@ fn recorded_models() {
     ] {
         let samples: Vec<_> = (0..3).map(|i| sample(&dir, name, i)).collect();
         for (options, by) in ways() {
-            check(&build_with(&dir.join(format!("{name}.tflite")), options), &samples, &format!("{name} by {by}"));
+            // Checks take long, and are tried on processes as well.
+            let samples = if by == "rep3-mal" { &samples[..1] } else { &samples[..] };
+            check(&build_with(&dir.join(format!("{name}.tflite")), options), samples, &format!("{name} by {by}"));
         }
     }
 }
