@@ -1,6 +1,8 @@
 //! Which party plays which role in each part of a program, so that all send about as much. Roles change no value, so a
 //! program is emitted once to count what each role sends, and again with the roles that were found.
 //!
+//! Parts of one layer are computed side by side, so first each layer is made even, then the whole.
+//!
 //! A part that splits a sharing keeps the roles of the parts that made it, where loads stay even: what its party A holds
 //! are pads of theirs, so A deals without waiting for their last exchange, and a message less lies in the longest chain.
 use super::{Aim, LowerError, Lowered, Options, Route};
@@ -8,10 +10,12 @@ use crate::passes::results_of;
 use crate::profile::REP3;
 use ir::Op;
 use ir::ops::Class;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Bytes that each party sends.
 type Load = [u64; 3];
+/// Bytes that each role sends in parts with the same roles, by layer.
+type Loads = BTreeMap<u32, Load>;
 
 /// Percent by which the busiest party may send more, for fewer messages in a row.
 const SLACK: u64 = 4;
@@ -27,7 +31,9 @@ pub fn balanced(options: Options, emit: impl Fn(&[u8]) -> Result<Lowered, LowerE
     if let Some(dealer) = facts.dealer {
         return emit(&vec![dealer.0; draft.parts.len()]);
     }
-    let (fixed, parts) = loads(&draft);
+    let (fixed, loads) = loads(&draft);
+    let layer = |part: usize| draft.builder.insts.get(draft.parts[part].start).map_or(0, |inst| inst.layer);
+    let parts: Vec<Loads> = loads.iter().enumerate().map(|(i, load)| Loads::from([(layer(i), *load)])).collect();
     let clusters = linked(&draft, parts.len());
     let together = clustered(fixed, &parts, &clusters);
     let alone = choose(fixed, &parts);
@@ -111,50 +117,88 @@ fn linked(draft: &Lowered, parts: usize) -> Vec<usize> {
 }
 
 /// The roles of each part, where those of a cluster have the same.
-fn clustered(fixed: Load, parts: &[Load], clusters: &[usize]) -> Vec<u8> {
-    let mut sums = vec![[0; 3]; parts.len()];
-    for (load, c) in parts.iter().zip(clusters) {
-        (0..3).for_each(|r| sums[*c][r] += load[r]);
+fn clustered(fixed: Load, parts: &[Loads], clusters: &[usize]) -> Vec<u8> {
+    let mut sums = vec![Loads::new(); parts.len()];
+    for (loads, c) in parts.iter().zip(clusters) {
+        for (layer, load) in loads {
+            let sum = sums[*c].entry(*layer).or_default();
+            (0..3).for_each(|r| sum[r] += load[r]);
+        }
     }
     let rotations = choose(fixed, &sums);
     clusters.iter().map(|c| rotations[*c]).collect()
 }
 
 /// What the party sends that sends most.
-fn busiest(fixed: Load, parts: &[Load], rotations: &[u8]) -> u64 {
-    let mut load = fixed;
-    for (part, rot) in parts.iter().zip(rotations) {
-        (0..3).for_each(|role| load[(role + usize::from(*rot)) % 3] += part[role]);
+fn busiest(fixed: Load, parts: &[Loads], rotations: &[u8]) -> u64 {
+    let mut sent = Sent::new(fixed);
+    parts.iter().zip(rotations).for_each(|(part, rot)| sent.add(part, *rot));
+    sent.all.into_iter().max().unwrap_or(0)
+}
+
+/// What each party sends with the roles so far.
+struct Sent {
+    all: Load,
+    layers: BTreeMap<u32, Load>,
+}
+
+impl Sent {
+    fn new(fixed: Load) -> Sent {
+        Sent { all: fixed, layers: BTreeMap::new() }
     }
-    load.into_iter().max().unwrap_or(0)
+
+    fn add(&mut self, loads: &Loads, rot: u8) {
+        for (layer, load) in loads {
+            let own = self.layers.entry(*layer).or_default();
+            for role in 0..3 {
+                own[(role + usize::from(rot)) % 3] += load[role];
+                self.all[(role + usize::from(rot)) % 3] += load[role];
+            }
+        }
+    }
+
+    fn remove(&mut self, loads: &Loads, rot: u8) {
+        for (layer, load) in loads {
+            let own = self.layers.entry(*layer).or_default();
+            for role in 0..3 {
+                own[(role + usize::from(rot)) % 3] -= load[role];
+                self.all[(role + usize::from(rot)) % 3] -= load[role];
+            }
+        }
+    }
+
+    /// Where the layers of `loads` are most even with them, and then the whole; ties keep the present rotation.
+    fn best(&self, loads: &Loads, now: u8) -> u8 {
+        let uneven = |load: Load| load.iter().map(|x| u128::from(*x).pow(2)).sum::<u128>();
+        let with = |sum: Load, load: Load, rot: u8| -> u128 {
+            uneven(std::array::from_fn(|p| sum[p] + load[(p + 3 - usize::from(rot)) % 3]))
+        };
+        let price = |rot: u8| {
+            let own = |layer| self.layers.get(layer).copied().unwrap_or_default();
+            let layers: u128 = loads.iter().map(|(layer, load)| with(own(layer), *load, rot)).sum();
+            let mut all = [0; 3];
+            loads.values().for_each(|load| (0..3).for_each(|r| all[r] += load[r]));
+            (layers, with(self.all, all, rot))
+        };
+        (0..3u8).map(|r| (now + r) % 3).min_by_key(|r| price(*r)).unwrap_or(now)
+    }
 }
 
 /// The largest part first, each where it makes loads most even; then single parts move while that helps.
-fn choose(fixed: Load, parts: &[Load]) -> Vec<u8> {
-    let rotated = |load: Load, part: Load, rot: u8| -> Load {
-        std::array::from_fn(|p| load[p] + part[(p + 3 - usize::from(rot)) % 3])
-    };
-    let without = |load: Load, part: Load, rot: u8| -> Load {
-        std::array::from_fn(|p| load[p] - part[(p + 3 - usize::from(rot)) % 3])
-    };
-    let uneven = |load: Load| load.iter().map(|x| u128::from(*x).pow(2)).sum::<u128>();
-    let best = |load: Load, part: Load, now: u8| {
-        // Ties keep the present rotation.
-        (0..3u8).map(|r| (now + r) % 3).min_by_key(|r| uneven(rotated(load, part, *r))).unwrap_or(now)
-    };
+fn choose(fixed: Load, parts: &[Loads]) -> Vec<u8> {
     let mut order: Vec<usize> = (0..parts.len()).collect();
-    order.sort_by_key(|p| std::cmp::Reverse(parts[*p]));
+    order.sort_by_key(|p| std::cmp::Reverse(parts[*p].values().flatten().sum::<u64>()));
     let mut rotations = vec![0; parts.len()];
-    let mut load = fixed;
+    let mut sent = Sent::new(fixed);
     for p in &order {
-        rotations[*p] = best(load, parts[*p], 0);
-        load = rotated(load, parts[*p], rotations[*p]);
+        rotations[*p] = sent.best(&parts[*p], 0);
+        sent.add(&parts[*p], rotations[*p]);
     }
     for _ in 0..8 {
         for p in &order {
-            let rest = without(load, parts[*p], rotations[*p]);
-            rotations[*p] = best(rest, parts[*p], rotations[*p]);
-            load = rotated(rest, parts[*p], rotations[*p]);
+            sent.remove(&parts[*p], rotations[*p]);
+            rotations[*p] = sent.best(&parts[*p], rotations[*p]);
+            sent.add(&parts[*p], rotations[*p]);
         }
     }
     rotations
@@ -168,12 +212,21 @@ mod tests {
     fn loads_come_out_even() {
         // Numbers without pattern.
         let parts: Vec<Load> = (1..40u64).map(|i| [5000 * (i * i % 37), 900 * (i % 7), 900 * (i % 7)]).collect();
-        let rotations = choose([0, 70_000, 1000], &parts);
-        let mut load = [0, 70_000, 1000];
-        for (part, rot) in parts.iter().zip(&rotations) {
-            (0..3).for_each(|role| load[(role + usize::from(*rot)) % 3] += part[role]);
+        let alone: Vec<Loads> = (0..).zip(&parts).map(|(layer, load)| Loads::from([(layer, *load)])).collect();
+        let fixed = [0, 70_000, 1000];
+        let busiest = busiest(fixed, &alone, &choose(fixed, &alone));
+        let mean = (parts.iter().flatten().sum::<u64>() + 71_000) / 3;
+        assert!((busiest - mean) * 100 < mean, "{busiest} of {mean}");
+    }
+
+    #[test]
+    fn parts_of_a_layer_go_to_different_parties() {
+        let parts: Vec<Loads> = (0..30u32).map(|i| Loads::from([(i / 3, [900 - u64::from(i / 3), 100, 50])])).collect();
+        let rotations = choose([5000, 0, 0], &parts);
+        for layer in rotations.chunks(3) {
+            let mut layer = layer.to_vec();
+            layer.sort_unstable();
+            assert_eq!(layer, [0, 1, 2]);
         }
-        let mean = load.iter().sum::<u64>() / 3;
-        assert!(load.iter().all(|x| x.abs_diff(mean) * 100 < mean), "{load:?}");
     }
 }

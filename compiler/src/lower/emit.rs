@@ -8,7 +8,7 @@ use super::masked::Opened;
 use super::plan::{Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
 use super::{
-    Aim, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, adder, circuit, dealer, maximum, shape32,
+    Aim, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, adder, circuit, dealer, maximum, rows, shape32,
     softmax, table, table16, top,
 };
 use crate::qgraph::{Graph, Kind, Op as QOp, TensorId, Window};
@@ -39,6 +39,8 @@ pub(super) struct Emitter<'a> {
     pub(super) route: Route,
     pub(super) modes: Modes,
     aim: Aim,
+    /// Whether each party can play A.
+    turns: bool,
     notes: Vec<(u32, String)>,
     /// Rotation of each part with roles of its own, 0 where there is none.
     rotations: &'a [u8],
@@ -60,6 +62,7 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
         route,
         modes,
         aim,
+        turns: options.protocol.facts().dealer.is_none(),
         notes: vec![],
         rotations,
         parts: vec![],
@@ -275,20 +278,35 @@ impl Emitter<'_> {
                 let (formula, rot) = (formula(&mut self.b, f, index), self.rot());
                 requantize(&mut self.b, source, &formula, k, rot)
             }
-            Route::Dealer => match f.probabilistic(k).filter(|_| self.modes.probabilistic) {
-                Some(f) => {
-                    let (formula, rot) = (Formula { exact: false, ..formula(&mut self.b, &f, index) }, self.rot());
-                    dealer::requantize(&mut self.b, source, &formula, k, rot)
+            Route::Dealer => self.by_rows(source, index.is_none(), |e, source, third| match f.probabilistic(k) {
+                Some(f) if e.modes.probabilistic => {
+                    let (formula, rot) = (Formula { exact: false, ..formula(&mut e.b, &f, index) }, e.rot());
+                    dealer::requantize(&mut e.b, source, &formula, k, rot)
                 }
-                None => self.deal(source, f, index, k),
-            },
+                _ => e.deal(source, f, index, k, third),
+            }),
             Route::Circuit | Route::Adder => staircase(&mut self.b, source, f, index, k, self.route, 0),
         };
         self.centred(y, op.output, f.base)
     }
 
+    /// What is computed of an accumulator; of each third of its rows where it is large and each party can play A.
+    fn by_rows(&mut self, source: Source, may: bool, each: impl Fn(&mut Self, Source, bool) -> Value) -> Value {
+        let (Source::Sum(x) | Source::Shared(x)) = source;
+        let cuts = rows::cuts(self.b.ty(x)).filter(|_| may && self.turns);
+        let Some(cuts) = cuts else { return each(self, source, false) };
+        let parts = cuts
+            .iter()
+            .map(|cut| {
+                let part = source.of(rows::of(&mut self.b, x, cut));
+                each(self, part, true)
+            })
+            .collect();
+        self.b.one(Op::Concat { parts, axis: rows::AXIS as u32 })
+    }
+
     /// The dealer route, channels of one layout at a time, all side by side.
-    fn deal(&mut self, source: Source, f: &Formulas, index: Option<Value>, k: u8) -> Value {
+    fn deal(&mut self, source: Source, f: &Formulas, index: Option<Value>, k: u8, third: bool) -> Value {
         let (Source::Sum(x) | Source::Shared(x)) = source;
         let elements = self.b.ty(x).len();
         let groups = match index {
@@ -301,8 +319,9 @@ impl Emitter<'_> {
             [one] => vec![(one.for_dealer(), elements)],
             _ => parts.iter().map(|p| (p.for_dealer(), each * p.classes.len())).collect(),
         };
-        let (trees, note) = self.costs.trees(&sizes, k, self.aim);
-        self.notes.extend(note.map(|n| (self.b.layer, n)));
+        let (trees, note) = self.costs.trees(&sizes, k, self.aim, third);
+        let note = note.map(|n| (self.b.layer, n)).filter(|n| self.notes.last() != Some(n));
+        self.notes.extend(note);
         if groups.len() < 2 {
             let (formula, rot) = (formula(&mut self.b, &sizes[0].0, index), self.rot());
             return dealer::requantize_by(&mut self.b, source, &formula, k, rot, trees[0]).expect("its cost is known");

@@ -51,20 +51,24 @@ impl Costs {
         self.of(l, n, k, Tree::Grouped).map_or(u64::MAX, |c| c.bits)
     }
 
-    /// The tree of each part of an operator, computed side by side, and why if the network decided.
-    pub fn trees(&mut self, parts: &[(Formulas, usize)], k: u8, aim: Aim) -> (Vec<Tree>, Option<String>) {
+    /// The tree of each part of an operator, computed side by side, and why if the network decided. If the parts are the
+    /// `third` of a layer, each party plays each role for as many elements.
+    pub fn trees(&mut self, parts: &[(Formulas, usize)], k: u8, aim: Aim, third: bool) -> (Vec<Tree>, Option<String>) {
         let grouped = vec![Tree::Grouped; parts.len()];
         let Aim::Seconds(net) = aim else { return (grouped, None) };
+        let of = |me: &mut Self, f: &Formulas, tree: Tree| {
+            let cost = me.of(Layout::of(f), f.n, k, tree)?;
+            Some(if third { Cost { busiest: cost.bits, ..cost } } else { cost })
+        };
         let flat = |me: &mut Self, f: &Formulas| {
-            let known = Tree::ALL[1..].iter().filter_map(|t| Some((*t, me.of(Layout::of(f), f.n, k, *t)?)));
+            let known = Tree::ALL[1..].iter().filter_map(|t| Some((*t, of(me, f, *t)?)));
             known.min_by_key(|(_, c)| c.busiest)
         };
         let all: Option<Vec<(Tree, Cost)>> = parts.iter().map(|(f, _)| flat(self, f)).collect();
         let Some(all) = all else {
             return (grouped, Some("one exchange less would take too long products of masks".into()));
         };
-        let costs: Vec<Cost> =
-            parts.iter().filter_map(|(f, _)| self.of(Layout::of(f), f.n, k, Tree::Grouped)).collect();
+        let costs: Vec<Cost> = parts.iter().filter_map(|(f, _)| of(self, f, Tree::Grouped)).collect();
         let sizes = || parts.iter().map(|p| p.1);
         let slow = together(costs.iter().copied().zip(sizes()), net);
         let fast = together(all.iter().map(|c| c.1).zip(sizes()), net);

@@ -33,6 +33,7 @@ pub mod quotient;
 mod ranges;
 pub mod requant;
 mod resize;
+mod rows;
 mod softmax;
 mod softmax16;
 mod softmax_steps;
