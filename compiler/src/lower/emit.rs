@@ -310,7 +310,10 @@ impl Emitter<'_> {
         let (Source::Sum(x) | Source::Shared(x)) = source;
         let elements = self.b.ty(x).len();
         let groups = match index {
-            None if f.classes.len() > 1 => self.costs.groups(f, elements / f.classes.len(), k),
+            None if f.classes.len() > 1 => {
+                let layer = elements * if third { rows::PARTS as usize } else { 1 };
+                self.costs.groups(f, layer / f.classes.len(), k)
+            }
             _ => vec![],
         };
         let parts = if groups.len() < 2 { vec![f.clone()] } else { groups.iter().map(|g| f.of(g)).collect() };

@@ -5,7 +5,7 @@ use ir::{Op, Strided, Type, Value, Window};
 use std::ops::Range;
 
 /// Parts of a layer: one for each party that can play A.
-const PARTS: u32 = 3;
+pub const PARTS: u32 = 3;
 /// Fewer elements are not taken apart: instructions cost more than they save.
 const LEAST: usize = 1 << 14;
 /// The axis that is cut.
