@@ -5,12 +5,43 @@ use crate::program::{Inst, Messages, Program, Value};
 use crate::types::{Domain, Form, Party, Type};
 use crate::verify::{Typed, last_uses};
 
-/// Values that nothing uses after each instruction.
-pub fn dead_after(p: &Program, typed: &Typed) -> Vec<Vec<u32>> {
+/// The order in which a party runs a program: each round's instructions, an exchange where its message is made. Where nobody vouches
+/// for messages as a whole, that is as soon as its operand is there, so that it can travel while the rest is computed.
+pub fn order(p: &Program, typed: &Typed) -> Vec<u32> {
+    let all = 0..p.insts.len() as u32;
+    if !p.scheme().roles {
+        return all.collect();
+    }
+    let mut order = Vec::with_capacity(p.insts.len());
+    for round in &p.rounds {
+        let mut local = order.len() as u32..round.local_end;
+        for i in round.local_end..round.exchange_end {
+            let made = p.insts[i as usize].op.operands().iter().map(|v| typed.origin[v.index()]).max().unwrap_or(0);
+            order.extend(local.start..local.end.min(made + 1).max(local.start));
+            local.start = local.end.min(made + 1).max(local.start);
+            order.push(i);
+        }
+        order.extend(local);
+    }
+    order.extend(order.len() as u32..all.end);
+    order
+}
+
+/// Values that nothing uses after each instruction, where they run in this order.
+pub fn dead_after(p: &Program, typed: &Typed, order: &[u32]) -> Vec<Vec<u32>> {
+    let mut at = vec![0; order.len()];
+    order.iter().zip(0u32..).for_each(|(i, place)| at[*i as usize] = place);
+    // What is kept for later inferences, or until products are recorded, is not used sooner for that.
+    let mut last: Vec<Option<u32>> = last_uses(p, typed).iter().map(|i| at.get(*i as usize).copied()).collect();
+    for (i, inst) in p.insts.iter().enumerate() {
+        for v in inst.op.operands() {
+            last[v.index()] = last[v.index()].map(|place| place.max(at[i]));
+        }
+    }
     let mut dead = vec![vec![]; p.insts.len()];
-    for (v, i) in last_uses(p, typed).into_iter().enumerate() {
-        if i != u32::MAX {
-            dead[i as usize].push(v as u32);
+    for (v, place) in (0u32..).zip(last) {
+        if let Some(place) = place {
+            dead[order[place as usize] as usize].push(v);
         }
     }
     dead
@@ -67,12 +98,18 @@ pub fn in_place<'a>(op: &Op<Value>, dies: impl Fn(Value) -> bool, ty: impl Fn(Va
 }
 
 /// Bytes that party `me` needs at once, who has `pieces` pieces of a value: values, what a product takes besides, and
-/// messages. A message to or from each other party has a buffer that fits the longest and stays. So does what is stored for
-/// the next call.
+/// messages. A message to or from each other party has a buffer that fits the longest and stays; where messages of a round are
+/// made while those of the round before still come in, there are two to each. So does what is stored for the next call.
 pub fn peak(p: &Program, typed: &Typed, me: Party, pieces: impl Fn(Form) -> u64) -> u64 {
     let size = |v: usize| pieces(typed.types[v].form).saturating_mul(typed.types[v].memory_bytes());
-    let longest = |length: &dyn Fn(&Messages) -> u64| p.rounds.iter().map(|r| length(&r.messages)).max().unwrap_or(0);
-    let both = |q| longest(&|m| m.get(p.parties, me, q)).saturating_add(longest(&|m| m.get(p.parties, q, me)));
+    let longest = |from: usize, step: usize, length: &dyn Fn(&Messages) -> u64| {
+        p.rounds.iter().skip(from).step_by(step).map(|r| length(&r.messages)).max().unwrap_or(0)
+    };
+    let two = if p.scheme().roles { 2 } else { 1 };
+    let both = |q| {
+        let out = (0..two).map(|from| longest(from, two, &|m| m.get(p.parties, me, q)));
+        out.chain([longest(0, 1, &|m| m.get(p.parties, q, me))]).fold(0, u64::saturating_add)
+    };
     let buffers = (0..p.parties).map(Party).map(both).fold(0, u64::saturating_add);
     let stored = |inst: &Inst| match inst.op {
         Op::Store { x, .. } => size(x.index()),
@@ -81,7 +118,10 @@ pub fn peak(p: &Program, typed: &Typed, me: Party, pieces: impl Fn(Form) -> u64)
     let checks = claims(p, typed).map(|c| c.memory_bytes(p, typed, &pieces));
     let mut now = p.insts.iter().map(stored).fold(0, u64::saturating_add);
     let mut most = now;
-    for (i, dead) in dead_after(p, typed).iter().enumerate() {
+    let order = order(p, typed);
+    let dead_after = dead_after(p, typed, &order);
+    for i in order.into_iter().map(|i| i as usize) {
+        let dead = &dead_after[i];
         now = typed.results(i).map(size).fold(now, u64::saturating_add);
         let own = in_place(&p.insts[i].op, |v| dead.contains(&(v.index() as u32)), |v| &typed.types[v.index()]);
         let once = own.map_or(0, |v| size(v.index()));

@@ -1,21 +1,20 @@
-//! Executes one party's side of a verified program: local instructions, then one exchange per round.
+//! Executes one party's side of a verified program: local instructions and one exchange per round.
 //!
 //! It orders work and moves values; what an op means is said by the op table, how shares behave by the runtime. No branch
 //! and no index here depends on a secret.
 mod offline;
+mod rounds;
 
 use crate::checking::Planned;
-use crate::lane::{Code, Fault, Given, Lane, States};
+use crate::lane::{self, Code, Given, Lane, States};
 use ir::memory;
 use ir::verify::{Typed, Violation, verify};
 use ir::weights::Weights;
 use ir::{Op, Party, Program};
-use rayon::prelude::*;
 use runtime_protocols::data::Value;
-use runtime_protocols::link::{Link, LinkError, Place};
-use runtime_protocols::runtime::{DIGEST, Exchange, Flat, Mismatch, Runtime};
+use runtime_protocols::link::{Link, LinkError};
+use runtime_protocols::runtime::{DIGEST, Exchange, Flat, Runtime};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::time::Instant;
 
 /// Why a program cannot run here.
@@ -123,8 +122,8 @@ pub struct Machine {
     states: Vec<States>,
     /// Inferences so far, those of the present batch not counted. Set-up is 0, so the first has number 1.
     inferences: u64,
-    /// Messages to and from each party.
-    buffers: [Vec<Vec<u8>>; 2],
+    /// Messages to each party in rounds of even and of odd number, and from each.
+    buffers: [Vec<Vec<u8>>; 3],
     /// For the samples of a batch, where the protocol lets them go side by side: a runtime and messages each.
     beside: Vec<Beside>,
     needed: u64,
@@ -230,9 +229,10 @@ impl Machine {
             None if needs.is_empty() => {}
             None => return Err(LoadError::Ahead),
         }
-        let dead_after = memory::dead_after(&program, &typed);
+        let (order, needs) = (memory::order(&program, &typed), lane::needs(&program, &typed));
+        let dead_after = memory::dead_after(&program, &typed, &order);
         let kept = vec![None; typed.types.len()];
-        let code = Code { program, typed, dead_after, kept, planned };
+        let code = Code { program, typed, order, needs, dead_after, kept, planned };
         let (states, buffers, beside) = (Vec::new(), Default::default(), Vec::new());
         Ok(Machine { code, runtime, states, inferences: 0, buffers, beside, needed })
     }
@@ -266,7 +266,7 @@ impl Machine {
         assert_eq!(by_client, pieces.is_some(), "pieces of the weights come from a client that owns them");
         link.begin();
         let rounds = self.code.program.setup_rounds as usize;
-        let mut lanes = [Lane::new(&self.code, States::new(), 0)];
+        let mut lanes = [Lane::new(&self.code, 0, States::new(), 0)];
         let given = [Given { inputs: &[], weights, pieces }];
         self.run(&mut lanes, &given, link, 0..rounds, &mut self.fresh_outcome())?;
         let [lane] = lanes;
@@ -312,19 +312,17 @@ impl Machine {
         let first = self.inferences + 1;
         // Pads of a batch that fails are not used again.
         self.inferences += samples.len().max(1) as u64;
+        let at = self.code.program.setup_end() as usize;
         let mut lanes: Vec<Lane> = self
             .states
             .iter_mut()
             .zip(first..)
             .take(samples.len())
-            .map(|(before, number)| Lane::new(&self.code, std::mem::take(before), number))
+            .map(|(before, number)| Lane::new(&self.code, at, std::mem::take(before), number))
             .collect();
         let of = |(at, inputs)| Given { inputs, weights: None, pieces: pieces.get(at).copied() };
         let given: Vec<Given<'_>> = samples.iter().copied().enumerate().map(of).collect();
-        let result = self.run(&mut lanes, &given, link, rounds, &mut outcome).map(|at| {
-            // What follows the last round.
-            self.steps(&mut lanes, at..self.code.program.insts.len(), &given);
-        });
+        let result = self.run(&mut lanes, &given, link, rounds, &mut outcome);
         if result.is_err() {
             self.states.clear();
         }
@@ -358,141 +356,6 @@ impl Machine {
             ..Outcome::default()
         }
     }
-
-    /// Returns the first instruction after the rounds.
-    fn run(
-        &mut self,
-        lanes: &mut [Lane],
-        given: &[Given<'_>],
-        link: &mut dyn Link,
-        rounds: Range<usize>,
-        outcome: &mut Outcome,
-    ) -> Result<usize, LinkError> {
-        let parties = usize::from(self.code.program.parties);
-        // One sample, or a protocol whose instructions must follow each other, uses the machine's own runtime.
-        while lanes.len() > 1 && self.beside.len() < lanes.len() {
-            let Some(runtime) = self.runtime.fork() else { break };
-            self.beside.push(Beside { runtime, out: vec![Vec::new(); parties] });
-        }
-        // Kept from round to round and from inference to inference.
-        let mut buffers = std::mem::take(&mut self.buffers);
-        let [out, incoming] = &mut buffers;
-        [&mut *out, &mut *incoming].into_iter().for_each(|side| side.resize(parties, Vec::new()));
-        let mut at = match rounds.start {
-            0 => 0,
-            r => self.code.program.rounds[r - 1].exchange_end as usize,
-        };
-        for r in rounds {
-            let round = &self.code.program.rounds[r];
-            let (local, end) = (round.local_end as usize, round.exchange_end as usize);
-            self.steps(lanes, at..local, given);
-            self.exchange(lanes, given, (r, local..end), link, [&mut *out, &mut *incoming], outcome)?;
-            at = end;
-        }
-        self.buffers = buffers;
-        Ok(at)
-    }
-
-    /// Local instructions of all samples.
-    fn steps(&mut self, lanes: &mut [Lane], insts: Range<usize>, given: &[Given<'_>]) {
-        if insts.is_empty() {
-            return;
-        }
-        let count = lanes.len();
-        if let Some(beside) = (count > 1).then_some(()).and(self.beside.get_mut(..count)) {
-            let all = lanes.par_iter_mut().zip(beside).zip(given);
-            all.for_each(|((lane, own), given)| {
-                lane.steps(&self.code, own.runtime.as_ref(), insts.clone(), *given);
-            });
-        } else {
-            for (lane, given) in lanes.iter_mut().zip(given) {
-                lane.steps(&self.code, self.runtime.as_ref(), insts.clone(), *given);
-            }
-        }
-    }
-
-    /// The exchanges of one round: all messages to a party travel together, one sample after the other.
-    fn exchange(
-        &mut self,
-        lanes: &mut [Lane],
-        given: &[Given<'_>],
-        (r, insts): (usize, Range<usize>),
-        link: &mut dyn Link,
-        [out, incoming]: [&mut [Vec<u8>]; 2],
-        outcome: &mut Outcome,
-    ) -> Result<(), LinkError> {
-        let (me, code, count) = (self.runtime.me(), &self.code, lanes.len());
-        let (n, messages) = (code.program.parties, &code.program.rounds[r].messages);
-        let sends = |p: usize| messages.get(n, me, Party(p as u8)) as usize;
-        let receives: Vec<usize> = (0..n).map(|p| messages.get(n, Party(p), me) as usize).collect();
-        for (p, buffer) in out.iter_mut().enumerate() {
-            buffer.clear();
-            buffer.reserve_exact(count * sends(p));
-        }
-        let mut beside = (count > 1).then_some(()).and(self.beside.get_mut(..count));
-        if let Some(beside) = &mut beside {
-            lanes.par_iter_mut().zip(beside.par_iter_mut()).zip(given).for_each(|((lane, own), given)| {
-                own.out.iter_mut().enumerate().for_each(|(p, buffer)| {
-                    buffer.clear();
-                    buffer.reserve_exact(sends(p));
-                });
-                lane.send(code, own.runtime.as_mut(), insts.clone(), *given, &mut own.out);
-            });
-            for own in beside.iter() {
-                out.iter_mut().zip(&own.out).for_each(|(all, own)| all.extend_from_slice(own));
-            }
-        } else {
-            for (lane, given) in lanes.iter_mut().zip(given) {
-                lane.send(code, self.runtime.as_mut(), insts.clone(), *given, out);
-            }
-        }
-        let mut seen: Vec<usize> = insts.clone().map(|i| code.program.insts[i].layer as usize).collect();
-        seen.sort_unstable();
-        seen.dedup();
-        seen.retain(|layer| *layer < outcome.layers.len());
-        let expect: Vec<usize> = receives.iter().map(|bytes| count * bytes).collect();
-        // What is in them is written over, so that they need not be cleared first.
-        for (buffer, bytes) in incoming.iter_mut().zip(&expect) {
-            buffer.reserve_exact(bytes.saturating_sub(buffer.len()));
-        }
-        let layer = code.program.insts[insts.start].layer as usize;
-        let name = code.program.layers.get(layer).map_or("", |l| l.name.as_str());
-        let start = Instant::now();
-        let what = format!("layer {layer} {}", ir::text::escape(name));
-        let place = Place { round: r as u32 + 1, what: &what };
-        link.exchange(&place, out, &expect, incoming)?;
-        let share = start.elapsed().as_secs_f64() / seen.len().max(1) as f64;
-        for l in seen {
-            outcome.layers[l].rounds += 1;
-            outcome.layers[l].wait_s += share;
-        }
-        let incoming = &*incoming;
-        let read = |at: usize, lane: &mut Lane, runtime: &mut dyn Runtime| -> Result<(), Fault> {
-            let mut readers: Vec<&[u8]> =
-                receives.iter().zip(incoming).map(|(bytes, all)| &all[at * bytes..][..*bytes]).collect();
-            lane.receive(code, runtime, insts.clone(), &mut readers)?;
-            debug_assert!(readers.iter().all(|r| r.is_empty()), "message lengths were compared at load");
-            Ok(())
-        };
-        let checked = if let Some(beside) = beside {
-            let all = lanes.par_iter_mut().zip(beside).enumerate();
-            all.map(|(at, (lane, own))| read(at, lane, own.runtime.as_mut())).collect()
-        } else {
-            lanes.iter_mut().enumerate().try_for_each(|(at, lane)| read(at, lane, self.runtime.as_mut()))
-        };
-        checked.map_err(|fault| refuse(link, fault, &place))
-    }
-}
-
-/// Ends a run in which somebody cheats.
-fn refuse(link: &mut dyn Link, fault: Fault, at: &Place<'_>) -> LinkError {
-    let (round, what) = (at.round, at.what.to_owned());
-    let e = match fault {
-        Fault::Mismatch(Mismatch { vouching: peer }) => LinkError::Inconsistent { peer, round, what },
-        Fault::Cheating(fault) => LinkError::Cheating { round, what, fault },
-    };
-    link.abort(e.exit_code(), &e.to_string());
-    e
 }
 
 pub(crate) fn flat(typed: &Typed, v: ir::Value) -> Flat {

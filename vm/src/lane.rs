@@ -6,23 +6,43 @@ use crate::client::{self, Beside};
 use crate::exec::{Inputs, LayerStats, Pieces, exchange_of, flat, other_of};
 use crate::{local, replace};
 use ir::memory;
+use ir::ops::Class;
 use ir::verify::Typed;
 use ir::weights::Weights;
 use ir::{Op, Party, Program};
 use runtime_protocols::check::Cheating;
 use runtime_protocols::data::{Data, Value};
 use runtime_protocols::runtime::{Exchange, Mismatch, Pad, Runtime};
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 /// Sharings that outlive a call, by index.
 pub(crate) type States = BTreeMap<u32, Value>;
 
+/// How many exchanges of the round before each instruction of a round needs.
+pub(crate) fn needs(program: &Program, typed: &Typed) -> Vec<u32> {
+    let mut needs = vec![0; program.insts.len()];
+    let ends = program.rounds.iter().map(|r| r.exchange_end).chain([program.insts.len() as u32]);
+    let mut before = 0..0;
+    for (end, round) in ends.zip(program.rounds.iter().map(Some).chain([None])) {
+        for i in before.end..end {
+            let operands = program.insts[i as usize].op.operands();
+            let made = operands.iter().map(|v| typed.origin[v.index()]).filter(|j| before.contains(j));
+            needs[i as usize] = made.max().map_or(0, |j| j + 1 - before.start);
+        }
+        before = round.map_or(end, |r| r.local_end)..end;
+    }
+    needs
+}
+
 /// What all lanes read.
 pub(crate) struct Code {
     pub(crate) program: Program,
     pub(crate) typed: Typed,
+    /// The order in which instructions run.
+    pub(crate) order: Vec<u32>,
+    /// How many exchanges of the round before must be over before each instruction runs.
+    pub(crate) needs: Vec<u32>,
     /// Values whose last use is each instruction.
     pub(crate) dead_after: Vec<Vec<u32>>,
     /// Made in set-up, for every inference.
@@ -57,8 +77,10 @@ pub(crate) struct Lane {
     pub(crate) stored: States,
     /// Number of the inference, which its pads are named by.
     pub(crate) inference: u64,
+    /// Where it is in the order of instructions.
+    pub(crate) at: usize,
     /// What it keeps of its messages until the replies are there, and the second operand.
-    sent: Vec<(Value, Value)>,
+    sent: VecDeque<(Value, Value)>,
     /// Stored integers of each output, at its receiver.
     pub(crate) outputs: Vec<Option<Vec<i64>>>,
     /// Per layer; rounds and waiting are not counted here.
@@ -72,13 +94,15 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(code: &Code, before: States, inference: u64) -> Lane {
+    /// Begins at a place of the order.
+    pub(crate) fn new(code: &Code, at: usize, before: States, inference: u64) -> Lane {
         Lane {
             values: vec![None; code.typed.types.len()],
             before,
             stored: States::new(),
             inference,
-            sent: Vec::new(),
+            at,
+            sent: VecDeque::new(),
             outputs: vec![None; code.program.interface.outputs.len()],
             layers: vec![LayerStats::default(); code.program.layers.len()],
             opened_bits: 0,
@@ -112,17 +136,35 @@ impl Lane {
         }
     }
 
-    /// Local instructions.
-    pub(crate) fn steps(&mut self, code: &Code, runtime: &dyn Runtime, insts: Range<usize>, given: Given<'_>) {
-        for i in insts {
+    /// Runs instructions before `end` of which the operands are there, where so many exchanges of the round before are over, up to the
+    /// first message, which it appends; `false` when there was none.
+    pub(crate) fn go_on(
+        &mut self,
+        code: &Code,
+        runtime: &mut dyn Runtime,
+        (end, over): (usize, u32),
+        given: Given<'_>,
+        out: &mut [Vec<u8>],
+    ) -> bool {
+        while self.at < end {
+            let i = code.order[self.at] as usize;
+            if code.needs[i] > over {
+                return false;
+            }
+            self.at += 1;
             let start = Instant::now();
+            if code.program.insts[i].op.class() == Class::Round {
+                let before: usize = out.iter().map(Vec::len).sum();
+                self.send(code, runtime, (i, i + 1 == end_of_round(code, i)), given, out);
+                self.account(code, i, start, out.iter().map(Vec::len).sum::<usize>() - before);
+                return true;
+            }
             let results = self.step(code, runtime, i, given);
             self.set(code, i, results);
             self.drop_dead(code, i);
-            if let Some(l) = self.layers.get_mut(code.program.insts[i].layer as usize) {
-                l.compute_s += start.elapsed().as_secs_f64();
-            }
+            self.account(code, i, start, 0);
         }
+        false
     }
 
     /// The results of a local instruction.
@@ -195,59 +237,52 @@ impl Lane {
         Pad { inference: self.inference, instruction: i as u32 }
     }
 
-    /// Appends what this lane sends in the exchanges `insts` of a round.
-    pub(crate) fn send(
+    /// Appends what this lane sends in exchange `i`.
+    fn send(
         &mut self,
         code: &Code,
         runtime: &mut dyn Runtime,
-        insts: Range<usize>,
+        (i, last): (usize, bool),
         given: Given<'_>,
         out: &mut [Vec<u8>],
     ) {
-        self.sent.clear();
-        for i in insts.clone() {
-            let start = Instant::now();
-            let before: usize = out.iter().map(Vec::len).sum();
-            if let (Op::Check { step, .. }, Some(planned)) = (&code.program.insts[i].op, &code.planned) {
-                let keys = runtime.checked().expect("compared with the runtime at load");
-                self.check.send((planned, *step), runtime.me(), (keys, self.pad(i)), out);
-                self.sent.push((Value::none(), Value::none()));
-                self.account(code, i, start, out.iter().map(Vec::len).sum::<usize>() - before);
-                continue;
+        if let (Op::Check { step, .. }, Some(planned)) = (&code.program.insts[i].op, &code.planned) {
+            let keys = runtime.checked().expect("compared with the runtime at load");
+            self.check.send((planned, *step), runtime.me(), (keys, self.pad(i)), out);
+            self.sent.push_back((Value::none(), Value::none()));
+            return;
+        }
+        let (x, what) = exchange_of(&code.program.insts[i].op).expect("verified: exchanges stand here");
+        let (mut value, ty, pad) = (self.value(code, x).clone(), flat(&code.typed, x), self.pad(i));
+        let other = other_of(&code.program.insts[i].op).map(|v| self.value(code, v).clone());
+        let other = match (what, other) {
+            (Exchange::Mul, Some(factor)) => {
+                value.parts.extend(factor.parts);
+                Value::none()
             }
-            let (x, what) = exchange_of(&code.program.insts[i].op).expect("verified: exchanges stand here");
-            let (mut value, ty, pad) = (self.value(code, x).clone(), flat(&code.typed, x), self.pad(i));
-            let other = other_of(&code.program.insts[i].op).map(|v| self.value(code, v).clone());
-            let other = match (what, other) {
-                (Exchange::Mul, Some(factor)) => {
-                    value.parts.extend(factor.parts);
-                    Value::none()
-                }
-                (_, other) => other.unwrap_or_default(),
-            };
-            if let Exchange::Open { .. } = what {
-                self.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
+            (_, other) => other.unwrap_or_default(),
+        };
+        if let Exchange::Open { .. } = what {
+            self.opened_bits += ty.len as u64 * u64::from(ty.domain.width());
+        }
+        let kept = match client::beside(what, ty.form) {
+            Some(Beside::Comes) => {
+                given.pieces.expect("a client shares its inputs of every sample").0[&(i as u32)].clone()
             }
-            let kept = match client::beside(what, ty.form) {
-                Some(Beside::Comes) => {
-                    given.pieces.expect("a client shares its inputs of every sample").0[&(i as u32)].clone()
-                }
-                Some(Beside::Goes) => {
-                    runtime.for_client(pad, &value, ty, &mut self.for_client);
-                    Value::none()
-                }
-                None => runtime.send(pad, what, &value, ty, out),
-            };
-            self.sent.push((kept, other));
-            if i + 1 == insts.end {
-                runtime.seal(out);
+            Some(Beside::Goes) => {
+                runtime.for_client(pad, &value, ty, &mut self.for_client);
+                Value::none()
             }
-            drop(value);
-            // Factors are kept to the end of the round where their products are recorded.
-            if code.planned.is_none() || i + 1 < insts.end {
-                self.drop_operands(code, i);
-            }
-            self.account(code, i, start, out.iter().map(Vec::len).sum::<usize>() - before);
+            None => runtime.send(pad, what, &value, ty, out),
+        };
+        self.sent.push_back((kept, other));
+        if last {
+            runtime.seal(out);
+        }
+        drop(value);
+        // Factors are kept to the end of the round where their products are recorded.
+        if code.planned.is_none() || !last {
+            self.drop_operands(code, i);
         }
     }
 
@@ -259,46 +294,55 @@ impl Lane {
         }
     }
 
-    /// Reads the replies from the front of `incoming`. After a mismatch nothing that was received may be used.
+    /// Senders and lengths of the messages that this party gets in exchange `i`, of a protocol that vouches for none.
+    pub(crate) fn replies(&self, code: &Code, runtime: &dyn Runtime, i: usize) -> impl Iterator<Item = (Party, usize)> {
+        let (x, what) = exchange_of(&code.program.insts[i].op).expect("verified: exchanges stand here");
+        let (ty, me) = (flat(&code.typed, x), runtime.me());
+        let messages = match client::beside(what, ty.form) {
+            Some(_) => vec![],
+            None => runtime.messages(what, ty),
+        };
+        messages.into_iter().filter(move |m| m.to == me).map(|m| (m.from, m.bytes as usize))
+    }
+
+    /// Reads the replies in exchange `i` from the front of `incoming`. After a mismatch nothing that was received may be used.
     pub(crate) fn receive(
         &mut self,
         code: &Code,
         runtime: &mut dyn Runtime,
-        insts: Range<usize>,
+        i: usize,
         incoming: &mut [&[u8]],
     ) -> Result<(), Fault> {
-        let sent = std::mem::take(&mut self.sent);
-        for (i, (kept, other)) in insts.clone().zip(sent) {
-            let start = Instant::now();
-            if let Op::Check { step, .. } = code.program.insts[i].op {
-                self.check_step(code, runtime.me(), step, incoming).map_err(Fault::Cheating)?;
-                let handed = code.program.insts[i].op.operands();
-                let handed: Vec<Value> = handed.into_iter().map(|x| self.value(code, x).clone()).collect();
-                self.set(code, i, handed);
-                self.drop_dead(code, i);
-                self.account(code, i, start, 0);
-                continue;
-            }
-            let (x, what) = exchange_of(&code.program.insts[i].op).expect("verified: exchanges stand here");
-            let (op, ty) = (&code.program.insts[i].op, flat(&code.typed, x));
-            let mut result = match client::beside(what, ty.form) {
-                Some(_) => kept,
-                None => runtime.receive(what, kept, ty, incoming),
-            };
-            if let Exchange::Linear { .. } = what {
-                let types = &code.typed.types;
-                let to = &types[code.typed.results(i).start];
-                result = local::with_weights(op, &types[x.index()], to, result, &other);
-            }
-            if i + 1 == insts.end {
-                // Before anything that was received is used, and before this party sends anything else.
-                runtime.check(incoming).map_err(Fault::Mismatch)?;
-            }
-            self.record(code, i, &result);
-            self.set(code, i, [result]);
+        let start = Instant::now();
+        let (kept, other) = self.sent.pop_front().expect("a reply follows a message");
+        if let Op::Check { step, .. } = code.program.insts[i].op {
+            self.check_step(code, runtime.me(), step, incoming).map_err(Fault::Cheating)?;
+            let handed = code.program.insts[i].op.operands();
+            let handed: Vec<Value> = handed.into_iter().map(|x| self.value(code, x).clone()).collect();
+            self.set(code, i, handed);
             self.drop_dead(code, i);
             self.account(code, i, start, 0);
+            return Ok(());
         }
+        let (x, what) = exchange_of(&code.program.insts[i].op).expect("verified: exchanges stand here");
+        let (op, ty) = (&code.program.insts[i].op, flat(&code.typed, x));
+        let mut result = match client::beside(what, ty.form) {
+            Some(_) => kept,
+            None => runtime.receive(what, kept, ty, incoming),
+        };
+        if let Exchange::Linear { .. } = what {
+            let types = &code.typed.types;
+            let to = &types[code.typed.results(i).start];
+            result = local::with_weights(op, &types[x.index()], to, result, &other);
+        }
+        if i + 1 == end_of_round(code, i) {
+            // Before anything that was received is used, and before this party sends anything else.
+            runtime.check(incoming).map_err(Fault::Mismatch)?;
+        }
+        self.record(code, i, &result);
+        self.set(code, i, [result]);
+        self.drop_dead(code, i);
+        self.account(code, i, start, 0);
         Ok(())
     }
 
@@ -320,6 +364,12 @@ impl Lane {
         planned.record(i, (&code.program, &code.typed), |v| self.value(code, v), result, &mut check);
         self.check = check;
     }
+}
+
+/// The first instruction after the round of an exchange.
+fn end_of_round(code: &Code, i: usize) -> usize {
+    let at = code.program.rounds.partition_point(|r| r.exchange_end as usize <= i);
+    code.program.rounds[at].exchange_end as usize
 }
 
 /// A value that only its owner has.

@@ -1,6 +1,9 @@
 //! The loop of an exchange: write what the sockets take, then wait on all of them at once and read and write whichever
 //! is ready. So messages larger than all buffers cannot block each other, and the end of any peer is seen while waiting
 //! for another. It wakes several times a second, also when nothing happens, to send beats and to look at the clock.
+//!
+//! Messages may be made and used in parts: between two steps of the exchange this party computes, and the sockets' buffers
+//! move what is ready.
 
 use super::frame::{self, HEADER, Header, Kind};
 use super::handshake::{self, NONCE};
@@ -23,21 +26,38 @@ pub(super) struct Core {
     /// By party; none for this one.
     pub(super) peers: Vec<Option<Peer>>,
     pub(super) meter: Meter,
+    /// Level of the exchange under way.
+    pub(super) level: u32,
+    /// Bytes read in exchanges so far.
+    pub(super) read: u64,
     pub(super) failed: Option<LinkError>,
     pub(super) closed: bool,
     /// When the session must be over.
     pub(super) ends: Instant,
 }
 
-/// One entry for each peer that is waited for; a few need no allocation.
-type Waiting<T> = SmallVec<[T; 8]>;
+/// One entry for each peer; a few need no allocation.
+pub(super) type Waiting<T> = SmallVec<[T; 8]>;
 
-/// The time of an exchange.
-struct Clock {
+/// The time of an exchange, without what this party computed meanwhile.
+pub(super) struct Clock {
     begun: Instant,
+    /// Since when it listens.
+    heard: Instant,
     limit: Duration,
     /// When to look next.
     next: Instant,
+}
+
+impl Clock {
+    /// This party does something else.
+    pub(super) fn aside<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = work();
+        self.heard = Instant::now();
+        self.begun += self.heard - start;
+        result
+    }
 }
 
 impl Core {
@@ -56,7 +76,24 @@ impl Core {
         limit: Duration,
         watch: &Watch,
     ) -> Result<(), LinkError> {
-        let level = self.meter.next_level();
+        let lengths: Waiting<usize> = out.iter().map(Vec::len).collect();
+        let mut clock = self.open(at, [&lengths, expect], incoming, limit, watch)?;
+        self.offer(at, out, incoming)?;
+        while !self.advance(at, out, incoming, &mut clock, watch)? {}
+        watch.leave();
+        Ok(())
+    }
+
+    /// Begins an exchange.
+    pub(super) fn open(
+        &mut self,
+        at: &Place<'_>,
+        [lengths, expect]: [&[usize]; 2],
+        incoming: &mut [Vec<u8>],
+        limit: Duration,
+        watch: &Watch,
+    ) -> Result<Clock, LinkError> {
+        self.level = self.meter.next_level();
         let begun = Instant::now();
         watch.enter(at.round, at.what, begun);
         // An exchange that is over sooner than the clock is looked at would never look.
@@ -64,27 +101,56 @@ impl Core {
         for p in 0..self.peers.len() {
             incoming[p].resize(expect[p], 0);
             let Some(peer) = &mut self.peers[p] else { continue };
-            if peer.quiet == Quiet::Ended && (expect[p] > 0 || !out[p].is_empty()) {
+            if peer.quiet == Quiet::Ended && (expect[p] > 0 || lengths[p] > 0) {
                 return Err(LinkError::lost(at, party(p), 0, expect[p], "it has ended"));
             }
-            let header = Header { length: out[p].len() as u64, level, sequence: peer.sent, kind: Kind::Data };
-            peer.outgoing = Transfer::new(header.encode(), out[p].len());
+            let (length, sequence) = (lengths[p] as u64, peer.sent);
+            peer.open(Header { length, level: self.level, sequence, kind: Kind::Data }, lengths[p]);
             peer.incoming.due(expect[p]);
             if peer.incoming.pending() && peer.quiet == Quiet::Ahead {
                 peer.quiet = Quiet::Open;
                 self.arrived(at, p, &mut incoming[p])?;
             }
         }
+        Ok(Clock { begun, heard: begun, limit, next: begun + self.tick() })
+    }
+
+    /// Writes what the sockets take of what is there of the messages. Of messages to which more comes, it also reads what is there.
+    pub(super) fn offer(&mut self, at: &Place<'_>, out: &[Vec<u8>], incoming: &mut [Vec<u8>]) -> Result<(), LinkError> {
+        let mut more = false;
         for p in 0..self.peers.len() {
-            self.send(at, p, level, &out[p], &mut incoming[p])?;
+            let Some(peer) = &mut self.peers[p] else { continue };
+            peer.offer(&out[p]);
+            more |= out[p].len() + HEADER < peer.outgoing.total;
+            self.send(at, p, &out[p], &mut incoming[p])?;
         }
-        let mut clock = Clock { begun, limit, next: begun + self.tick() };
+        for (p, payload) in incoming.iter_mut().enumerate().filter(|_| more) {
+            if self.peers[p].as_ref().is_some_and(|peer| peer.incoming.pending()) {
+                self.receive(at, p, payload)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with an exchange whose messages are there until more has come; `true` when it is over.
+    pub(super) fn advance(
+        &mut self,
+        at: &Place<'_>,
+        out: &[Vec<u8>],
+        incoming: &mut [Vec<u8>],
+        clock: &mut Clock,
+        watch: &Watch,
+    ) -> Result<bool, LinkError> {
+        let before = self.read;
         loop {
             self.held(at, incoming)?;
             if !self.peers.iter().flatten().any(|peer| peer.writes() || peer.incoming.pending()) {
-                break;
+                return Ok(true);
             }
-            for (p, ready) in self.wait(at, &clock, watch)? {
+            if self.read > before {
+                return Ok(false);
+            }
+            for (p, ready) in self.wait(at, clock, watch)? {
                 let peer = self.peers[p].as_ref().expect("only peers are waited for");
                 if peer.incoming.pending() {
                     if ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
@@ -94,13 +160,21 @@ impl Core {
                     self.look(at, p)?;
                 }
                 if ready.intersects(PollFlags::OUT | PollFlags::HUP | PollFlags::ERR) {
-                    self.send(at, p, level, &out[p], &mut incoming[p])?;
+                    self.send(at, p, &out[p], &mut incoming[p])?;
                 }
             }
-            self.watch(at, &mut clock, watch)?;
+            self.watch(at, clock, watch)?;
         }
-        watch.leave();
-        Ok(())
+    }
+
+    /// How much of each message has come.
+    pub(super) fn got(&self, incoming: &[Vec<u8>], got: &mut Waiting<usize>) {
+        let of = |(peer, all): (&Option<Peer>, &Vec<u8>)| match peer {
+            Some(peer) if peer.incoming.pending() => peer.incoming.payload_done(),
+            _ => all.len(),
+        };
+        got.clear();
+        got.extend(self.peers.iter().zip(incoming).map(of));
     }
 
     /// Reads what connections have already decrypted, which no waiting would show.
@@ -140,12 +214,12 @@ impl Core {
         }
         clock.next = now + self.tick();
         self.go_on(at, now, watch)?;
-        let (silence, begun) = (self.timeouts.silence, clock.begun);
+        let (silence, listens) = (self.timeouts.silence, clock.heard);
         let silent = |peer: &Peer| {
             // Behind a message that is not due yet, signs of life cannot be seen.
             let hears = peer.incoming.pending() || peer.quiet == Quiet::Open;
             let waited_for = peer.incoming.pending() || peer.writes();
-            hears && waited_for && now.saturating_duration_since(peer.heard.max(begun)) >= silence
+            hears && waited_for && now.saturating_duration_since(peer.heard.max(listens)) >= silence
         };
         if let Some((p, peer)) = self.pending(silent) {
             let (got, expected) = (peer.incoming.payload_done() as u64, peer.incoming.payload() as u64);
@@ -214,14 +288,7 @@ impl Core {
     }
 
     /// Writes to `p` what its socket takes.
-    fn send(
-        &mut self,
-        at: &Place<'_>,
-        p: usize,
-        level: u32,
-        payload: &[u8],
-        incoming: &mut [u8],
-    ) -> Result<(), LinkError> {
+    fn send(&mut self, at: &Place<'_>, p: usize, payload: &[u8], incoming: &mut [u8]) -> Result<(), LinkError> {
         let Some(peer) = &mut self.peers[p] else { return Ok(()) };
         if !peer.writes() {
             return Ok(());
@@ -238,7 +305,7 @@ impl Core {
         }
         if pending && !peer.outgoing.pending() {
             peer.sent = peer.sent.wrapping_add(1);
-            self.meter.sent(p, payload.len(), level);
+            self.meter.sent(p, payload.len(), self.level);
         }
         Ok(())
     }
@@ -254,7 +321,7 @@ impl Core {
             };
             match peer.pull(payload) {
                 Ok(Some(0)) => return Err(lost(peer, &CLOSED)),
-                Ok(Some(_)) => {}
+                Ok(Some(n)) => self.read += n as u64,
                 Ok(None) => return Ok(()),
                 Err(e) => return Err(lost(peer, &e)),
             }

@@ -109,6 +109,15 @@ impl Timeouts {
     }
 }
 
+/// What a party does during an exchange whose messages it makes and uses in parts.
+pub trait Work {
+    /// Appends a part of the messages to `out[p]` for every party p; `false` when all parts are there.
+    fn produce(&mut self, out: &mut [Vec<u8>]) -> bool;
+
+    /// Uses what has come so far: the first `got[p]` bytes of `incoming[p]`.
+    fn consume(&mut self, incoming: &[Vec<u8>], got: &[usize]);
+}
+
 /// Connects this party to all others.
 ///
 /// After an error the link is of no more use: it has told the peers and every later exchange returns the same error.
@@ -135,6 +144,23 @@ pub trait Link: Send {
         expect: &[usize],
         incoming: &mut [Vec<u8>],
     ) -> Result<(), LinkError>;
+
+    /// The same exchange of messages of `lengths[p]` bytes to every p, of which `out[p]` may hold a part: the rest is made by
+    /// `work`, which also uses what comes. A link may move what is ready meanwhile. Afterwards `work` has made and been shown all.
+    fn exchange_parts(
+        &mut self,
+        at: &Place<'_>,
+        out: &mut [Vec<u8>],
+        [lengths, expect]: [&[usize]; 2],
+        incoming: &mut [Vec<u8>],
+        work: &mut dyn Work,
+    ) -> Result<(), LinkError> {
+        while work.produce(out) {}
+        debug_assert!(out.iter().map(Vec::len).eq(lengths.iter().copied()), "messages have the length of the program");
+        self.exchange(at, out, expect, incoming)?;
+        work.consume(incoming, expect);
+        Ok(())
+    }
 
     /// A secret that only the two ends of the channel to `peer` have; `None` where nothing is encrypted.
     fn binding(&self, peer: Party) -> Option<[u8; 32]> {

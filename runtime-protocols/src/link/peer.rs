@@ -4,6 +4,7 @@ use super::frame::{self, HEADER, Header, REASON_LIMIT};
 use super::stream::Stream;
 use super::{Fault, poll};
 use rustix::event::{PollFd, PollFlags};
+use smallvec::SmallVec;
 use std::{
     io::{self, ErrorKind, IoSlice, IoSliceMut},
     time::{Duration, Instant},
@@ -15,6 +16,8 @@ pub(super) const AT_A_TIME: usize = 64;
 /// honest peer sends a tenth, see `Timeouts::every`.
 const BEATS_A_SECOND: u64 = 1000;
 const BEATS_AT_ONCE: u64 = 10_000;
+/// Bytes of half a message that are held back.
+const HELD: usize = 64;
 
 pub(super) struct Peer {
     pub(super) stream: Stream,
@@ -22,6 +25,10 @@ pub(super) struct Peer {
     pub(super) sent: u32,
     pub(super) received: u32,
     pub(super) outgoing: Transfer,
+    /// Bytes of it that may be written: it may come in parts.
+    offered: usize,
+    /// The last bytes that are there of a message to which more comes. They are signs of life, one at a time, while the rest is made.
+    held: SmallVec<[u8; HELD]>,
     /// Of a message that is not due yet, the header may have come.
     pub(super) incoming: Transfer,
     pub(super) quiet: Quiet,
@@ -87,6 +94,8 @@ impl Peer {
             sent: 0,
             received: 0,
             outgoing: Transfer::default(),
+            offered: 0,
+            held: SmallVec::new(),
             incoming: Transfer::default(),
             quiet: Quiet::Open,
             heard: now,
@@ -97,9 +106,27 @@ impl Peer {
         }
     }
 
-    /// Whether something must still be written.
+    /// Whether something that is there must still be written.
     pub(super) fn writes(&self) -> bool {
-        self.outgoing.pending() || self.stream.unsent()
+        self.outgoing.done < self.offered || self.stream.unsent()
+    }
+
+    /// A message of `length` bytes is to be written, from its first byte on as far as it is there.
+    pub(super) fn open(&mut self, header: Header, length: usize) {
+        self.outgoing = Transfer::new(header.encode(), length);
+        self.offered = 0;
+    }
+
+    /// So much of the message is there.
+    pub(super) fn offer(&mut self, there: &[u8]) {
+        self.held.clear();
+        if HEADER + there.len() == self.outgoing.total {
+            self.offered = self.outgoing.total;
+        } else if !there.is_empty() {
+            let (now, later) = there.split_at(there.len().saturating_sub(HELD));
+            self.offered = HEADER + now.len();
+            self.held.extend_from_slice(later);
+        }
     }
 
     /// What to wait for; `None` when nothing can come of it.
@@ -124,14 +151,15 @@ impl Peer {
 
     /// Writes what the socket takes.
     pub(super) fn push(&mut self, payload: &[u8]) -> io::Result<()> {
-        if !self.outgoing.pending() {
+        if self.outgoing.done >= self.offered {
             return self.stream.flush();
         }
         let Transfer { header, done, .. } = &mut self.outgoing;
         let head = &header[(*done).min(HEADER)..];
         let beat = frame::beat();
         let rest = &beat[HEADER - self.beat..];
-        let parts = [IoSlice::new(rest), IoSlice::new(head), IoSlice::new(&payload[done.saturating_sub(HEADER)..])];
+        let payload = &payload[done.saturating_sub(HEADER)..self.offered - HEADER];
+        let parts = [IoSlice::new(rest), IoSlice::new(head), IoSlice::new(payload)];
         match self.stream.write(&parts) {
             Ok(n) => {
                 let of_beat = n.min(self.beat);
@@ -145,14 +173,26 @@ impl Peer {
         Ok(())
     }
 
-    /// Says that this party is alive, unless it has said anything since `every`, or is in the middle of a message.
+    /// Says that this party is alive, unless it has said anything since `every`. In the middle of a message only that can go on:
+    /// by a byte of what was held back.
     pub(super) fn beat(&mut self, now: Instant, every: Duration) -> io::Result<()> {
-        let amid = self.outgoing.pending() && self.outgoing.done > 0;
-        if amid || self.quiet == Quiet::Ended || now.saturating_duration_since(self.told) < every {
+        if self.quiet == Quiet::Ended || now.saturating_duration_since(self.told) < every {
             return Ok(());
         }
         if self.stream.unsent() {
             return self.stream.flush();
+        }
+        if self.outgoing.pending() && self.outgoing.done > 0 {
+            let Some(byte) = self.outgoing.done.checked_sub(self.offered).and_then(|at| self.held.get(at)) else {
+                return Ok(());
+            };
+            match self.stream.write(&[IoSlice::new(&[*byte])]) {
+                Ok(n) => self.outgoing.done += n,
+                Err(e) if poll::later(&e) => {}
+                Err(e) => return Err(e),
+            }
+            self.told = now;
+            return Ok(());
         }
         let beat = frame::beat();
         if self.beat == 0 {

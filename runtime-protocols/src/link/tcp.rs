@@ -4,19 +4,19 @@
 //! [`Identity`] nothing is encrypted: whoever calls it then sees to it that the addresses are loopback.
 
 use super::connect::meet;
-use super::exchange::Core;
+use super::exchange::{Core, Waiting};
 use super::handshake::NONCE;
 use super::meter::Meter;
 use super::watch::{Control, Shared, beats};
 use super::{
-    Fingerprint, Hello, Identity, Link, LinkError, LinkStats, Party, Place, Timeouts, check_lists, keys, party,
+    Fingerprint, Hello, Identity, Link, LinkError, LinkStats, Party, Place, Timeouts, Work, check_lists, keys, party,
 };
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::fd::AsFd,
-    sync::{Arc, mpsc},
+    sync::{Arc, MutexGuard, mpsc},
     time::Instant,
 };
 
@@ -146,6 +146,8 @@ pub fn join(setup: Setup<'_>) -> Result<TcpLink, LinkError> {
         timeouts,
         peers: met.into_iter().map(|met| met.map(|met| met.peer)).collect(),
         meter: Meter::new(n),
+        level: 0,
+        read: 0,
         failed: None,
         closed: false,
         ends: start + timeouts.session,
@@ -174,6 +176,50 @@ impl TcpLink {
     pub fn control(&self) -> Control {
         Control::new(&self.shared)
     }
+
+    /// The connections, unless they have failed.
+    fn alive(&self) -> Result<MutexGuard<'_, Core>, LinkError> {
+        let core = self.shared.core();
+        assert!(!core.closed, "an exchange on a closed link");
+        match &core.failed {
+            Some(e) => Err(e.clone()),
+            None => Ok(core),
+        }
+    }
+
+    /// The lock is free while this party computes, so that beats are sent and others can interrupt.
+    fn in_parts(
+        &self,
+        at: &Place<'_>,
+        out: &mut [Vec<u8>],
+        [lengths, expect]: [&[usize]; 2],
+        incoming: &mut [Vec<u8>],
+        work: &mut dyn Work,
+    ) -> Result<(), LinkError> {
+        let watch = &self.shared.watch;
+        let mut core = self.alive()?;
+        let limit = core.timeouts.exchange(lengths.iter().chain(expect).sum());
+        let mut clock = core.open(at, [lengths, expect], incoming, limit, watch)?;
+        core.offer(at, out, incoming)?;
+        drop(core);
+        while clock.aside(|| work.produce(out)) {
+            self.alive()?.offer(at, out, incoming)?;
+        }
+        debug_assert!(out.iter().map(Vec::len).eq(lengths.iter().copied()), "messages have the length of the program");
+        self.alive()?.offer(at, out, incoming)?;
+        let mut got = Waiting::new();
+        loop {
+            let mut core = self.alive()?;
+            let over = core.advance(at, out, incoming, &mut clock, watch)?;
+            core.got(incoming, &mut got);
+            drop(core);
+            clock.aside(|| work.consume(incoming, &got));
+            if over {
+                watch.leave();
+                return Ok(());
+            }
+        }
+    }
 }
 
 impl Link for TcpLink {
@@ -201,15 +247,24 @@ impl Link for TcpLink {
         incoming: &mut [Vec<u8>],
     ) -> Result<(), LinkError> {
         check_lists(self.me(), self.parties, out, expect, incoming);
-        let mut core = self.shared.core();
-        assert!(!core.closed, "an exchange on a closed link");
-        if let Some(e) = &core.failed {
-            return Err(e.clone());
-        }
+        let mut core = self.alive()?;
         let bytes = out.iter().map(Vec::len).chain(expect.iter().copied()).sum();
         let limit = core.timeouts.exchange(bytes);
         let result = core.run(at, (out, expect), incoming, limit, &self.shared.watch);
         core.settle(result)
+    }
+
+    fn exchange_parts(
+        &mut self,
+        at: &Place<'_>,
+        out: &mut [Vec<u8>],
+        lists: [&[usize]; 2],
+        incoming: &mut [Vec<u8>],
+        work: &mut dyn Work,
+    ) -> Result<(), LinkError> {
+        check_lists(self.me(), self.parties, out, lists[1], incoming);
+        let result = self.in_parts(at, out, lists, incoming, work);
+        self.shared.core().settle(result)
     }
 
     fn begin(&mut self) {

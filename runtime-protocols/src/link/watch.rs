@@ -2,8 +2,8 @@
 //!
 //! Peers must tell a party that computes from one that is dead, also while its only thread is deep in a matrix product.
 //! So one small thread per link sends a beat to every peer whenever nothing else has gone there for a while. It takes the
-//! lock that every exchange holds from begin to end, and only if it is free: then no message is half written, and a beat
-//! can stand between two frames. When the lock is taken, the party is in an exchange, whose loop wakes several times a
+//! lock that an exchange holds while it moves bytes, and only if it is free: then no message is half written, and a beat
+//! can stand between two frames, or a message is made in parts, and a byte of it that was held back is as good. When the lock is taken, the party is in an exchange, whose loop wakes several times a
 //! second anyway and sends the beats itself. So there is one writer at a time, no queue and no second socket, and an
 //! exchange pays one uncontended lock. A beat proves that the process is scheduled and the network carries its bytes; that
 //! the computation gets on is what the time limit of a round is for.
