@@ -5,12 +5,33 @@ use common::{build, build_with, checked, models, testdata};
 use compiler::pipeline::{Compiled, Options, Reveal};
 use ir::Party;
 use runtime_protocols::link::tcp::{self, TcpLink};
-use runtime_protocols::link::{Hello, Link, LinkError, LinkStats, Place, exchange_keys};
+use runtime_protocols::link::{Hello, Link, LinkError, LinkStats, Place, Work, exchange_keys};
 use vm::exec::Machine;
 use vm::protocols;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// What a party does during an exchange, and what that allocates.
+struct Counted<'a> {
+    work: &'a mut dyn Work,
+    allocations: u64,
+}
+
+impl Work for Counted<'_> {
+    fn produce(&mut self, out: &mut [Vec<u8>]) -> bool {
+        let before = COUNT.get();
+        let more = self.work.produce(out);
+        self.allocations += COUNT.get() - before;
+        more
+    }
+
+    fn consume(&mut self, incoming: &[Vec<u8>], got: &[usize]) {
+        let before = COUNT.get();
+        self.work.consume(incoming, got);
+        self.allocations += COUNT.get() - before;
+    }
+}
 
 /// A link that counts what its exchanges allocate.
 struct Watched {
@@ -41,6 +62,21 @@ impl Link for Watched {
         let before = COUNT.get();
         let done = self.inner.exchange(at, out, expect, incoming);
         self.allocations += COUNT.get() - before;
+        done
+    }
+
+    fn exchange_parts(
+        &mut self,
+        at: &Place<'_>,
+        out: &mut [Vec<u8>],
+        lists: [&[usize]; 2],
+        incoming: &mut [Vec<u8>],
+        work: &mut dyn Work,
+    ) -> Result<(), LinkError> {
+        let mut work = Counted { work, allocations: 0 };
+        let before = COUNT.get();
+        let done = self.inner.exchange_parts(at, out, lists, incoming, &mut work);
+        self.allocations += COUNT.get() - before - work.allocations;
         done
     }
 
