@@ -198,6 +198,55 @@ pub trait Offline {
     fn finish(&mut self) -> Result<(), OfflineError>;
 }
 
+/// The local half of a [`Runtime`] as the one in a field has it: who takes part, what values are made of, steps without a message.
+#[macro_export]
+macro_rules! local_half_of {
+    ($field:ident) => {
+        fn me(&self) -> ir::Party {
+            self.$field.me()
+        }
+
+        fn parties(&self) -> u8 {
+            self.$field.parties()
+        }
+
+        fn pieces(&self, form: ir::Form) -> usize {
+            self.$field.pieces(form)
+        }
+
+        fn constant_piece(&self, form: ir::Form) -> Option<usize> {
+            self.$field.constant_piece(form)
+        }
+
+        fn as_sum(
+            &self,
+            x: &$crate::data::Value,
+            ty: $crate::runtime::Flat,
+            at: ir::Holders,
+            bits: u8,
+        ) -> $crate::data::Value {
+            self.$field.as_sum(x, ty, at, bits)
+        }
+
+        fn embed(&self, x: &$crate::data::Value, ty: $crate::runtime::Flat, bits: u8) -> $crate::data::Value {
+            self.$field.embed(x, ty, bits)
+        }
+
+        fn bilinear(
+            &self,
+            a: &$crate::data::Value,
+            b: &$crate::data::Value,
+            product: $crate::runtime::Bilinear<'_>,
+        ) -> $crate::data::Value {
+            self.$field.bilinear(a, b, product)
+        }
+
+        fn operand(&self, x: &$crate::data::Value, ty: $crate::runtime::Flat, index: u8) -> $crate::data::Value {
+            self.$field.operand(x, ty, index)
+        }
+    };
+}
+
 /// Bytes of a hash that vouches for messages.
 pub const DIGEST: usize = 32;
 

@@ -4,12 +4,12 @@ mod common;
 use common::{build_with, four, in_threads, npy, testdata};
 use compiler::pipeline::Compiled;
 use ir::verify::type_program;
-use ir::{Domain, Form, Holders, Op, Party};
+use ir::{Domain, Form, Op, Party};
 use runtime_protocols::data::{Data, Value, Zip};
 use runtime_protocols::link::memory::{Fate, Network};
 use runtime_protocols::link::{Link, LinkError};
 use runtime_protocols::rep4::{Rep4, agree};
-use runtime_protocols::runtime::{Bilinear, Exchange, Flat, Message, Mismatch, Pad, Runtime};
+use runtime_protocols::runtime::{Exchange, Flat, Message, Mismatch, Pad, Runtime};
 use std::collections::BTreeMap;
 use vm::exec::{Machine, Outcome};
 
@@ -51,37 +51,7 @@ fn other(x: &Data) -> Data {
 }
 
 impl Runtime for Cheater {
-    fn me(&self) -> Party {
-        self.inner.me()
-    }
-
-    fn parties(&self) -> u8 {
-        self.inner.parties()
-    }
-
-    fn pieces(&self, form: Form) -> usize {
-        self.inner.pieces(form)
-    }
-
-    fn constant_piece(&self, form: Form) -> Option<usize> {
-        self.inner.constant_piece(form)
-    }
-
-    fn as_sum(&self, x: &Value, ty: Flat, at: Holders, bits: u8) -> Value {
-        self.inner.as_sum(x, ty, at, bits)
-    }
-
-    fn embed(&self, x: &Value, ty: Flat, bits: u8) -> Value {
-        self.inner.embed(x, ty, bits)
-    }
-
-    fn bilinear(&self, a: &Value, b: &Value, product: Bilinear<'_>) -> Value {
-        self.inner.bilinear(a, b, product)
-    }
-
-    fn operand(&self, x: &Value, ty: Flat, index: u8) -> Value {
-        self.inner.operand(x, ty, index)
-    }
+    runtime_protocols::local_half_of!(inner);
 
     fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message> {
         self.inner.messages(what, ty)

@@ -5,14 +5,14 @@ mod common;
 mod play;
 use common::four::write;
 use common::in_threads;
-use ir::{Form, Holders, Party, Program};
+use ir::{Domain, Party, Program};
 use play::{Protocol, declare};
 use runtime_protocols::data::Value;
 use runtime_protocols::link::Link;
 use runtime_protocols::link::memory::Network;
-use runtime_protocols::runtime::{Bilinear, Exchange, Flat, Message, Offline, Pad, Runtime};
+use runtime_protocols::runtime::{Exchange, Flat, Message, Offline, Pad, Runtime};
 use runtime_protocols::semi::Semi;
-use vm::exec::Machine;
+use vm::exec::{Machine, exchange_of};
 
 const RUNS: usize = 256;
 type Bits = [u64; RUNS / 64];
@@ -29,37 +29,7 @@ fn runtime(me: Party, parties: u8, instruction: Option<u32>) -> Bare {
 }
 
 impl Runtime for Bare {
-    fn me(&self) -> Party {
-        self.inner.me()
-    }
-
-    fn parties(&self) -> u8 {
-        self.inner.parties()
-    }
-
-    fn pieces(&self, form: Form) -> usize {
-        self.inner.pieces(form)
-    }
-
-    fn constant_piece(&self, form: Form) -> Option<usize> {
-        self.inner.constant_piece(form)
-    }
-
-    fn as_sum(&self, x: &Value, ty: Flat, at: Holders, bits: u8) -> Value {
-        self.inner.as_sum(x, ty, at, bits)
-    }
-
-    fn embed(&self, x: &Value, ty: Flat, bits: u8) -> Value {
-        self.inner.embed(x, ty, bits)
-    }
-
-    fn bilinear(&self, a: &Value, b: &Value, product: Bilinear<'_>) -> Value {
-        self.inner.bilinear(a, b, product)
-    }
-
-    fn operand(&self, x: &Value, ty: Flat, index: u8) -> Value {
-        self.inner.operand(x, ty, index)
-    }
+    runtime_protocols::local_half_of!(inner);
 
     fn offline(&mut self) -> Option<&mut dyn Offline> {
         self.inner.offline()
@@ -95,6 +65,28 @@ fn bias(b: &Bits) -> f64 {
     (f64::from(ones) - RUNS as f64 / 2.0).abs() / (RUNS as f64 / 4.0).sqrt()
 }
 
+/// Which bits of what one party sends another in an inference carry something; the others fill bytes, and are clear.
+fn carried(p: &Program, from: Party, to: Party) -> Vec<bool> {
+    let typed = ir::verify::verify(p).expect("verified");
+    let inner = runtime(from, p.parties, None);
+    let filled = |bits: usize| (0..8 * bits.div_ceil(8)).map(move |i| i < bits);
+    let mut carry = Vec::new();
+    for (x, what) in p.insts.iter().filter_map(|inst| exchange_of(&inst.op)) {
+        let t = &typed.types[x.index()];
+        let ty = Flat { domain: t.domain, form: t.form, len: t.len() };
+        let piece: Vec<bool> = match ty.domain {
+            Domain::Ring(k) => filled(ty.len * usize::from(k)).collect(),
+            Domain::Bits(planes) => (0..planes).flat_map(|_| filled(ty.len)).collect(),
+        };
+        let sent = inner.messages(what, ty).into_iter().filter(|m| (m.from, m.to) == (from, to));
+        for bits in sent.map(|m| 8 * m.bytes as usize) {
+            assert_eq!(bits % piece.len(), 0, "a message of whole pieces");
+            carry.extend(piece.iter().cycle().take(bits));
+        }
+    }
+    carry
+}
+
 /// Results, and the largest deviation of a bit and of a pair of bits in all messages of an inference, in standard errors.
 fn look(p: &Program, x: &[i64], w: &[i32], bare: Option<u32>) -> (Vec<Vec<i64>>, f64, f64) {
     let (links, transcript) = Network::new(p.parties.into()).recorded();
@@ -115,19 +107,19 @@ fn look(p: &Program, x: &[i64], w: &[i32], bare: Option<u32>) -> (Vec<Vec<i64>>,
     let results: Vec<Vec<i64>> = done[receiver].iter().flatten().cloned().collect();
     let records = transcript.records();
     let mut columns: Vec<Bits> = Vec::new();
-    for from in 0..p.parties {
-        for to in 0..p.parties {
+    for from in (0..p.parties).map(Party) {
+        for to in (0..p.parties).map(Party) {
             // Round by round of the inference; before each stands what is made ahead of it.
             let mut sent: Vec<_> =
-                records.iter().filter(|r| (r.from.0, r.to.0) == (from, to) && !r.payload.is_empty()).collect();
+                records.iter().filter(|r| (r.from, r.to) == (from, to) && !r.payload.is_empty()).collect();
             sent.sort_by_key(|r| r.sequence);
-            let due = |k: usize| p.rounds[k].messages.get(p.parties, Party(from), Party(to)) as usize;
+            let due = |k: usize| p.rounds[k].messages.get(p.parties, from, to) as usize;
             let sizes: Vec<usize> = (0..p.rounds.len()).map(due).filter(|bytes| *bytes > 0).collect();
             if sizes.is_empty() {
                 continue;
             }
-            let base = columns.len();
-            columns.resize(base + 8 * sizes.iter().sum::<usize>(), [0; RUNS / 64]);
+            let carry = carried(p, from, to);
+            let mut all: Vec<Bits> = vec![[0; RUNS / 64]; carry.len()];
             let each = sent.len() / RUNS;
             for r in 0..RUNS {
                 let end = sent.len() - (RUNS - 1 - r) * each;
@@ -137,12 +129,15 @@ fn look(p: &Program, x: &[i64], w: &[i32], bare: Option<u32>) -> (Vec<Vec<i64>>,
                     "messages of an inference"
                 );
                 let bits = mine.iter().flat_map(|m| &m.payload).flat_map(|b| (0..8).map(move |i| b >> i & 1 == 1));
-                bits.enumerate().for_each(|(i, bit)| columns[base + i][r / 64] |= u64::from(bit) << (r % 64));
+                assert_eq!(bits.clone().count(), carry.len(), "bits of an inference");
+                bits.enumerate().for_each(|(i, bit)| all[i][r / 64] |= u64::from(bit) << (r % 64));
             }
+            // A bit that carries something stays, even where it is always the same: that is as far from uniform as can be.
+            let (secret, fill): (Vec<_>, Vec<_>) = all.into_iter().zip(carry).partition(|(_, carries)| *carries);
+            assert!(fill.iter().flat_map(|(bits, _)| bits).all(|w| *w == 0), "bits that fill a byte are clear");
+            columns.extend(secret.into_iter().map(|(bits, _)| bits));
         }
     }
-    // Bits that fill the last byte of a message are always clear.
-    columns.retain(|c| c.iter().any(|w| *w != 0));
     let single = columns.iter().map(bias).fold(0.0, f64::max);
     let xor = |a: &Bits, b: &Bits| -> Bits { std::array::from_fn(|i| a[i] ^ b[i]) };
     let of = |(i, a): (usize, &Bits)| columns[..i].iter().map(|b| bias(&xor(a, b))).fold(0.0, f64::max);
@@ -221,13 +216,15 @@ weight 0 [3x1x1x4]
 #[test]
 fn masked_messages_are_uniform_and_bare_ones_show() {
     let p = program(GADGETS, 2);
-    let (x, w) = ([1, -2, 3, 100], [5, 6, 7, 8, -1, -2, -3, -4, 9, 0, 9, 0]);
-    // W·x = 814, -406, 36: the parity of its square.
-    let want: Vec<i64> =
-        w.chunks(4).map(|row| row.iter().zip(&x).map(|(w, x)| i64::from(*w) * x).sum::<i64>() & 1).collect();
+    let w = [5, 6, 7, 8, -1, -2, -3, -4, 9, 0, 9, 0];
     let kinds =
         [("input of a linear layer", 5), ("product of numbers", 6), ("product of bits", 17), ("bit to number", 18)];
-    check(&p, &x, &w, &want, &kinds);
+    // W·x = 814, -406, 36, of which the parity of the square; of zeros a bare message has none but clear bits.
+    for x in [[1, -2, 3, 100], [0; 4]] {
+        let want: Vec<i64> =
+            w.chunks(4).map(|row| row.iter().zip(&x).map(|(w, x)| i64::from(*w) * x).sum::<i64>() & 1).collect();
+        check(&p, &x, &w, &want, &kinds);
+    }
 }
 
 /// y = weight of party 0 plus input of party 2, opened to party 1: without shares of zero it would see both.

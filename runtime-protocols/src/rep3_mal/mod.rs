@@ -11,9 +11,9 @@
 use crate::data::{Value, Zip};
 use crate::prg::{Address, Segment};
 use crate::rep3::Rep3;
-use crate::runtime::{Bilinear, Checked, Exchange, Flat, Message, Mismatch, Pad, Runtime};
+use crate::runtime::{Checked, Exchange, Flat, Message, Mismatch, Pad, Runtime};
 use crate::wire::{parse, signed, take, wire_bytes, wire_domain, write};
-use ir::{Form, Holders, Party};
+use ir::Party;
 
 /// One party.
 pub struct Rep3Mal {
@@ -39,37 +39,7 @@ fn others(p: Party) -> [usize; 2] {
 }
 
 impl Runtime for Rep3Mal {
-    fn me(&self) -> Party {
-        self.inner.me()
-    }
-
-    fn parties(&self) -> u8 {
-        self.inner.parties()
-    }
-
-    fn pieces(&self, form: Form) -> usize {
-        self.inner.pieces(form)
-    }
-
-    fn constant_piece(&self, form: Form) -> Option<usize> {
-        self.inner.constant_piece(form)
-    }
-
-    fn as_sum(&self, x: &Value, ty: Flat, at: Holders, bits: u8) -> Value {
-        self.inner.as_sum(x, ty, at, bits)
-    }
-
-    fn embed(&self, x: &Value, ty: Flat, bits: u8) -> Value {
-        self.inner.embed(x, ty, bits)
-    }
-
-    fn bilinear(&self, a: &Value, b: &Value, product: Bilinear<'_>) -> Value {
-        self.inner.bilinear(a, b, product)
-    }
-
-    fn operand(&self, x: &Value, ty: Flat, index: u8) -> Value {
-        self.inner.operand(x, ty, index)
-    }
+    crate::local_half_of!(inner);
 
     fn checked(&self) -> Option<&dyn Checked> {
         Some(self)

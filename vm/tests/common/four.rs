@@ -6,7 +6,7 @@ use runtime_protocols::kernels::{pack, planes};
 use runtime_protocols::link::Link;
 use runtime_protocols::link::memory::{Network, Record};
 use runtime_protocols::rep4::Rep4;
-use runtime_protocols::runtime::{Bilinear, Exchange, Flat, Message, Mismatch, Pad, Runtime};
+use runtime_protocols::runtime::{Exchange, Flat, Message, Mismatch, Pad, Runtime};
 use vm::exec::Machine;
 
 /// Name of the session.
@@ -68,37 +68,7 @@ impl Bare {
 }
 
 impl Runtime for Bare {
-    fn me(&self) -> Party {
-        self.inner.me()
-    }
-
-    fn parties(&self) -> u8 {
-        self.inner.parties()
-    }
-
-    fn pieces(&self, form: Form) -> usize {
-        self.inner.pieces(form)
-    }
-
-    fn constant_piece(&self, form: Form) -> Option<usize> {
-        self.inner.constant_piece(form)
-    }
-
-    fn as_sum(&self, x: &Value, ty: Flat, at: Holders, bits: u8) -> Value {
-        self.inner.as_sum(x, ty, at, bits)
-    }
-
-    fn embed(&self, x: &Value, ty: Flat, bits: u8) -> Value {
-        self.inner.embed(x, ty, bits)
-    }
-
-    fn bilinear(&self, a: &Value, b: &Value, product: Bilinear<'_>) -> Value {
-        self.inner.bilinear(a, b, product)
-    }
-
-    fn operand(&self, x: &Value, ty: Flat, index: u8) -> Value {
-        self.inner.operand(x, ty, index)
-    }
+    runtime_protocols::local_half_of!(inner);
 
     fn messages(&self, what: Exchange, ty: Flat) -> Vec<Message> {
         self.inner.messages(what, ty)

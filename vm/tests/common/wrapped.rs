@@ -1,10 +1,10 @@
 //! The runtime with one thing changed, for tests that ask whether the change is noticed. The shipped runtime has no switch
 //! that does any of this.
-use ir::{Domain, Form, Holders, Party};
+use ir::{Domain, Holders};
 use runtime_protocols::data::{Data, Value};
 use runtime_protocols::kernels::{pack, planes};
 use runtime_protocols::rep3::Rep3;
-use runtime_protocols::runtime::{Bilinear, Exchange, Flat, Message, Pad, Roles, Runtime};
+use runtime_protocols::runtime::{Exchange, Flat, Message, Pad, Roles, Runtime};
 use std::sync::{Arc, Mutex};
 
 /// What is changed.
@@ -45,37 +45,7 @@ fn write(domain: Domain, data: &Data, out: &mut Vec<u8>) {
 }
 
 impl Runtime for Wrapped {
-    fn me(&self) -> Party {
-        self.inner.me()
-    }
-
-    fn parties(&self) -> u8 {
-        self.inner.parties()
-    }
-
-    fn pieces(&self, form: Form) -> usize {
-        self.inner.pieces(form)
-    }
-
-    fn constant_piece(&self, form: Form) -> Option<usize> {
-        self.inner.constant_piece(form)
-    }
-
-    fn as_sum(&self, x: &Value, ty: Flat, at: Holders, bits: u8) -> Value {
-        self.inner.as_sum(x, ty, at, bits)
-    }
-
-    fn embed(&self, x: &Value, ty: Flat, bits: u8) -> Value {
-        self.inner.embed(x, ty, bits)
-    }
-
-    fn bilinear(&self, a: &Value, b: &Value, product: Bilinear<'_>) -> Value {
-        self.inner.bilinear(a, b, product)
-    }
-
-    fn operand(&self, x: &Value, ty: Flat, index: u8) -> Value {
-        self.inner.operand(x, ty, index)
-    }
+    runtime_protocols::local_half_of!(inner);
 
     fn roles(&self) -> Option<&dyn Roles> {
         Some(self)
