@@ -1,22 +1,12 @@
 //! The wire of one requantization against a description of it in another language, payload by payload, and the dealer route
 //! on whole ranges against the formula.
 mod common;
-use common::testdata;
+use common::python::{hex, messages};
 use common::tile::{Numbers, OWNER, SESSION, Tile, run_tile};
 use common::wrapped::Change;
 use compiler::lower::dealer::Tree;
 use compiler::pipeline::Route;
 use ir::{Op, Program};
-use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut s, b| {
-        write!(s, "{b:02x}").expect("a string takes it");
-        s
-    })
-}
 
 /// The case as the reference reads it.
 fn case(t: &Tile, p: &Program, seeds: &[[u8; 32]; 3], tree: Tree) -> serde_json::Value {
@@ -39,17 +29,6 @@ fn case(t: &Tile, p: &Program, seeds: &[[u8; 32]; 3], tree: Tree) -> serde_json:
     })
 }
 
-/// Messages of the reference: round, sender, receiver, bytes. None where there is no Python.
-fn reference(case: &serde_json::Value) -> Option<Vec<(u32, u8, u8, String)>> {
-    let script = testdata("../tools/reference_rep3_dealer.py");
-    let mut child =
-        Command::new("python3").arg(script).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
-    child.stdin.take().expect("piped").write_all(case.to_string().as_bytes()).expect("the reference reads");
-    let out = child.wait_with_output().expect("the reference ends");
-    assert!(out.status.success(), "the reference failed on {case}");
-    Some(serde_json::from_slice(&out.stdout).expect("messages"))
-}
-
 #[test]
 fn dealer_wire_equals_the_reference() {
     let mut rng = Numbers(1);
@@ -61,10 +40,7 @@ fn dealer_wire_equals_the_reference() {
             let t = Tile { rot, ..Tile::draw(&mut rng, n, width, two, 16) };
             let p = t.program_by(Route::Dealer, tree);
             let seeds = [0u8, 1, 2].map(|i| [10 * i + rot; 32]);
-            let Some(want) = reference(&case(&t, &p, &seeds, tree)) else {
-                println!("skipped: no python3");
-                return;
-            };
+            let Some(want) = messages("reference_rep3_dealer.py", &case(&t, &p, &seeds, tree)) else { return };
             let run = run_tile(&p, &t.acc, &seeds, &Change::None);
             assert_eq!(run.result, t.wanted(), "{t:?}");
             let mut got: Vec<_> = run

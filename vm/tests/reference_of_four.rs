@@ -2,30 +2,9 @@
 //! pads and hashes included.
 mod common;
 use common::four::{SESSION, run};
-use common::testdata;
+use common::python::{hex, messages};
 use common::tile::{Numbers, Tile};
 use compiler::pipeline::Route;
-use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut s, b| {
-        write!(s, "{b:02x}").expect("a string takes it");
-        s
-    })
-}
-
-/// Messages of the reference: round, sender, receiver, bytes. None where there is no Python.
-fn reference(case: &serde_json::Value) -> Option<Vec<(u32, u8, u8, String)>> {
-    let script = testdata("../tools/reference_rep4.py");
-    let mut child =
-        Command::new("python3").arg(script).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
-    child.stdin.take().expect("piped").write_all(case.to_string().as_bytes()).expect("the reference reads");
-    let out = child.wait_with_output().expect("the reference ends");
-    assert!(out.status.success(), "the reference failed on {case}");
-    Some(serde_json::from_slice(&out.stdout).expect("messages"))
-}
 
 #[test]
 fn wire_equals_the_reference() {
@@ -38,10 +17,7 @@ fn wire_equals_the_reference() {
             "program": ir::text::print(&p, false).expect("typed"), "inputs": [t.acc],
             "seeds": seeds.map(|s| hex(&s)), "session": hex(&SESSION), "inference": 1,
         });
-        let Some(mut want) = reference(&case) else {
-            println!("skipped: no python3");
-            return;
-        };
+        let Some(mut want) = messages("reference_rep4.py", &case) else { return };
         let (records, result) = run(&p, &t.acc, &seeds, None);
         assert_eq!(result, t.wanted(), "{t:?}");
         let sent = records.iter().filter(|r| !r.payload.is_empty());

@@ -1,5 +1,6 @@
 //! The wire of an inference without a dealer against a description of the protocol in another language, message by message.
 mod common;
+use common::python::{hex, messages};
 use common::{among, build_with, in_threads, npy, testdata};
 use ir::{Op, Party, Program};
 use runtime_protocols::link::Link;
@@ -8,34 +9,13 @@ use runtime_protocols::semi::prep::Prep;
 use runtime_protocols::semi::{Semi, Stock};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use vm::exec::Machine;
 
 const SESSION: [u8; 16] = [7; 16];
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut s, b| {
-        write!(s, "{b:02x}").expect("a string takes it");
-        s
-    })
-}
-
 /// The seed of two parties; of one and itself the one that nobody else has.
 fn seed(p: usize, q: usize) -> [u8; 32] {
     [(16 * p.min(q) + p.max(q)) as u8; 32]
-}
-
-/// Messages of the reference: round, sender, receiver, bytes. None where there is no Python.
-fn reference(case: &Value) -> Option<Vec<(u32, usize, usize, String)>> {
-    let script = testdata("../tools/reference_semi.py");
-    let mut child =
-        Command::new("python3").arg(script).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
-    child.stdin.take().expect("piped").write_all(case.to_string().as_bytes()).expect("the reference reads");
-    let out = child.wait_with_output().expect("the reference ends");
-    assert!(out.status.success(), "the reference failed");
-    Some(serde_json::from_slice(&out.stdout).expect("messages"))
 }
 
 /// Hands over what was written for each other: `messages[p][q]` is of p to q.
@@ -98,10 +78,7 @@ fn wire_equals_the_reference() {
             "program": ir::text::print(&c.program, false).expect("typed"), "parties": n, "inputs": [input],
             "weights": c.weights.tensors, "pairs": pairs, "session": hex(&SESSION), "inference": 1, "ahead": stock,
         });
-        let Some(mut reference) = reference(&case) else {
-            println!("skipped: no python3");
-            return;
-        };
+        let Some(mut reference) = messages("reference_semi.py", &case) else { return };
         let (links, transcript) = Network::new(n).recorded();
         let done = in_threads(links, |mut link| {
             let me = link.me().index();
@@ -119,11 +96,11 @@ fn wire_equals_the_reference() {
             .records()
             .into_iter()
             .filter(|r| !r.payload.is_empty())
-            .map(|r| (r.from.index(), r.to.index(), r.sequence, r.round, hex(&r.payload)))
+            .map(|r| (r.from.0, r.to.0, r.sequence, r.round, hex(&r.payload)))
             .collect();
         sent.sort();
-        for p in 0..n {
-            for q in (0..n).filter(|q| *q != p) {
+        for p in 0..n as u8 {
+            for q in (0..n as u8).filter(|q| *q != p) {
                 let got: Vec<_> = sent.iter().filter(|r| (r.0, r.1) == (p, q)).map(|r| (r.3, &r.4)).collect();
                 let want: Vec<_> = reference.iter().filter(|r| (r.1, r.2) == (p, q)).map(|r| (r.0, &r.3)).collect();
                 // First what was made ahead.
