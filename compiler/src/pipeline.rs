@@ -170,11 +170,11 @@ fn undisturbed(u: &mut Unit<'_>, profile: &Profile) -> Result<(), CompileError> 
     Err(match graph(u).ops.iter().find(|op| op.index == index) {
         Some(op) => {
             let reason = format!(
-                "protocol {name} cannot compute it yet: its dealer would have to receive; compile it for `rep3`"
+                "protocol {name} cannot compute it yet: its dealer would have to receive; compile it with `--protocol rep3`"
             );
             LowerError::Unsupported { index, name: op.name, reason }
         }
-        None => LowerError::Model(format!("protocol {name}: its dealer would have to receive; compile it for `rep3`")),
+        None => LowerError::Model(format!("protocol {name}: its dealer would have to receive; compile it with `--protocol rep3`")),
     }
     .into())
 }

@@ -70,6 +70,26 @@ fn npy(path: &str, descr: &str, shape: &str, data: &[u8]) {
     fs::write(path, bytes).expect("writable");
 }
 
+/// What only the chosen protocol or option stands in the way of is not blamed on the model, and the advice helps.
+#[test]
+fn refusals_say_what_helps() {
+    let dir = Dir::new("advice");
+    let (model, program) = (testdata("digits_mlp.tflite"), dir.path("m.mpcb"));
+    let with = |options: &[&str], code| check(&[&[model.as_str(), "-o", &program][..], options].concat(), code).1;
+    for protocol in ["rep4", "rep3-mal", "semi"] {
+        let said = with(&["--protocol", protocol], 3);
+        let advice = said.lines().next().and_then(|line| line.rsplit_once("; ")).expect("what and what to do").1;
+        let helps = "compile it with `--protocol rep3`, or with `--reveal=logits` so that the receiver finishes it";
+        assert!(said.contains(&format!("protocol {protocol} does not offer")) && advice == helps, "{said}");
+        with(&["--protocol", protocol, "--reveal=logits"], 0);
+        let said = with(&["--protocol", protocol, "--reveal=argmax"], 3);
+        assert!(said.contains("yet; reveal `output` or `logits`\n"), "{said}");
+    }
+    with(&["--protocol", "rep3"], 0);
+    let said = with(&["--scales=private"], 3);
+    assert!(said.contains("; compile it with `--scales=public`\n"), "{said}");
+}
+
 /// Each mode is said in the line about security, by `inspect`, `stats`, `--leakage` and for machines.
 #[test]
 fn modes_are_said() {

@@ -25,7 +25,7 @@ fn refused(model: &[u8], protocol: Protocol, reveal: Reveal, path: &Path) -> Opt
         Err(CompileError::Lower(LowerError::Unsupported { name, reason, .. })) => format!("{name}: {reason}"),
         Err(e) => panic!("{} for {}: no operator is named in `{e}`", path.display(), protocol.facts().name),
     };
-    let next = ["compile it for `rep3`", "`simulate`", "must come last", "use scales"];
+    let next = ["compile it with `--protocol rep3`", "`simulate`", "must come last", "use scales"];
     assert!(next.iter().any(|n| what.contains(n)), "{}: it is not said what to do in `{what}`", path.display());
     Some(what)
 }
@@ -45,7 +45,7 @@ fn what_a_protocol_does_not_offer_is_named() {
                 let Some(what) = refused(&model, protocol, Reveal::Logits, path) else { continue };
                 if refused(&model, Protocol::Rep3, Reveal::Logits, path).is_none() {
                     assert!(what.contains(&format!("protocol {name} ")), "{}: `{what}`", path.display());
-                    assert!(what.contains("`rep3`"), "{}: `{what}`", path.display());
+                    assert!(what.contains("`--protocol rep3`"), "{}: `{what}`", path.display());
                 }
                 *said.entry((name, what)).or_default() += 1;
             }

@@ -67,18 +67,24 @@ pub fn refusal(model: &[u8], e: CompileError) -> Refusal {
     }
 }
 
+/// A reason, and what to do about it: what it says itself behind its last semicolon, or what helps in general.
+fn advised(reason: &str, general: &'static str) -> (String, String) {
+    let (what, next) = reason.rsplit_once("; ").unwrap_or((reason, general));
+    (what.to_owned(), next.to_owned())
+}
+
 fn lowering_problem(model: &[u8], e: &LowerError) -> Problem {
-    let (code, operator, reason, next_step) = match e {
+    let (code, operator, (reason, next_step)) = match e {
         LowerError::Constants { index, name, channel, source } => {
-            let next = "quantize again with a better representative data set";
-            (NO_CONSTANTS, Some((*index, *name)), format!("channel {channel}: {source}"), next)
+            let next = "quantize again with a better representative data set".to_owned();
+            (NO_CONSTANTS, Some((*index, *name)), (format!("channel {channel}: {source}"), next))
         }
         LowerError::Unsupported { index, name, reason } => {
-            (NOT_LOWERED, Some((*index, *name)), reason.clone(), "change the operator before quantizing")
+            (NOT_LOWERED, Some((*index, *name)), advised(reason, "change the operator before quantizing"))
         }
-        LowerError::Operators(_) => (MODEL, None, e.to_string(), "split the model"),
-        LowerError::Owner(reason) => (COMMAND_LINE, None, reason.clone(), "name inputs and parties that are there"),
-        LowerError::Model(reason) => (MODEL, None, reason.clone(), "convert the model to int8 throughout"),
+        LowerError::Operators(_) => (MODEL, None, advised(&e.to_string(), "split the model")),
+        LowerError::Owner(reason) => (COMMAND_LINE, None, advised(reason, "name inputs and parties that are there")),
+        LowerError::Model(reason) => (MODEL, None, advised(reason, "convert the model to int8 throughout")),
     };
     let tensor = operator.and_then(|(index, _)| {
         let graph = import(model).ok()?;
@@ -92,7 +98,7 @@ fn lowering_problem(model: &[u8], e: &LowerError) -> Problem {
         op_name: operator.map(|(_, name)| name.to_owned()),
         tensor,
         reason,
-        next_step: next_step.to_owned(),
+        next_step,
     }
 }
 

@@ -27,8 +27,9 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         NOT_LOWERED,
-        "The operator was read, but in this form (value ranges, options) it has no secure implementation here. The \
-         message says which part; change it before quantizing.",
+        "The operator was read, but in this form (value ranges, options) it has no secure implementation here, or the \
+         protocol that was asked for does not offer it. The message says which, and what helps: another protocol or \
+         option, or another form of the operator before quantizing.",
     ),
     (
         MODEL,

@@ -379,7 +379,7 @@ impl Planner<'_> {
             Kind::Move { .. } => Ok(Plan::Move),
             Kind::Interpolate { interpolation } => {
                 if !interpolation.exact() {
-                    let reason = "TFLite computes it in float32, and ties depend on how that rounds; this version \
+                    let reason = "TFLite computes it in float32, and ties depend on how that rounds: this version \
                                   computes it in `simulate` only"
                         .into();
                     return Err(LowerError::Unsupported { index: op.index, name: op.name, reason });
@@ -588,7 +588,7 @@ fn offered(op: &Op, plan: &Plan, options: Options) -> Result<(), LowerError> {
     let logits = matches!(plan, Plan::Softmax(_) | Plan::Stepwise(_));
     let hint = if logits { ", or with `--reveal=logits` so that the receiver finishes it" } else { "" };
     let name = options.protocol.facts().name;
-    let reason = format!("protocol {name} does not offer {missing} yet; compile it for `rep3`{hint}");
+    let reason = format!("protocol {name} does not offer {missing} yet; compile it with `--protocol rep3`{hint}");
     Err(LowerError::Unsupported { index: op.index, name: op.name, reason })
 }
 
@@ -604,7 +604,7 @@ fn finish(g: &Graph, op: &Op) -> Result<Plan, LowerError> {
                 return Ok(Plan::Finish);
             }
             refuse(
-                "rescales the result of a SOFTMAX, which only the receiver knows; this version moves zero points only",
+                "rescales the result of a SOFTMAX, which only the receiver knows: this version moves zero points only",
             )
         }
         _ => refuse("uses the result of a SOFTMAX, which this version opens to the receiver: SOFTMAX must come last"),

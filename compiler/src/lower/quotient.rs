@@ -36,7 +36,7 @@ impl Planner<'_> {
         if profile.dealer.is_some_and(|dealer| dealer != MODEL_OWNER) {
             let name = profile.name;
             return refuse(format!(
-                "protocol {name} cannot divide yet: the model owner would have to deal; compile it for `rep3`"
+                "protocol {name} cannot divide yet: the model owner would have to deal; compile it with `--protocol rep3`"
             ));
         }
         let len = self.g.tensor(op.output).len();
