@@ -3,7 +3,10 @@ mod common;
 
 use common::hosts::Hosts;
 use common::launch::error_text;
+use common::serve::Servers;
 use common::testdata;
+use compiler::pipeline::{Options, Owners};
+use ir::Modes;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -149,6 +152,27 @@ fn weights_that_are_expected() {
         let out = command.args(["--weights-id", &id]).output().expect("runs");
         assert!(out.status.code() == Some(code) && error_text(&out).contains(words), "{}", error_text(&out));
     }
+}
+
+/// Where no party owns weights there are none to name.
+#[test]
+fn weights_that_nobody_can_name() {
+    let id = "0".repeat(64);
+    let public = Options { modes: Modes { public_weights: true, ..Modes::default() }, ..Options::default() };
+    let dir = common::launch::Dir::new();
+    dir.compile_for("m", &testdata("digits_mlp.tflite"), public, Owners::default());
+    let mut command = common::launch::qnnvm();
+    command.args(["--party", "2"]).arg(dir.file("m.mpcb")).args(["--weights-id", &id]);
+    let out = command.output().expect("runs");
+    let said = error_text(&out);
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(said.contains("the weights are public") && said.contains("leave `--weights-id` out"), "{said}");
+
+    let mut servers = Servers::new("digits_mlp", &["--weights-id", &id]);
+    servers.start(0);
+    let (code, said) = (servers.await_end(0), servers.log(0));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("a client owns the weights") && said.contains("leave `--weights-id` out"), "{said}");
 }
 
 /// The same is true of encrypted links, where only lengths can be seen.

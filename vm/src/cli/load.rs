@@ -180,8 +180,10 @@ pub fn weights_field(loaded: &Loaded, own: Option<&str>, expected: Option<&str>)
     let program = &loaded.program;
     if expected.is_some() && (program.modes.public_weights || program.interface.weight_owner == Party::CLIENT) {
         let what = match program.modes.public_weights {
-            true => "`--weights-id`: the weights are public, the hash of the program says which",
-            false => "`--weights-id`: a client owns the weights, their shares say of which deployment they are",
+            true => "the weights are public, and the hash of the program says which: leave `--weights-id` out",
+            false => {
+                "a client owns the weights, and their shares say of which deployment they are: leave `--weights-id` out"
+            }
         };
         return Err(Failure::new(Failure::USAGE, what));
     }
