@@ -1,12 +1,15 @@
 //! The importer on hostile files, on real models and on single-operator cases.
 
+#[path = "common/data.rs"]
+mod data;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use compiler::qgraph::Graph;
 use compiler::tflite::{CODES, Category, ImportReport, import};
+use data::folder;
 use serde_json::Value;
 
 /// Operators that can be imported.
@@ -123,16 +126,6 @@ fn is_eight_bit(case: &Value) -> bool {
     })
 }
 
-fn conformance() -> Option<PathBuf> {
-    let found = std::env::var_os("QNN_CONFORMANCE_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"), PathBuf::from);
-    if found.is_dir() {
-        return Some(found);
-    }
-    println!("skipped: {} not found", found.display());
-    None
-}
-
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("readable")).expect("JSON")
 }
@@ -179,7 +172,7 @@ fn consistent(what: &str, graph: &Graph) {
 
 #[test]
 fn bad_models_are_refused_for_the_right_reason() {
-    let Some(dir) = conformance() else { return };
+    let Some(dir) = folder("conformance") else { return };
     let mut wrong = Vec::new();
     let expected = json(&dir.join("bad/EXPECTED.json"));
     for (name, verdict) in expected.as_object().expect("an object") {
@@ -209,7 +202,7 @@ fn bad_models_are_refused_for_the_right_reason() {
 
 #[test]
 fn real_models_are_imported() {
-    let Some(dir) = conformance().map(|dir| dir.join("../models")).filter(|dir| dir.is_dir()) else { return };
+    let Some(dir) = folder("models") else { return };
     for name in MODELS {
         let bytes = fs::read(dir.join(format!("{name}.tflite"))).expect("readable");
         let graph = check(name, &bytes).unwrap_or_else(|report| panic!("{name}: {report}"));
@@ -229,7 +222,7 @@ fn real_models_are_imported() {
 
 #[test]
 fn conformance_cases_are_imported() {
-    let Some(dir) = conformance() else { return };
+    let Some(dir) = folder("conformance") else { return };
     let mut wrong = Vec::new();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let index = json(&dir.join("INDEX.json"));
@@ -274,7 +267,7 @@ impl Numbers {
 
 #[test]
 fn damaged_files_never_panic() {
-    let Some(dir) = conformance() else { return };
+    let Some(dir) = folder("conformance") else { return };
     let seeds = [
         "conv2d_int8_3x3_same",
         "add_int8_broadcast5d",
@@ -323,7 +316,7 @@ fn explanations_are_unique_and_refusals_ranked() {
 
 #[test]
 fn a_long_chain_is_handled_quickly() {
-    let Some(dir) = conformance() else { return };
+    let Some(dir) = folder("conformance") else { return };
     let bytes = fs::read(dir.join("bad/chain_3000.tflite")).expect("readable");
     let start = Instant::now();
     let compiled = compiler::pipeline::compile(&bytes);

@@ -1,22 +1,15 @@
 //! Lowered programs, evaluated in the plain, equal the oracle.
+#[path = "common/data.rs"]
+mod data;
 use compiler::npy::{Array, Values, read_npz};
 use compiler::pipeline::{Options, Route, compile, compile_with};
 use compiler::qgraph::eval::{TensorData, eval, outputs};
+use data::folder;
 use ir::{Port, real};
-use std::path::{Path, PathBuf};
-
-fn models() -> Option<PathBuf> {
-    let dir = std::env::var_os("QNN_MODELS_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models"), PathBuf::from);
-    if dir.is_dir() {
-        return Some(dir);
-    }
-    println!("skipped: {} not found", dir.display());
-    None
-}
+use std::path::Path;
 
 fn check(name: &str) {
-    let Some(dir) = models() else { return };
+    let Some(dir) = folder("models") else { return };
     [Route::Dealer, Route::Boolean].into_iter().for_each(|route| check_by(&dir, name, route));
 }
 
@@ -63,7 +56,7 @@ fn small_models() {
 /// Largest of 21 classes for each of 257 by 257 pixels: compiles, and a party needs less than 8 GiB.
 #[test]
 fn a_segmentation_model_compiles() {
-    let Some(dir) = models() else { return };
+    let Some(dir) = folder("models") else { return };
     let compiled = compile(&std::fs::read(dir.join("deeplab_mnv2_dm05.tflite")).unwrap()).unwrap();
     let p = &compiled.program;
     println!("{} instructions, {} rounds, {} bytes of memory", p.insts.len(), p.predicted_rounds(), p.peak_memory);
@@ -91,11 +84,6 @@ fn stored(array: &Array, port: &Port, output: bool) -> Vec<i64> {
     reals.iter().map(one).collect()
 }
 
-fn conformance_dir() -> PathBuf {
-    std::env::var_os("QNN_CONFORMANCE_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"), PathBuf::from)
-}
-
 /// Cases that are refused, by how their names start, and what the refusal says. What is not listed must lower.
 const EXCEPTIONS: [(&str, &str); 2] = [
     ("div_uint8", "shifts by up to"),
@@ -107,11 +95,8 @@ const EXCEPTIONS: [(&str, &str); 2] = [
 /// `QNN_CASES` names parts of names, with commas between, to look at some only.
 #[test]
 fn conformance() {
-    let dir = conformance_dir();
-    let Ok(index) = std::fs::read_to_string(dir.join("INDEX.json")) else {
-        println!("skipped: {} not found", dir.display());
-        return;
-    };
+    let Some(dir) = folder("conformance") else { return };
+    let index = std::fs::read_to_string(dir.join("INDEX.json")).unwrap();
     let index: serde_json::Value = serde_json::from_str(&index).unwrap();
     let only = std::env::var("QNN_CASES").unwrap_or_default();
     let (mut equal, mut samples, mut refused) = (0, 0, Vec::new());

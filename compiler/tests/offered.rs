@@ -1,22 +1,12 @@
 //! Every conformance model, for every protocol: it compiles, or is refused by its operator's name and with what to do.
+#[path = "common/data.rs"]
+mod data;
 use compiler::lower::LowerError;
 use compiler::pipeline::{CompileError, Options, Protocol, Reveal, compile_with};
+use data::files;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::{env, fs, thread};
-
-fn cases() -> Option<Vec<PathBuf>> {
-    let dir = env::var_os("QNN_CONFORMANCE_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"), PathBuf::from);
-    let Ok(list) = fs::read_dir(&dir) else {
-        println!("skipped: no cases in {}", dir.display());
-        return None;
-    };
-    let mut paths: Vec<PathBuf> = list.map(|e| e.expect("readable").path()).collect();
-    paths.retain(|p| p.extension().is_some_and(|e| e == "tflite"));
-    paths.sort();
-    Some(paths)
-}
+use std::{fs, thread};
 
 /// What a protocol refuses of a model; none if it compiles, or if nobody could compile it. It must not panic.
 fn refused(model: &[u8], protocol: Protocol, reveal: Reveal, path: &Path) -> Option<String> {
@@ -32,7 +22,7 @@ fn refused(model: &[u8], protocol: Protocol, reveal: Reveal, path: &Path) -> Opt
 
 #[test]
 fn what_a_protocol_does_not_offer_is_named() {
-    let Some(paths) = cases() else { return };
+    let Some(paths) = files("conformance") else { return };
     // Rows of each protocol: how many cases, by what is refused.
     let half = |paths: &[PathBuf]| -> BTreeMap<(&'static str, String), usize> {
         let mut said = BTreeMap::new();

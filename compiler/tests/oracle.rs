@@ -2,15 +2,18 @@
 //!
 //! Data: `QNN_MODELS_DIR` and `QNN_CONFORMANCE_DIR`, else `../shared/models` and `../shared/conformance` beside the
 //! workspace. `QNN_SLOW=1` runs every sample of the largest models too.
+#[path = "common/data.rs"]
+mod data;
 use compiler::npy::{Array, Values, read_npz};
 use compiler::qgraph::eval::{EvalError, Session, TensorData, eval, outputs};
 use compiler::qgraph::{DType, Graph, Tensor, TensorId};
 use compiler::tflite;
+use data::folder;
 use ir::real;
 use rayon::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Models that must import and be equal wherever the directory of models exists.
@@ -63,16 +66,6 @@ struct Counts {
     samples: usize,
     outputs: usize,
     intermediates: usize,
-}
-
-fn data_dir(variable: &str, name: &str) -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(name);
-    let dir = std::env::var_os(variable).map_or(beside, PathBuf::from);
-    if dir.is_dir() {
-        return Some(dir);
-    }
-    eprintln!("skipped: no directory {}; set {variable}", dir.display());
-    None
 }
 
 /// A recorded array as stored integers of a tensor; of floats those that QUANTIZE makes of them.
@@ -190,7 +183,7 @@ fn check_model(dir: &Path, name: &str, counts: &mut Counts) -> Result<(), String
 
 #[test]
 fn models_equal_recorded_results() {
-    let Some(dir) = data_dir("QNN_MODELS_DIR", "models") else { return };
+    let Some(dir) = folder("models") else { return };
     let mut names: BTreeSet<String> = MODELS.iter().map(|&name| name.to_owned()).collect();
     for entry in std::fs::read_dir(&dir).expect("the directory of models can be listed") {
         let path = entry.expect("the directory of models can be listed").path();
@@ -250,7 +243,7 @@ fn is_required(case: &Value) -> bool {
 
 #[test]
 fn conformance_cases_equal_recorded_results() {
-    let Some(dir) = data_dir("QNN_CONFORMANCE_DIR", "conformance") else { return };
+    let Some(dir) = folder("conformance") else { return };
     let text = std::fs::read_to_string(dir.join("INDEX.json")).expect("INDEX.json can be read");
     let index: Value = serde_json::from_str(&text).expect("INDEX.json is JSON");
     let cases = index["cases"].as_array().expect("INDEX.json lists cases");

@@ -1,9 +1,12 @@
 //! Programs do not depend on what belongs to the model owner: with other weights, biases, constant operands and first
 //! values of states, of the same types and quantization, the bytes of the program are the same.
+#[path = "common/data.rs"]
+mod data;
 use compiler::passes::Unit;
 use compiler::pipeline::{Compiled, Options, PASSES, Reveal, Route, finish};
 use compiler::qgraph::{DType, Graph, Kind, Op};
 use compiler::tflite::import;
+use data::files;
 use std::path::{Path, PathBuf};
 
 /// Every pass behind the import.
@@ -51,28 +54,14 @@ fn changed(graph: &Graph) -> (Graph, [usize; 3]) {
     (g, count)
 }
 
-/// Model files of a folder beside the workspace, or of the one that a variable names.
-fn files(variable: &str, name: &str) -> Vec<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(name);
-    let dir = std::env::var_os(variable).map_or(beside, PathBuf::from);
-    let Ok(list) = std::fs::read_dir(&dir) else {
-        println!("skipped: no folder {}", dir.display());
-        return vec![];
-    };
-    let mut all: Vec<PathBuf> = list.map(|e| e.expect("entry").path()).collect();
-    all.retain(|p| p.extension().is_some_and(|e| e == "tflite"));
-    all.sort();
-    all
-}
-
 #[test]
 fn programs_do_not_depend_on_private_values() {
     let own = ["digits", "digits_mlp", "digits_u8"].map(|name| {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/models").join(name).with_extension("tflite")
     });
-    let cases = files("QNN_CONFORMANCE_DIR", "conformance");
+    let cases = files("conformance").unwrap_or_default();
     let small = |p: &PathBuf| p.metadata().is_ok_and(|m| m.len() < 200 << 10);
-    let models: Vec<PathBuf> = files("QNN_MODELS_DIR", "models").into_iter().filter(small).collect();
+    let models: Vec<PathBuf> = files("models").unwrap_or_default().into_iter().filter(small).collect();
     let mut total = [0; 3];
     for path in own.iter().chain(&cases).chain(&models) {
         let Ok(graph) = import(&std::fs::read(path).expect("model")) else { continue };

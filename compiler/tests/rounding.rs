@@ -1,8 +1,11 @@
 //! Rounding at random (`--rounding=probabilistic`): every value of every layer is within one of what the oracle makes of the
 //! same operands, and that costs less than the exact way.
+#[path = "common/data.rs"]
+mod data;
 use compiler::pipeline::{Compiled, Options, Protocol, Route, compile_with};
 use compiler::qgraph::eval::{TensorData, eval};
 use compiler::qgraph::{Graph, TensorId};
+use data::files;
 use ir::eval::{Plain, eval_observed};
 use ir::{Form, Modes};
 use std::collections::BTreeMap;
@@ -80,19 +83,6 @@ fn check(name: &str, model: &[u8]) -> Option<(usize, usize)> {
     Some((differ, all))
 }
 
-fn folder(variable: &str, name: &str) -> Vec<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(name);
-    let dir = std::env::var_os(variable).map_or(beside, PathBuf::from);
-    let Ok(list) = std::fs::read_dir(&dir) else {
-        println!("skipped: no folder {}", dir.display());
-        return vec![];
-    };
-    let mut all: Vec<PathBuf> = list.map(|e| e.expect("entry").path()).collect();
-    all.retain(|p| p.extension().is_some_and(|e| e == "tflite"));
-    all.sort();
-    all
-}
-
 #[test]
 fn every_value_is_within_one() {
     let own = ["digits", "digits_mlp", "digits_u8"];
@@ -102,18 +92,18 @@ fn every_value_is_within_one() {
         let name = p.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         ["digits_cnn", "resnet8_cifar10", "kws_dscnn", "digits_inception"].contains(&name.as_str())
     };
-    let models = folder("QNN_MODELS_DIR", "models").into_iter().filter(named);
-    let cases = folder("QNN_CONFORMANCE_DIR", "conformance").into_iter().step_by(3);
-    let (mut files, mut differ, mut all) = (0, 0, 0);
-    for path in own.into_iter().chain(models).chain(cases) {
+    let recorded = files("models").unwrap_or_default().into_iter().filter(named);
+    let cases = files("conformance").unwrap_or_default().into_iter().step_by(3);
+    let (mut models, mut differ, mut all) = (0, 0, 0);
+    for path in own.into_iter().chain(recorded).chain(cases) {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let Some((d, n)) = check(&name, &std::fs::read(&path).expect("model")) else { continue };
         if n > 10_000 {
             println!("{name}: {d} of {n} differ by one");
         }
-        (files, differ, all) = (files + 1, differ + d, all + n);
+        (models, differ, all) = (models + 1, differ + d, all + n);
     }
-    println!("{files} models: {differ} of {all} results differ by one");
+    println!("{models} models: {differ} of {all} results differ by one");
     assert!(differ > 0 && differ < all / 2, "rounding at random is neither exact nor mostly wrong");
 }
 

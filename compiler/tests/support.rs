@@ -1,25 +1,14 @@
 //! What `qnnc ops` says about each operator, against single-operator models: types, and rounds at most.
+#[path = "common/data.rs"]
+mod data;
 use compiler::costs::analyse;
 use compiler::pipeline::compile;
 use compiler::profile::REP3;
 use compiler::qgraph::DType;
 use compiler::tflite::{Cost, import, operators, support};
+use data::files;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
-
-fn cases() -> Option<Vec<PathBuf>> {
-    let dir = std::env::var_os("QNN_CONFORMANCE_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance"), PathBuf::from);
-    let Ok(list) = fs::read_dir(&dir) else {
-        println!("skipped: no cases in {}", dir.display());
-        return None;
-    };
-    let mut paths: Vec<PathBuf> = list.map(|e| e.expect("readable").path()).collect();
-    paths.retain(|p| p.extension().is_some_and(|e| e == "tflite"));
-    paths.sort();
-    Some(paths)
-}
 
 /// What the cases of an operator showed.
 #[derive(Default, Debug)]
@@ -30,7 +19,7 @@ struct Seen {
 
 #[test]
 fn what_is_said_of_operators_holds() {
-    let Some(paths) = cases() else { return };
+    let Some(paths) = files("conformance") else { return };
     let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
     for path in paths {
         let bytes = fs::read(&path).expect("readable");
