@@ -2,7 +2,7 @@
 //! prediction, and programs of models that differ in them are equal.
 mod common;
 use common::cases::cases;
-use common::{Calls, build_with, check, check_calls, models, npy, sample, testdata};
+use common::{Calls, build_with, check, check_calls, check_recorded, models, npy, testdata};
 use compiler::passes::Unit;
 use compiler::pipeline::{Compiled, Options, PASSES, Protocol, Reveal, Route, compile_with, finish};
 use compiler::qgraph::eval::{TensorData, eval};
@@ -40,18 +40,7 @@ fn own_models() {
 
 #[test]
 fn recorded_models() {
-    let Some(dir) = models() else { return };
-    for name in ["digits_cnn", "resnet8_cifar10", "mobilenet_v1_0.25_128_quant"] {
-        for (options, by) in ways() {
-            let c = build_with(&dir.join(format!("{name}.tflite")), options);
-            check(&c, &[sample(&dir, name, 0)], &format!("{name} by {by}"));
-            println!(
-                "{name} by {by}: {} rounds, {:?} bytes",
-                c.program.predicted_rounds(),
-                c.program.predicted_bytes()
-            );
-        }
-    }
+    check_recorded(&["digits_cnn", "resnet8_cifar10", "mobilenet_v1_0.25_128_quant"], &ways());
 }
 
 /// Some of the conformance cases; all that `QNN_CASES` names. What is refused is refused by a reason.

@@ -3,7 +3,7 @@
 mod common;
 use common::cases::cases;
 use common::launch::{Dir, error_text, qnnvm};
-use common::{Calls, among, build_with, check, check_calls, models, npy, sample, testdata, ways};
+use common::{Calls, among, build_with, check, check_calls, check_recorded, npy, testdata, ways};
 use compiler::pipeline::{Options, compile_with};
 use ir::{Modes, Op};
 
@@ -48,18 +48,7 @@ fn own_models() {
 
 #[test]
 fn recorded_models() {
-    let Some(dir) = models() else { return };
-    for name in ["digits_cnn", "resnet8_cifar10"] {
-        for (options, by) in public() {
-            let c = build_with(&dir.join(format!("{name}.tflite")), options);
-            check(&c, &[sample(&dir, name, 0)], &format!("{name} by {by}"));
-            println!(
-                "{name} by {by}: {} rounds, {:?} bytes",
-                c.program.predicted_rounds(),
-                c.program.predicted_bytes()
-            );
-        }
-    }
+    check_recorded(&["digits_cnn", "resnet8_cifar10"], &public());
 }
 
 /// Some of the conformance cases; all that `QNN_CASES` names.

@@ -249,3 +249,16 @@ pub fn check(c: &Compiled, samples: &[(Vec<i64>, Vec<i64>)], what: &str) {
     let samples: Vec<_> = samples.iter().map(|(x, y)| (vec![x.clone()], vec![y.clone()])).collect();
     check_all(c, &samples, what);
 }
+
+/// The first sample of each third-party model by each way, where they are; what a run costs is printed.
+pub fn check_recorded(names: &[&str], ways: &[(Options, &str)]) {
+    let Some(dir) = models() else { return };
+    for name in names {
+        for (options, by) in ways {
+            let c = build_with(&dir.join(format!("{name}.tflite")), *options);
+            check(&c, &[sample(&dir, name, 0)], &format!("{name} by {by}"));
+            let (rounds, bytes) = (c.program.predicted_rounds(), c.program.predicted_bytes());
+            println!("{name} by {by}: {rounds} rounds, {bytes:?} bytes");
+        }
+    }
+}
