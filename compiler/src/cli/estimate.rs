@@ -97,7 +97,7 @@ pub fn estimate(path: &Path, net: Network, rate: Option<f64>, as_json: bool) -> 
     let _ =
         writeln!(s, "transfer  {:>10.4} s  the busiest party of each round; sent by party {sent} bytes", e.transfer);
     let _ = writeln!(s, "compute   {:>10.4} s  by party {operations} operations, {speed}", e.compute);
-    let _ = writeln!(s, "inference {seconds:>10.4} s  the sum: nothing overlaps");
+    let _ = writeln!(s, "inference {seconds:>10.4} s  the sum, as if nothing overlapped");
     let _ = writeln!(s, "set-up    {:>10.4} s  sharing the weights, once per session", e.setup);
     let _ = writeln!(s, "memory    {} bytes of values and messages at once in one party, at most", p.peak_memory);
     let _ = writeln!(s, "{}", security_line(&p));
