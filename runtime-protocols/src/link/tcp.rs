@@ -207,17 +207,15 @@ impl TcpLink {
         }
         debug_assert!(out.iter().map(Vec::len).eq(lengths.iter().copied()), "messages have the length of the program");
         self.alive()?.offer(at, out, incoming)?;
-        let mut got = Waiting::new();
+        let (mut got, mut over) = (Waiting::new(), false);
         loop {
-            let mut core = self.alive()?;
-            let over = core.advance(at, out, incoming, &mut clock, watch)?;
-            core.got(incoming, &mut got);
-            drop(core);
+            self.alive()?.got(incoming, &mut got);
             clock.aside(|| work.consume(incoming, &got));
             if over {
                 watch.leave();
                 return Ok(());
             }
+            over = self.alive()?.advance(at, out, incoming, &mut clock, watch)?;
         }
     }
 }
