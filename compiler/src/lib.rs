@@ -2,6 +2,7 @@
 pub mod costs;
 pub mod lower;
 pub mod npy;
+pub mod observed;
 pub mod passes;
 pub mod pipeline;
 pub mod price;

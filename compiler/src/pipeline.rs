@@ -1,9 +1,10 @@
 //! From a model file to a program and its weights: the list of passes, in order.
 use crate::lower::plan::Plan;
-pub use crate::lower::{Aim, Options, Owners, Reveal, Route};
+pub use crate::lower::{Aim, Apart, Options, Owners, Reveal, Route};
 use crate::lower::{LowerError, Lowered, lower, plan};
+use crate::observed::{Observed, Place};
 use crate::passes::{
-    Function, Observed, Pass, Unit,
+    Function, Pass, Unit,
     check::{RECORD, check, early},
     fold::fold,
     merge::merge,
@@ -16,7 +17,7 @@ use crate::schedule::{KERNELS, measure, peak_memory, schedule};
 use crate::tflite::{ImportReport, import};
 pub use ir::Protocol;
 use ir::weights::Weights;
-use ir::{Modes, Party, Program, Round};
+use ir::{Modes, Party, Program, Round, Value};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -154,7 +155,8 @@ fn assemble(lowered: Lowered, made: &[TensorId], profile: &Profile, modes: Modes
     };
     program.opened_bits = opened_bits(&program, &b.types);
     let results = made.iter().zip(lowered.results.iter().skip(1));
-    let results = results.filter_map(|(t, v)| Some(Observed { tensor: *t, value: (*v)?, offset: 0 })).collect();
+    let whole = |v: Value| vec![Place { value: v, offset: 0 }];
+    let results = results.filter_map(|(t, v)| Some(Observed { tensor: *t, parts: whole((*v)?), turns: 1 })).collect();
     Function { program, results }
 }
 

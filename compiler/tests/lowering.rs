@@ -2,20 +2,32 @@
 #[path = "common/data.rs"]
 mod data;
 use compiler::npy::{Array, Values, read_npz};
-use compiler::pipeline::{Options, Route, compile, compile_with};
+use compiler::observed::results;
+use compiler::pipeline::{Apart, Options, Route, compile, compile_with};
 use compiler::qgraph::eval::{TensorData, eval, outputs};
 use data::folder;
-use ir::{Port, real};
+use ir::{Op, Port, real};
 use std::path::Path;
 
 fn check(name: &str) {
     let Some(dir) = folder("models") else { return };
-    [Route::Dealer, Route::Boolean].into_iter().for_each(|route| check_by(&dir, name, route));
+    let ways = [
+        Options::default(),
+        Options { route: Route::Boolean, ..Options::default() },
+        Options { apart: ALL, ..Options::default() },
+        Options { apart: ALL, modes: ir::Modes { public_weights: true, ..Default::default() }, ..Options::default() },
+    ];
+    let shown: Vec<usize> = ways.into_iter().map(|options| check_by(&dir, name, options)).collect();
+    assert!(shown[2] >= shown[0], "{name}: {} results are found, {} where rows are apart", shown[0], shown[2]);
 }
 
-fn check_by(dir: &Path, name: &str, route: Route) {
+/// Rows of layers of any size are computed apart.
+const ALL: Apart = Apart(0);
+
+/// Compares outputs and the results that are found of layers; how many these are.
+fn check_by(dir: &Path, name: &str, options: Options) -> usize {
     let model = std::fs::read(dir.join(format!("{name}.tflite"))).unwrap();
-    let compiled = compile_with(&model, Options { route, ..Options::default() }).unwrap();
+    let compiled = compile_with(&model, options).unwrap();
     let typed = ir::verify::verify(&compiled.program).unwrap();
     let inputs = read_npz(dir.join(format!("{name}.inputs.npz"))).unwrap();
     let x = &inputs["input_0"];
@@ -28,14 +40,20 @@ fn check_by(dir: &Path, name: &str, route: Route) {
         .iter()
         .map(|t| t.data.iter().map(|v| i64::from(*v)).collect())
         .collect();
-    let got = ir::eval::eval(&compiled.program, &typed, &[data], &compiled.weights.tensors);
+    let got = ir::eval::eval(&compiled.program, &typed, std::slice::from_ref(&data), &compiled.weights.tensors);
     assert_eq!(got, want, "{name}");
+    let shown = results(&compiled, &[data]);
+    for (id, got) in &shown {
+        let want = oracle[id.index()].as_ref().unwrap();
+        assert!(got.iter().copied().eq(want.data.iter().map(|v| i64::from(*v))), "{name}, tensor {}", id.index());
+    }
     println!(
         "{name}: {} instructions, {} rounds, {} bytes of program",
         compiled.program.insts.len(),
         compiled.program.predicted_rounds(),
         compiled.bytes.len()
     );
+    shown.len()
 }
 
 #[test]
@@ -95,17 +113,35 @@ const EXCEPTIONS: [(&str, &str); 2] = [
 /// `QNN_CASES` names parts of names, with commas between, to look at some only.
 #[test]
 fn conformance() {
-    let Some(dir) = folder("conformance") else { return };
+    let only = std::env::var("QNN_CASES").unwrap_or_default();
+    let Some((equal, _)) = conformance_with(Options::default(), &only) else { return };
+    assert!(!only.is_empty() || equal >= 954, "only {equal} cases were compared");
+}
+
+/// Operators of which rows are computed apart: windows, steps, gaps, borders, operands of other shapes.
+const CUT: &str = "conv2d,depthwise,add_,sub_,mul_,average_pool,mean,fc_,graph,batch_matmul";
+
+/// The same for rows computed apart, which layers of this size are not otherwise.
+#[test]
+fn conformance_of_rows() {
+    let only = std::env::var("QNN_CASES").unwrap_or_else(|_| CUT.into());
+    let Some((_, cut)) = conformance_with(Options { apart: ALL, ..Options::default() }, &only) else { return };
+    println!("{cut} of them with rows apart");
+    assert!(only != CUT || cut >= 100, "only {cut} cases have rows that are computed apart");
+}
+
+/// Cases whose names have one of the parts, if the folder is there: how many are equal, and how many of these join rows.
+fn conformance_with(options: Options, only: &str) -> Option<(usize, usize)> {
+    let dir = folder("conformance")?;
     let index = std::fs::read_to_string(dir.join("INDEX.json")).unwrap();
     let index: serde_json::Value = serde_json::from_str(&index).unwrap();
-    let only = std::env::var("QNN_CASES").unwrap_or_default();
-    let (mut equal, mut samples, mut refused) = (0, 0, Vec::new());
+    let (mut equal, mut cut, mut samples, mut refused) = (0, 0, 0, Vec::new());
     for case in index["cases"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
         if !only.split(',').any(|part| name.contains(part)) {
             continue;
         }
-        let compiled = match compile(&std::fs::read(dir.join(format!("{name}.tflite"))).unwrap()) {
+        let compiled = match compile_with(&std::fs::read(dir.join(format!("{name}.tflite"))).unwrap(), options) {
             Ok(c) => c,
             Err(e) => {
                 refused.push((name.to_owned(), e.to_string()));
@@ -144,6 +180,7 @@ fn conformance() {
             samples += 1;
         }
         equal += 1;
+        cut += usize::from(compiled.program.insts.iter().any(joins_rows));
     }
     println!("{equal} cases equal on {samples} samples");
     for (name, said) in &refused {
@@ -152,5 +189,10 @@ fn conformance() {
         let (_, reason) = listed.unwrap_or_else(|| panic!("{name} is refused and not listed: {said}"));
         assert!(said.contains(reason), "{name} is refused for another reason than `{reason}`: {said}");
     }
-    assert!(!only.is_empty() || equal >= 954, "only {equal} cases were compared");
+    Some((equal, cut))
+}
+
+/// The parts of a layer are joined, unless a test model does so itself.
+fn joins_rows(inst: &ir::Inst) -> bool {
+    matches!(&inst.op, Op::Concat { parts, axis: 1 } if parts.len() == 3)
 }

@@ -2,12 +2,12 @@
 //! same operands, and that costs less than the exact way.
 #[path = "common/data.rs"]
 mod data;
-use compiler::pipeline::{Compiled, Options, Protocol, Route, compile_with};
+use compiler::observed::results;
+use compiler::pipeline::{Options, Protocol, Route, compile_with};
 use compiler::qgraph::eval::{TensorData, eval};
 use compiler::qgraph::{Graph, TensorId};
 use data::files;
-use ir::eval::{Plain, eval_observed};
-use ir::{Form, Modes};
+use ir::Modes;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -35,31 +35,13 @@ fn drawn(g: &Graph) -> Vec<TensorData> {
     g.inputs.iter().map(one).collect()
 }
 
-/// Stored integers of each result that the program shows.
-fn observed(c: &Compiled, given: &[TensorData]) -> BTreeMap<TensorId, Vec<i32>> {
-    let (p, g) = (&c.program, &c.graph);
-    let typed = ir::verify::verify(p).expect("verified");
-    let inputs: Vec<Vec<i64>> = given.iter().map(|t| t.data.iter().map(|x| i64::from(*x)).collect()).collect();
-    let mut seen = BTreeMap::new();
-    eval_observed(p, &typed, &inputs, &c.weights.tensors, &mut |v, x| {
-        for o in c.results.iter().filter(|o| o.value.index() == v) {
-            let (Plain::Ring(x), t) = (x, &typed.types[v]) else { continue };
-            let k = u32::from(t.domain.width());
-            let signed = |x: i64| if t.form == Form::Shared { x << (64 - k) >> (64 - k) } else { x };
-            let shared = if t.form == Form::Shared { g.tensor(o.tensor).quant } else { None };
-            let zero = shared.map_or(0, |q| i64::from(q.zero_point));
-            let data = x.iter().map(|x| (signed(x.wrapping_add(o.offset as u64) as i64) + zero) as i32).collect();
-            seen.insert(o.tensor, data);
-        }
-    });
-    seen
-}
-
 /// Results that differ by one, of how many.
 fn check(name: &str, model: &[u8]) -> Option<(usize, usize)> {
     let c = compile_with(model, at_random()).ok()?;
     let given = drawn(&c.graph);
-    let mut seen = observed(&c, &given);
+    let inputs: Vec<Vec<i64>> = given.iter().map(|t| t.data.iter().map(|x| i64::from(*x)).collect()).collect();
+    let mut seen: BTreeMap<TensorId, Vec<i32>> =
+        results(&c, &inputs).into_iter().map(|(id, x)| (id, x.iter().map(|x| *x as i32).collect())).collect();
     seen.extend(c.graph.inputs.iter().zip(&given).map(|(id, t)| (*id, t.data.clone())));
     let (mut differ, mut all) = (0, 0);
     for op in &c.graph.ops {

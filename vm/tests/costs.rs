@@ -100,6 +100,36 @@ fn load_is_even_and_bounded() {
     }
 }
 
+/// In each layer of many elements, whose rows are computed apart, all parties send at once, and about as much.
+#[test]
+fn load_is_even_in_large_layers() {
+    let Some(dir) = models() else { return };
+    for (name, layers) in [("mobilenet_v1_1.0_224_quant", 27), ("mobilenet_v2_1.0_224_ptq", 40)] {
+        let c = build_by(&dir.join(format!("{name}.tflite")), Route::Dealer);
+        let p = &c.program;
+        let typed = type_program(p).expect("the compiler verified it");
+        let of = |v: &ir::Value| &typed.types[v.index()];
+        let (mut elements, mut sent) = (vec![0; p.layers.len()], vec![[0u64; 3]; p.layers.len()]);
+        for inst in &p.insts[p.setup_end() as usize..] {
+            let Some(x) = inst.op.operands().first().copied() else { continue };
+            if matches!(inst.op, Op::Split { .. } | Op::SplitShared { .. }) {
+                elements[inst.layer as usize] += of(&x).len();
+            }
+            for (from, _, bytes) in REP3.messages(&inst.op, of(&x)) {
+                sent[inst.layer as usize][from.index()] += bytes;
+            }
+        }
+        let large: Vec<usize> =
+            (0..elements.len()).filter(|l| elements[*l] >= 1 << 14 && p.layers[*l].name != "SOFTMAX").collect();
+        assert!(large.len() >= layers, "{name}: {} large layers", large.len());
+        for l in large {
+            let (most, all) = (sent[l].iter().max().unwrap_or(&0), sent[l].iter().sum::<u64>());
+            println!("{name}, layer {l}: {} elements, the busiest party sends {most} of {all}", elements[l]);
+            assert!(most * 100 <= all * 40, "{name}, layer {l}: one party sends {most} of {all} bytes");
+        }
+    }
+}
+
 #[test]
 fn costs_equal_the_baseline() {
     ways().iter().for_each(|(options, name)| check(*options, name));

@@ -7,14 +7,12 @@ use super::inspect::{load, load_verified};
 use super::simulate::{Sources, inputs};
 use super::{print, print_json};
 use compiler::npy::{Array, read_npz};
+use compiler::observed;
 use compiler::pipeline::{Compiled, Options, Owners, Reveal, compile_for};
 use compiler::qgraph::eval::{TensorData, eval};
-use compiler::qgraph::{Graph, TensorId};
-use ir::eval::{Plain, eval_observed};
+use compiler::qgraph::{Graph, Op, TensorId};
 use ir::text::escape;
-use ir::{Form, Type};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `compare`.
@@ -136,42 +134,15 @@ fn same_program(path: &Path, compiled: &Compiled) -> Result<(), Failure> {
     Err(Failure::program(path, &what))
 }
 
-/// Stored integers of a layer's result, which the compiler said is a value plus `offset`.
-fn stored(x: &Plain, t: &Type, offset: i64, zero_point: i64) -> Vec<i64> {
-    let Plain::Ring(x) = x else { return vec![] };
-    let k = u32::from(t.domain.width());
-    let signed = |v: u64| ((v << (64 - k)) as i64) >> (64 - k);
-    let number = |v: &u64| v.wrapping_add(offset as u64);
-    match t.form {
-        // Shared values are centred, those of the receiver are not.
-        Form::Shared => x.iter().map(|v| signed(number(v)) + zero_point).collect(),
-        _ => x.iter().map(|v| number(v) as i64).collect(),
-    }
-}
-
 fn against_oracle(compiled: &Compiled, given: &[TensorData], values: &[Option<TensorData>]) -> Vec<Layer> {
-    let (p, g) = (&compiled.program, &compiled.graph);
-    let Ok(typed) = ir::verify::verify(p) else { return vec![] };
-    let inputs: Vec<Vec<i64>> = given.iter().map(|t| t.data.iter().map(|x| i64::from(*x)).collect()).collect();
-    let mut seen: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
-    let mut wanted: BTreeMap<usize, Vec<(usize, i64, i64)>> = BTreeMap::new();
-    for o in &compiled.results {
-        let zero_point = g.tensor(o.tensor).quant.map_or(0, |q| i64::from(q.zero_point));
-        for (i, _) in g.ops.iter().enumerate().filter(|(_, op)| op.output == o.tensor) {
-            wanted.entry(o.value.index()).or_default().push((i, o.offset, zero_point));
-        }
-    }
-    eval_observed(p, &typed, &inputs, &compiled.weights.tensors, &mut |v, x| {
-        for (i, offset, zero_point) in wanted.get(&v).into_iter().flatten() {
-            seen.insert(*i, stored(x, &typed.types[v], *offset, *zero_point));
-        }
-    });
-    let one = |(i, got): (&usize, &Vec<i64>)| {
-        let op = &g.ops[*i];
+    let g = &compiled.graph;
+    let inputs: Vec<Vec<i64>> = given.iter().map(numbers).collect();
+    let seen = observed::results(compiled, &inputs);
+    let one = |op: &Op| {
         let want = numbers(values[op.output.index()].as_ref()?);
-        Some(layer(g, op.index, op.name, op.output, got, &want))
+        Some(layer(g, op.index, op.name, op.output, seen.get(&op.output)?, &want))
     };
-    seen.iter().filter_map(one).collect()
+    g.ops.iter().filter_map(one).collect()
 }
 
 fn numbers(t: &TensorData) -> Vec<i64> {

@@ -50,7 +50,7 @@ pub fn compile(args: &CompileArgs) -> Result<u8, Failure> {
         probabilistic: args.rounding == Rounding::Probabilistic,
         private_scales: args.scales == Scales::Private,
     };
-    let options = Options { protocol, route, reveal: args.reveal, aim, modes };
+    let options = Options { protocol, route, reveal: args.reveal, aim, modes, ..Options::default() };
     let mut watch = Watch::new(&args.instruments);
     let ran =
         run(Unit { owners, ..Unit::new(&model, options) }, PASSES, |pass, unit, took| watch.seen(pass, unit, took));

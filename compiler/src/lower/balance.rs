@@ -5,6 +5,7 @@
 //!
 //! A part that splits a sharing keeps the roles of the parts that made it, where loads stay even: what its party A holds
 //! are pads of theirs, so A deals without waiting for their last exchange, and a message less lies in the longest chain.
+//! That holds among equal parts of the rows: others keep their roles apart, so that each layer stays even.
 use super::{Aim, LowerError, Lowered, Options, Route};
 use crate::passes::results_of;
 use crate::profile::REP3;
@@ -89,7 +90,7 @@ fn loads(draft: &Lowered) -> (Load, Vec<Load>) {
     (fixed, parts)
 }
 
-/// The cluster of each part: its least part. Parts are in one if one splits what the other shares.
+/// The cluster of each part: its least part. Parts are in one if one splits what the other shares, of the same rows.
 fn linked(draft: &Lowered, parts: usize) -> Vec<usize> {
     let b = &draft.builder;
     let made_by: Vec<usize> = b.insts.iter().enumerate().flat_map(|(i, x)| vec![i; results_of(&x.op)]).collect();
@@ -104,7 +105,7 @@ fn linked(draft: &Lowered, parts: usize) -> Vec<usize> {
                 continue;
             }
             if b.insts[j].op.class() == Class::Round {
-                if let Some(p) = part(j) {
+                if let Some(p) = part(j).filter(|p| draft.parts[*p].rows == draft.parts[own].rows) {
                     let (from, to) = (cluster[own].max(cluster[p]), cluster[own].min(cluster[p]));
                     cluster.iter_mut().filter(|c| **c == from).for_each(|c| *c = to);
                 }

@@ -8,8 +8,8 @@ use super::masked::Opened;
 use super::plan::{Plan, Plans, zero_point};
 use super::requant::{Formula, Source, requantize};
 use super::{
-    Aim, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, adder, circuit, dealer, maximum, rows, shape32,
-    softmax, table, table16, top,
+    Aim, Apart, BYTE_RING, LowerError, Lowered, Options, Part, Reveal, Route, adder, circuit, dealer, maximum, rows,
+    shape32, softmax, table, table16, top,
 };
 use crate::qgraph::{Graph, Kind, Op as QOp, TensorId, Window};
 use ir::{Amounts, Axes, Dims, Holders, Layer, Modes, Op, SoftmaxRule, Strided, Value};
@@ -39,8 +39,10 @@ pub(super) struct Emitter<'a> {
     pub(super) route: Route,
     pub(super) modes: Modes,
     aim: Aim,
-    /// Whether each party can play A.
-    turns: bool,
+    /// From which size on rows are computed apart, if each party can play A.
+    apart: Option<Apart>,
+    /// Which part of the rows is being computed, if they are computed apart.
+    rows: Option<u32>,
     notes: Vec<(u32, String)>,
     /// Rotation of each part with roles of its own, 0 where there is none.
     rotations: &'a [u8],
@@ -50,7 +52,8 @@ pub(super) struct Emitter<'a> {
 
 /// Emits everything; `rotations` says which party plays which role in each part, in order.
 pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &[u8]) -> Result<Lowered, LowerError> {
-    let Options { route, reveal, aim, modes, .. } = options;
+    let Options { route, reveal, aim, modes, apart, .. } = options;
+    let turns = route == Route::Dealer && options.protocol.facts().dealer.is_none();
     let mut e = Emitter {
         g,
         plans,
@@ -62,7 +65,8 @@ pub fn emit(g: &Graph, plans: &Plans, b: Builder, options: Options, rotations: &
         route,
         modes,
         aim,
-        turns: options.protocol.facts().dealer.is_none(),
+        apart: turns.then_some(apart),
+        rows: None,
         notes: vec![],
         rotations,
         parts: vec![],
@@ -245,13 +249,13 @@ impl Emitter<'_> {
 
     /// Begins a part with roles of its own.
     pub(super) fn rot(&mut self) -> u8 {
-        self.parts.push(Part { start: self.b.insts.len(), free: true });
+        self.parts.push(Part { start: self.b.insts.len(), free: true, rows: self.rows });
         self.rotations.get(self.parts.len() - 1).copied().unwrap_or(0)
     }
 
     /// Begins a part in which the model owner is A.
     pub(super) fn fixed(&mut self) {
-        self.parts.push(Part { start: self.b.insts.len(), free: false });
+        self.parts.push(Part { start: self.b.insts.len(), free: false, rows: None });
     }
 
     pub(super) fn weight(&mut self, shape: &[u32], data: Vec<i32>) -> Value {
@@ -272,57 +276,76 @@ impl Emitter<'_> {
 
     /// Requantizes and centres on the output's zero point.
     pub(super) fn finish(&mut self, op: &QOp, source: Source, f: &Formulas, index: Option<Value>) -> Value {
+        match index {
+            None => self.by_rows(source, |e, source, whole| e.finish_rows(op, source, f, None, whole)),
+            Some(_) => self.finish_rows(op, source, f, index, None),
+        }
+    }
+
+    /// What is computed of an accumulator: at once, or of a third of its rows after the other, where it is large and each
+    /// party can play A. `each` is told the number of elements of the whole if it has a third.
+    pub(super) fn by_rows(
+        &mut self,
+        source: Source,
+        mut each: impl FnMut(&mut Self, Source, Option<usize>) -> Value,
+    ) -> Value {
+        let (Source::Sum(x) | Source::Shared(x)) = source;
+        let ty = self.b.ty(x);
+        let whole = ty.len();
+        let Some(cuts) = self.apart.and_then(|apart| apart.cuts(ty)) else { return each(self, source, None) };
+        let mut parts = Vec::new();
+        for (i, cut) in (0..).zip(&cuts) {
+            let part = source.of(rows::of(&mut self.b, x, cut));
+            self.rows = Some(i);
+            parts.push(each(self, part, Some(whole)));
+        }
+        self.rows = None;
+        self.b.one(Op::Concat { parts, axis: rows::AXIS as u32 })
+    }
+
+    /// [`Emitter::finish`] of all rows, or of a third of `whole` elements.
+    pub(super) fn finish_rows(
+        &mut self,
+        op: &QOp,
+        source: Source,
+        f: &Formulas,
+        index: Option<Value>,
+        whole: Option<usize>,
+    ) -> Value {
         let k = self.plans.rings[op.output.index()];
         let y = match self.route {
             Route::Boolean => {
                 let (formula, rot) = (formula(&mut self.b, f, index), self.rot());
                 requantize(&mut self.b, source, &formula, k, rot)
             }
-            Route::Dealer => self.by_rows(source, index.is_none(), |e, source, third| match f.probabilistic(k) {
-                Some(f) if e.modes.probabilistic => {
-                    let (formula, rot) = (Formula { exact: false, ..formula(&mut e.b, &f, index) }, e.rot());
-                    dealer::requantize(&mut e.b, source, &formula, k, rot)
+            Route::Dealer => match f.probabilistic(k).filter(|_| self.modes.probabilistic) {
+                Some(f) => {
+                    let (formula, rot) = (Formula { exact: false, ..formula(&mut self.b, &f, index) }, self.rot());
+                    dealer::requantize(&mut self.b, source, &formula, k, rot)
                 }
-                _ => e.deal(source, f, index, k, third),
-            }),
+                None => self.deal(source, f, index, k, whole),
+            },
             Route::Circuit | Route::Adder => staircase(&mut self.b, source, f, index, k, self.route, 0),
         };
         self.centred(y, op.output, f.base)
     }
 
-    /// What is computed of an accumulator; of each third of its rows where it is large and each party can play A.
-    fn by_rows(&mut self, source: Source, may: bool, each: impl Fn(&mut Self, Source, bool) -> Value) -> Value {
+    /// The dealer route, channels of one layout at a time, all side by side. What is decided for a third of `whole` elements
+    /// is decided for the whole.
+    fn deal(&mut self, source: Source, f: &Formulas, index: Option<Value>, k: u8, whole: Option<usize>) -> Value {
         let (Source::Sum(x) | Source::Shared(x)) = source;
-        let cuts = rows::cuts(self.b.ty(x)).filter(|_| may && self.turns);
-        let Some(cuts) = cuts else { return each(self, source, false) };
-        let parts = cuts
-            .iter()
-            .map(|cut| {
-                let part = source.of(rows::of(&mut self.b, x, cut));
-                each(self, part, true)
-            })
-            .collect();
-        self.b.one(Op::Concat { parts, axis: rows::AXIS as u32 })
-    }
-
-    /// The dealer route, channels of one layout at a time, all side by side.
-    fn deal(&mut self, source: Source, f: &Formulas, index: Option<Value>, k: u8, third: bool) -> Value {
-        let (Source::Sum(x) | Source::Shared(x)) = source;
-        let elements = self.b.ty(x).len();
+        let elements = whole.unwrap_or(self.b.ty(x).len());
+        let each = elements / f.classes.len().max(1);
         let groups = match index {
-            None if f.classes.len() > 1 => {
-                let layer = elements * if third { rows::PARTS as usize } else { 1 };
-                self.costs.groups(f, layer / f.classes.len(), k)
-            }
+            None if f.classes.len() > 1 => self.costs.groups(f, each, k),
             _ => vec![],
         };
         let parts = if groups.len() < 2 { vec![f.clone()] } else { groups.iter().map(|g| f.of(g)).collect() };
-        let each = elements / f.classes.len().max(1);
         let sizes: Vec<(Formulas, usize)> = match &parts[..] {
             [one] => vec![(one.for_dealer(), elements)],
             _ => parts.iter().map(|p| (p.for_dealer(), each * p.classes.len())).collect(),
         };
-        let (trees, note) = self.costs.trees(&sizes, k, self.aim, third);
+        let (trees, note) = self.costs.trees(&sizes, k, self.aim, whole.is_some());
         let note = note.map(|n| (self.b.layer, n)).filter(|n| self.notes.last() != Some(n));
         self.notes.extend(note);
         if groups.len() < 2 {

@@ -51,14 +51,14 @@ impl Costs {
         self.of(l, n, k, Tree::Grouped).map_or(u64::MAX, |c| c.bits)
     }
 
-    /// The tree of each part of an operator, computed side by side, and why if the network decided. If the parts are the
-    /// `third` of a layer, each party plays each role for as many elements.
-    pub fn trees(&mut self, parts: &[(Formulas, usize)], k: u8, aim: Aim, third: bool) -> (Vec<Tree>, Option<String>) {
+    /// The tree of each part of an operator, computed side by side, and why if the network decided. Where the layer is
+    /// computed in `thirds`, each party plays each role for as many elements.
+    pub fn trees(&mut self, parts: &[(Formulas, usize)], k: u8, aim: Aim, thirds: bool) -> (Vec<Tree>, Option<String>) {
         let grouped = vec![Tree::Grouped; parts.len()];
         let Aim::Seconds(net) = aim else { return (grouped, None) };
         let of = |me: &mut Self, f: &Formulas, tree: Tree| {
             let cost = me.of(Layout::of(f), f.n, k, tree)?;
-            Some(if third { Cost { busiest: cost.bits, ..cost } } else { cost })
+            Some(if thirds { Cost { busiest: cost.bits.div_ceil(3), ..cost } } else { cost })
         };
         let flat = |me: &mut Self, f: &Formulas| {
             let known = Tree::ALL[1..].iter().filter_map(|t| Some((*t, of(me, f, *t)?)));

@@ -188,21 +188,23 @@ impl Emitter<'_> {
             let (Source::Sum(products) | Source::Shared(products)) = source;
             source.of(self.b.one(Op::Add { a: products, b: bias }))
         };
-        let mut y = self.finish(op, acc, &p.formulas, None);
-        for (start, formulas) in &p.parts {
-            let part = self.finish(op, acc, formulas, None);
-            let part = self.b.add_scalar(part, zero_point(self.g.tensor(op.output)) - start);
-            y = self.b.one(Op::Add { a: y, b: part });
-        }
         let dead = |c: &Channel| matches!(c.kind, ChannelKind::Dead);
-        if !p.channels.iter().any(dead) {
-            return Ok(y);
-        }
-        let k = self.ring(op.output);
         let base =
             p.channels.iter().zip(&placed).map(|(c, b)| if dead(c) { b.base - p.formulas.base as i32 } else { 0 });
-        let base = self.shared_weight(&[channels], base.collect(), k);
-        Ok(self.b.one(Op::Add { a: y, b: base }))
+        let (k, any) = (self.ring(op.output), p.channels.iter().any(dead));
+        let base = any.then(|| self.shared_weight(&[channels], base.collect(), k));
+        Ok(self.by_rows(acc, |e, acc, whole| {
+            let mut y = e.finish_rows(op, acc, &p.formulas, None, whole);
+            for (start, formulas) in &p.parts {
+                let part = e.finish_rows(op, acc, formulas, None, whole);
+                let part = e.b.add_scalar(part, zero_point(e.g.tensor(op.output)) - start);
+                y = e.b.one(Op::Add { a: y, b: part });
+            }
+            match base {
+                Some(base) => e.b.one(Op::Add { a: y, b: base }),
+                None => y,
+            }
+        }))
     }
 
     /// Biases of at most `most`, as summands of all parties in a ring of `n` bits. A weights file holds 32 bits of a

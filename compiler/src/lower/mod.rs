@@ -54,6 +54,7 @@ pub use emit::staircase;
 use ir::{Interface, Modes, Party, Port};
 pub use owners::Owners;
 use plan::Plans;
+pub use rows::Apart;
 
 /// Why a model that was read cannot be lowered.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -98,6 +99,8 @@ pub struct Part {
     pub start: usize,
     /// Whether any party can play any role.
     pub free: bool,
+    /// Which of the parts of its layer's rows it computes; none where the rows are not computed apart.
+    pub rows: Option<u32>,
 }
 
 /// A lowered model: instructions to schedule, and the private weights in the order of the interface.
@@ -186,6 +189,8 @@ pub struct Options {
     pub aim: Aim,
     /// What is public, secret and exact otherwise than usual.
     pub modes: Modes,
+    /// From which size on the rows of a layer are computed apart.
+    pub apart: Apart,
 }
 
 impl Options {

@@ -10,8 +10,9 @@ pub mod unused;
 
 use crate::lower::builder::Builder;
 use crate::lower::plan::Plans;
+use crate::observed::{Observed, Place};
 use crate::pipeline::{CompileError, Options, Owners};
-use crate::qgraph::{Graph, TensorId};
+use crate::qgraph::Graph;
 use ir::ops::Class;
 use ir::verify::{Violation, verify};
 use ir::{Domain, Inst, Messages, Op, Program, Round, Value};
@@ -33,17 +34,6 @@ pub struct Function {
     pub program: Program,
     /// Where the results of operators are, for comparisons, as far as passes left a form of them.
     pub results: Vec<Observed>,
-}
-
-/// Where the elements of a tensor are: those of a value plus a number, in order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Observed {
-    /// The result of an operator.
-    pub tensor: TensorId,
-    /// A value that stands in the program.
-    pub value: Value,
-    /// What is added to its signed elements.
-    pub offset: i64,
 }
 
 /// What passes hand on.
@@ -156,7 +146,12 @@ pub fn results_of(op: &Op<Value>) -> usize {
 impl Function {
     /// Tells where values went.
     pub fn rename(&mut self, to: impl Fn(Value) -> Option<Value>) {
-        self.results = self.results.iter().filter_map(|o| Some(Observed { value: to(o.value)?, ..*o })).collect();
+        let place = |p: &Place| Some(Place { value: to(p.value)?, ..*p });
+        let all = |mut o: Observed| {
+            o.parts = o.parts.iter().map(place).collect::<Option<_>>()?;
+            Some(o)
+        };
+        self.results = std::mem::take(&mut self.results).into_iter().filter_map(all).collect();
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! A mask stays while its beta does: what a dealer makes from beta has a meaning only with the masked bits. A state is
 //! stored while it is read. The result of a layer whose last step goes, because the next layer was folded into it, is found
-//! before that step.
-use super::{Function, Observed, Step, rewrite};
+//! before that step; where the next layer takes its rows apart, in their parts.
+use super::{Function, Step, rewrite};
+use crate::observed::{Observed, Place};
+use ir::verify::type_program;
 use ir::{Op, Program, Value};
 use std::collections::HashMap;
 
@@ -36,20 +38,45 @@ pub fn remove_unused(f: &mut Function) {
         }
     }
     let stands = |v: Value| used[origin[v.index()]];
-    let nearest = |o: &Observed| nearest(&f.program, *o, &stands, |v| &f.program.insts[origin[v.index()]].op);
-    f.results = f.results.iter().filter_map(nearest).collect();
+    let made_by = |v: Value| &f.program.insts[origin[v.index()]].op;
+    let typed = type_program(&f.program);
+    let turns = |v: Value, axis: usize| {
+        let shape = &typed.as_ref().ok()?.types[v.index()].shape;
+        Some(shape[..axis].iter().map(|d| *d as usize).product())
+    };
+    f.results = f.results.iter().filter_map(|o| found(&f.program, o, &turns, &stands, &made_by)).collect();
     rewrite(f, |_, i, inst| if used[i] { Step::Op(inst.op.clone()) } else { Step::Gone });
     remove_constants(f);
 }
 
-/// The same elements in a value that stands: before changes of shape, sums with a number, and conversions to a smaller
-/// ring, which holds them all.
+/// The same tensor in values that stand: in one, or in the parts that it is joined of.
+fn found<'a>(
+    p: &Program,
+    o: &Observed,
+    turns: &impl Fn(Value, usize) -> Option<usize>,
+    stands: &impl Fn(Value) -> bool,
+    made_by: &impl Fn(Value) -> &'a Op<Value>,
+) -> Option<Observed> {
+    let [whole] = o.parts[..] else { return Some(o.clone()) };
+    let whole = nearest(p, whole, stands, made_by)?;
+    let (parts, axis) = match made_by(whole.value) {
+        Op::Concat { parts, axis } if !stands(whole.value) => (parts, *axis as usize),
+        _ => return Some(Observed { parts: vec![whole], ..o.clone() }),
+    };
+    let place = |x: &Value| nearest(p, Place { value: *x, ..whole }, stands, made_by);
+    let parts = parts.iter().map(place).collect::<Option<Vec<Place>>>()?;
+    let turns = turns(whole.value, axis)?;
+    parts.iter().all(|p| stands(p.value)).then(|| Observed { parts, turns, ..o.clone() })
+}
+
+/// The same elements in a value that stands, or is joined of others: before changes of shape, sums with a number, and
+/// conversions to a smaller ring, which holds them all.
 fn nearest<'a>(
     p: &Program,
-    mut o: Observed,
+    mut o: Place,
     stands: &impl Fn(Value) -> bool,
-    made_by: impl Fn(Value) -> &'a Op<Value>,
-) -> Option<Observed> {
+    made_by: &impl Fn(Value) -> &'a Op<Value>,
+) -> Option<Place> {
     let number = |v: Value| match made_by(v) {
         Op::Constant { index } => match &p.consts[*index as usize] {
             c if c.data.len() == 1 => Some(c.data[0]),
@@ -59,9 +86,10 @@ fn nearest<'a>(
     };
     while !stands(o.value) {
         o = match made_by(o.value) {
-            Op::Reshape { x, .. } | Op::Cast { x, .. } => Observed { value: *x, ..o },
-            Op::AddP { x, p } => Observed { value: *x, offset: o.offset.checked_add(number(*p)?)?, ..o },
-            Op::SubP { x, p } => Observed { value: *x, offset: o.offset.checked_sub(number(*p)?)?, ..o },
+            Op::Reshape { x, .. } | Op::Cast { x, .. } => Place { value: *x, ..o },
+            Op::AddP { x, p } => Place { value: *x, offset: o.offset.checked_add(number(*p)?)? },
+            Op::SubP { x, p } => Place { value: *x, offset: o.offset.checked_sub(number(*p)?)? },
+            Op::Concat { .. } => break,
             _ => return None,
         };
     }
