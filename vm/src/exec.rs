@@ -268,7 +268,8 @@ impl Machine {
         let rounds = self.code.program.setup_rounds as usize;
         let mut lanes = [Lane::new(&self.code, 0, States::new(), 0)];
         let given = [Given { inputs: &[], weights, pieces }];
-        self.run(&mut lanes, &given, link, 0..rounds, &mut self.fresh_outcome())?;
+        let end = self.code.program.setup_end() as usize;
+        self.run(&mut lanes, &given, link, (0..rounds, end), &mut self.fresh_outcome())?;
         let [lane] = lanes;
         self.code.kept = lane.values;
         self.start_offline(weights, link)
@@ -322,7 +323,8 @@ impl Machine {
             .collect();
         let of = |(at, inputs)| Given { inputs, weights: None, pieces: pieces.get(at).copied() };
         let given: Vec<Given<'_>> = samples.iter().copied().enumerate().map(of).collect();
-        let result = self.run(&mut lanes, &given, link, rounds, &mut outcome);
+        let end = self.code.program.insts.len();
+        let result = self.run(&mut lanes, &given, link, (rounds, end), &mut outcome);
         if result.is_err() {
             self.states.clear();
         }

@@ -80,13 +80,13 @@ impl Parts<'_> {
 }
 
 impl Machine {
-    /// Runs what is in the rounds, and what follows the last one.
+    /// Runs what is in the rounds, and what follows up to the instruction `end`.
     pub(super) fn run(
         &mut self,
         lanes: &mut [Lane],
         given: &[Given<'_>],
         link: &mut dyn Link,
-        rounds: Range<usize>,
+        (rounds, end): (Range<usize>, usize),
         outcome: &mut Outcome,
     ) -> Result<(), LinkError> {
         let parties = usize::from(self.code.program.parties);
@@ -102,8 +102,6 @@ impl Machine {
             side.iter_mut().for_each(Vec::clear);
         });
         let in_parts = lanes.len() == 1 && self.code.program.scheme().roles;
-        let last = self.code.program.rounds.len() == rounds.end;
-        let end = if last { self.code.program.insts.len() } else { self.code.program.setup_end() as usize };
         for r in rounds {
             match lanes {
                 [lane] if in_parts => self.parts(lane, given[0], (r, end), link, &mut buffers, outcome)?,
@@ -254,7 +252,7 @@ fn reserve(buffers: &mut [Vec<u8>], lengths: &[usize]) {
 
 /// Where an exchange stands, for error messages.
 fn place(code: &Code, i: usize) -> String {
-    let layer = code.program.insts[i].layer as usize;
+    let layer = code.program.insts.get(i).map_or(0, |inst| inst.layer as usize);
     let name = code.program.layers.get(layer).map_or("", |l| l.name.as_str());
     format!("layer {layer} {}", ir::text::escape(name))
 }
