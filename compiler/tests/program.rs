@@ -102,7 +102,14 @@ fn constant_bytes(program: &ir::Program) -> usize {
 fn large_programs_are_small() {
     let dir = std::env::var_os("QNN_MODELS_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models"), PathBuf::from);
-    for name in ["mobilenet_v1_1.0_224_quant", "mobilenet_v2_1.0_224_ptq", "vww_96", "resnet8_cifar10"] {
+    // KiB. Channels of several layouts have instructions of their own, three times where rows are computed apart.
+    let limits = [
+        ("mobilenet_v1_1.0_224_quant", 160),
+        ("mobilenet_v2_1.0_224_ptq", 600),
+        ("vww_96", 160),
+        ("resnet8_cifar10", 80),
+    ];
+    for (name, kib) in limits {
         let Ok(bytes) = fs::read(dir.join(format!("{name}.tflite"))) else {
             println!("skipped: no {name} in {}", dir.display());
             continue;
@@ -116,7 +123,7 @@ fn large_programs_are_small() {
             compiled.bytes.len(),
             constants as f64 / channels as f64
         );
-        assert!(compiled.bytes.len() < 400 << 10, "{name}: {} bytes", compiled.bytes.len());
+        assert!(compiled.bytes.len() < kib << 10, "{name}: {} bytes", compiled.bytes.len());
         assert!(constants <= 24 * channels, "{name}: {constants} bytes of constants for {channels} channels");
     }
 }
