@@ -6,7 +6,7 @@ use runtime_protocols::link::{
     tcp::{self, Options, Setup, Station, TcpLink},
 };
 use std::{
-    sync::mpsc,
+    sync::{Barrier, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -234,10 +234,11 @@ fn time_that_a_party_computes_is_not_that_of_the_exchange() {
 
 #[test]
 fn a_party_can_be_interrupted_while_it_computes_amid_a_message() {
-    let started = Instant::now();
+    let (started, met) = (Instant::now(), Barrier::new(PARTIES));
     let results = over_tcp(Options::default(), true, |me, link| {
-        // By now all have met.
+        // Who is interrupted leaves nobody behind who has not met all.
         exchange_keys(link).unwrap();
+        met.wait();
         let control = link.control();
         two_parts(me, link, || control.interrupt(130, "the user has enough"), |_| ())
     });
